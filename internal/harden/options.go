@@ -1,0 +1,129 @@
+// Package harden is the K3s CIS hardening guide as data: from options, a K3s
+// release and what a node has already, it plans what the node must become.
+// It knows nothing of Packer or of how the plan travels to the node.
+package harden
+
+import (
+	"github.com/k3s-cis/packer-plugin-k3s/internal/k3s"
+	"github.com/k3s-cis/packer-plugin-k3s/internal/node"
+)
+
+// Options are the choices of the person who bakes the node. The zero value of
+// each field means what the guide recommends for the release.
+type Options struct {
+	Release k3s.Release
+	Role    k3s.Role
+	// Benchmark is the CIS release the node is judged by, such as "2.1".
+	Benchmark string
+	// Overwrite replaces values of the node's own configuration that
+	// contradict the guide instead of refusing them.
+	Overwrite bool
+
+	PodSecurity     PodSecurity
+	Audit           Audit
+	EventRateLimit  []RateLimit
+	NetworkPolicies NetworkPolicies
+	// NoServiceAccounts leaves out the default ServiceAccounts (CIS 5.1.5).
+	NoServiceAccounts bool
+	// Sysctl holds more kernel parameters, names with dots.
+	Sysctl map[string]string
+	// Config holds more K3s configuration keys: string, bool, number or list of strings.
+	Config map[string]any
+	// Args holds more component arguments, "flag=value"; they win over the guide's.
+	Args map[k3s.Component][]string
+	// SecretsEncryptionProvider is "", "aescbc" or "secretbox".
+	SecretsEncryptionProvider string
+	// PodMaxPids limits the processes of one pod; 0 means the guide's choice.
+	PodMaxPids int
+	// SeccompDefault turns RuntimeDefault seccomp on for every pod; nil means
+	// the guide's choice for the benchmark.
+	SeccompDefault *bool
+	// TLSCipherSuites replaces the kubelet's list of the guide.
+	TLSCipherSuites []string
+	// DenyServiceExternalIPs enables that admission plugin; nil means what the
+	// benchmark asks for.
+	DenyServiceExternalIPs *bool
+	// StrictManifests makes workloads that Pod Security would reject an error.
+	StrictManifests bool
+}
+
+// File is a file of the user's on the build host.
+type File struct {
+	// Name is the path as the user wrote it, for messages.
+	Name string
+	Data []byte
+}
+
+// PodSecurity is the cluster-wide default of Pod Security Admission.
+type PodSecurity struct {
+	// Enforce, Audit and Warn are "privileged", "baseline" or "restricted".
+	Enforce, Audit, Warn string
+	// Version is "latest" or a Kubernetes minor such as "v1.36".
+	Version string
+	// Presets name known platforms (rancher, longhorn, monitoring) whose
+	// namespaces are exempt too.
+	Presets              []string
+	ExemptNamespaces     []string
+	ExemptUsernames      []string
+	ExemptRuntimeClasses []string
+	// Policy is a whole AdmissionConfiguration of the user's.
+	Policy *File
+}
+
+// Audit is what the API server records.
+type Audit struct {
+	// Profile is "metadata" (the guide's) or "recommended".
+	Profile string
+	// Level is the level of the metadata profile's one rule: Metadata, Request
+	// or RequestResponse.
+	Level string
+	// Policy is a whole audit policy of the user's.
+	Policy *File
+	// LogPath is where the log goes.
+	LogPath string
+	// MaxAge is in days, MaxBackup in files, MaxSize in megabytes; 0 means the guide's.
+	MaxAge, MaxBackup, MaxSize int
+}
+
+// RateLimit is one limit of the EventRateLimit admission plugin.
+type RateLimit struct {
+	// Type is Server, Namespace, User or SourceAndObject.
+	Type string
+	// QPS and Burst are events a second and the size of the bucket, above 0.
+	QPS, Burst int
+	// CacheSize is the number of buckets kept; 0 means the plugin's default.
+	CacheSize int
+}
+
+// NetworkPolicies are the policies baked for namespaces.
+type NetworkPolicies struct {
+	// Namespaces get a policy that admits traffic from the same namespace
+	// alone; nil means kube-system, default and kube-public.
+	Namespaces []string
+	// Deny* leave out the policies that keep K3s's own services reachable.
+	DenyDNS, DenyMetricsServer, DenyServiceLB, DenyTraefik bool
+	// Manifests are files of the user's, baked beside.
+	Manifests []File
+}
+
+// Plan is what a node must become.
+type Plan struct {
+	Change node.Change
+	// Notes tell the user what the plan decided that they may not expect.
+	Notes []string
+	// Warnings tell of things that will not work as they may think.
+	Warnings []string
+}
+
+// Query returns what Make wants to know of a node.
+func Query(o Options) node.Query {
+	panic("not written yet")
+}
+
+// Make plans from options and from what the node has. A nil node stands for
+// one that has no K3s configuration; the plan then assumes that. The error
+// lists everything that is wrong, each with option or file and line, what was
+// found and what would be right.
+func Make(o Options, have *node.Node) (*Plan, error) {
+	panic("not written yet")
+}

@@ -1,0 +1,129 @@
+package k3s
+
+import (
+	"fmt"
+
+	"github.com/k3s-cis/packer-plugin-k3s/internal/node"
+)
+
+// Component is a program that K3s embeds and passes arguments to.
+type Component string
+
+// The components whose arguments K3s assembles.
+const (
+	APIServer         Component = "kube-apiserver"
+	ControllerManager Component = "kube-controller-manager"
+	Scheduler         Component = "kube-scheduler"
+	Kubelet           Component = "kubelet"
+	KubeProxy         Component = "kube-proxy"
+	Etcd              Component = "etcd"
+)
+
+// Origin is where a value comes from.
+type Origin struct {
+	// Source is a path on the node, or a sentence such as "K3s v1.36 default".
+	Source string
+	// Line is the line in the file, from 1; 0 where there is none.
+	Line int
+	// Default is true when nothing on the node says it: K3s or the component
+	// does so by itself in this release.
+	Default bool
+}
+
+// String returns "path:line", or Source alone where there is no line.
+func (o Origin) String() string {
+	if o.Line == 0 {
+		return o.Source
+	}
+	return fmt.Sprintf("%s:%d", o.Source, o.Line)
+}
+
+// Argument is one flag of a component.
+type Argument struct {
+	// Name has no leading dashes.
+	Name   string
+	Value  string
+	Origin Origin
+}
+
+// Setting is one K3s configuration key after merging.
+type Setting struct {
+	// Values are the items in K3s's order; scalars have one.
+	Values []Value
+}
+
+// Value is one item of a setting.
+type Value struct {
+	Text   string
+	Origin Origin
+}
+
+// Datastore is where the cluster keeps its state.
+type Datastore string
+
+// The datastores that K3s chooses between from its configuration.
+const (
+	SQLite    Datastore = "sqlite"
+	EtcdStore Datastore = "etcd"
+	External  Datastore = "external"
+)
+
+// Consequence is what K3s does about a problem in its configuration.
+type Consequence string
+
+// The consequences, from the worst.
+const (
+	// Fatal: K3s or a component of it exits.
+	Fatal Consequence = "fatal"
+	// Ignored: K3s drops the setting with a warning, or without one.
+	Ignored Consequence = "ignored"
+	// Unreadable: evidence is missing, so what K3s will do is not known.
+	Unreadable Consequence = "unreadable"
+)
+
+// Problem is something in K3s's configuration that does not do what it says.
+type Problem struct {
+	Consequence Consequence
+	// Text says what is wrong and what would be right, in one line.
+	Text   string
+	Origin Origin
+}
+
+// Effective is what K3s will run with, computed from files alone.
+type Effective struct {
+	Release Release
+	Role    Role
+	// ConfigFile is the configuration file K3s will read.
+	ConfigFile string
+	// DataDir is K3s's data directory, /var/lib/rancher/k3s unless moved.
+	DataDir   string
+	Datastore Datastore
+	// Settings holds the K3s keys by their long names, the command line and
+	// the environment included, K3s's defaults not.
+	Settings map[string]Setting
+	// Args holds what each component is passed, in order, K3s's defaults first.
+	// For the kubelet the configuration files K3s writes and the drop-ins it
+	// finds are shown as the flags they stand for.
+	Args     map[Component][]Argument
+	Problems []Problem
+}
+
+// Query returns what has to be collected from a node so that Resolve can
+// answer, for a data directory dataDir ("" for K3s's default).
+func Query(role Role, dataDir string) node.Query {
+	panic("not written yet")
+}
+
+// Resolve computes the effective configuration from what was collected. It
+// returns an error only for input that it cannot judge at all (an unsupported
+// release); everything found wrong on the node is in Effective.Problems.
+func Resolve(n *node.Node, release Release, role Role) (*Effective, error) {
+	panic("not written yet")
+}
+
+// Flag returns the value a component will use for flag name after K3s's and
+// the component's own rules (last wins, or union for list flags, joined by
+// commas), the arguments it comes from, and whether it is set at all.
+func (e *Effective) Flag(c Component, name string) (value string, from []Argument, set bool) {
+	panic("not written yet")
+}

@@ -1,0 +1,68 @@
+package node
+
+import (
+	"context"
+	"time"
+)
+
+// Change is everything that is to be different on a node. It is put in place
+// all or nothing.
+type Change struct {
+	// Write lists directories and files, parents before children. A directory
+	// or file that is there already gets exactly this mode and owner; parents
+	// that are not listed and missing are made 0755, root:root.
+	Write []Entry
+	// Keep copies a file before it is replaced: original path to the path of
+	// the copy, which is made with the original's mode and owner. A copy that
+	// exists already is left alone.
+	Keep map[string]string
+	// Remove lists files that must not be there.
+	Remove []string
+	// Kernel parameters (sysctl names with dots) to set in the running kernel;
+	// passed over when the node is not a running machine.
+	Kernel map[string]string
+	// Assume is what the plan was made from. When the node differs, nothing
+	// is touched and Outcome.Stale is true.
+	Assume []Assumption
+}
+
+// Assumption is what a plan took for granted about one path of the node.
+type Assumption struct {
+	// Path is absolute. When Children is true it is a directory, and what is
+	// assumed is that no regular file in it has one of Suffixes except those
+	// named by other assumptions.
+	Path     string
+	Children bool
+	Suffixes []string
+	// Either lists the contents the file may have, by SHA-256 in lower-case
+	// hex; "" stands for absent.
+	Either []string
+}
+
+// Outcome is what came of applying a change.
+type Outcome struct {
+	// Node is what is on the node after the change, read back.
+	Node *Node
+	// Stale is true when an assumption did not hold: nothing was written, and
+	// Node holds the evidence that a new plan can be made from.
+	Stale bool
+	// Changed lists the paths that are different now, sorted; empty when the
+	// node was already as wanted.
+	Changed []string
+	// KernelSet lists the kernel parameters that were set, sorted.
+	KernelSet []string
+	// Way names how the data travelled, for the log: "root directory",
+	// "one command", "one file and one command", ….
+	Way string
+	// Took is the time from the first byte to the last.
+	Took time.Duration
+}
+
+// Target is where a node lives.
+type Target interface {
+	// Read collects q and changes nothing.
+	Read(ctx context.Context, q Query) (*Node, error)
+	// Apply puts c in place and reads q back, in one go. On error the node is
+	// as it was before.
+	Apply(ctx context.Context, c Change, q Query) (*Outcome, error)
+}

@@ -1,0 +1,176 @@
+package node
+
+import (
+	"io/fs"
+	"path"
+	"sort"
+	"strings"
+)
+
+// Kind is what a path is.
+type Kind string
+
+// The kinds of entries. A symbolic link that leads somewhere is never an
+// entry of kind KindLink: it shows what opening it gives (see Entry.Target).
+const (
+	KindFile      Kind = "file"
+	KindDirectory Kind = "directory"
+	// KindLink is a symbolic link that leads nowhere.
+	KindLink Kind = "link"
+	// KindOther is a device, pipe or socket.
+	KindOther Kind = "other"
+)
+
+// Entry is one path of a node as opening it shows it: symbolic links are
+// followed inside the node's root, so that Mode, UID, GID and Data are those
+// of what K3s or systemd would open.
+type Entry struct {
+	// Path is absolute inside the node, clean, with forward slashes.
+	Path string
+	Kind Kind
+	// Mode holds the permission bits, and fs.ModeSetuid, fs.ModeSetgid and
+	// fs.ModeSticky; never a type bit.
+	Mode fs.FileMode
+	// UID and GID are numeric; 0 is root.
+	UID, GID int
+	// Size is the length of the file in bytes, also where Data was not asked.
+	Size int64
+	// Data holds a regular file's bytes where the query asked for them and
+	// Unread is empty; an empty file has a non-nil, empty Data.
+	Data []byte
+	// Target is what the path points to when it is a symbolic link, as
+	// written; empty otherwise.
+	Target string
+	// Unread says why Data (of a file) or the children (of a directory) are
+	// missing although the query asked for them.
+	Unread string
+}
+
+// Query says which paths are to be collected. What no Pick covers is unknown,
+// and nothing may be concluded from it.
+type Query []Pick
+
+// Pick is one path to collect.
+type Pick struct {
+	// Path is absolute and clean.
+	Path string
+	// Depth is how far below Path entries are collected: 0 is Path alone,
+	// 1 its children too, Deep the whole tree.
+	Depth int
+	// Content asks for the bytes of regular files.
+	Content bool
+}
+
+// Deep is the Depth of a Pick that takes the whole tree below its Path.
+const Deep = -1
+
+// Limits of a collection. A tree that exceeds them is an error, never a
+// shorter answer: evidence that was cut off must not look complete.
+const (
+	// MaxFileSize is the largest file whose bytes are collected, in bytes;
+	// a larger one gets Entry.Unread.
+	MaxFileSize = 4 << 20
+	// MaxEntries is how many entries one collection may hold.
+	MaxEntries = 50_000
+	// MaxTotalSize is how many bytes of content one collection may hold.
+	MaxTotalSize = 64 << 20
+)
+
+// Presence is what a node knows of a path.
+type Presence int
+
+// The three things a node can know of a path. Unknown is the zero value, so
+// that a path which nobody looked at is never taken for an absent one.
+const (
+	Unknown Presence = iota
+	Absent
+	Present
+)
+
+// Node is what was collected from one machine or root directory. The zero
+// value knows nothing. A Node is not changed after it was made.
+type Node struct {
+	query   Query
+	entries map[string]Entry
+	paths   []string // sorted
+	// Kernel holds the running kernel's parameters (sysctl names with dots)
+	// that were asked for; nil when the node is not a running machine.
+	Kernel map[string]string
+	// K3sVersion is the first line that the K3s binary on a running machine
+	// prints for --version; empty where there is none or nothing was run.
+	K3sVersion string
+}
+
+// New makes a node that answers q from entries. Entries outside q are kept;
+// paths inside q without an entry are absent.
+func New(q Query, entries []Entry) *Node {
+	n := &Node{query: q, entries: make(map[string]Entry, len(entries))}
+	for _, e := range entries {
+		n.entries[e.Path] = e
+	}
+	for p := range n.entries {
+		n.paths = append(n.paths, p)
+	}
+	sort.Strings(n.paths)
+	return n
+}
+
+// Lookup returns the entry at path p and whether it is known to be there.
+func (n *Node) Lookup(p string) (Entry, Presence) {
+	if e, ok := n.entries[p]; ok {
+		return e, Present
+	}
+	if n == nil || !n.covers(p) {
+		return Entry{}, Unknown
+	}
+	return Entry{}, Absent
+}
+
+// Below returns the entries under directory dir (dir itself excluded), down to
+// any depth, sorted by path.
+func (n *Node) Below(dir string) []Entry {
+	prefix := strings.TrimSuffix(dir, "/") + "/"
+	var out []Entry
+	for i := sort.SearchStrings(n.paths, prefix); i < len(n.paths) && strings.HasPrefix(n.paths[i], prefix); i++ {
+		out = append(out, n.entries[n.paths[i]])
+	}
+	return out
+}
+
+// Entries returns everything collected, sorted by path.
+func (n *Node) Entries() []Entry {
+	out := make([]Entry, 0, len(n.paths))
+	for _, p := range n.paths {
+		out = append(out, n.entries[p])
+	}
+	return out
+}
+
+// Query returns what was asked when the node was collected.
+func (n *Node) Query() Query { return n.query }
+
+// covers says whether some pick would have collected p, had it existed. A
+// parent that could not be listed leaves its children unknown.
+func (n *Node) covers(p string) bool {
+	for dir := path.Dir(p); ; dir = path.Dir(dir) {
+		if e, ok := n.entries[dir]; ok && e.Unread != "" {
+			return false
+		}
+		if dir == "/" {
+			break
+		}
+	}
+	for _, pick := range n.query {
+		if pick.Path == p {
+			return true
+		}
+		below, ok := strings.CutPrefix(p, strings.TrimSuffix(pick.Path, "/")+"/")
+		if !ok {
+			continue
+		}
+		if pick.Depth == Deep || strings.Count(below, "/")+1 <= pick.Depth {
+			return true
+		}
+	}
+	return false
+}

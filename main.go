@@ -1,0 +1,26 @@
+// Command packer-plugin-k3s is a Packer plugin that bakes CIS-hardened K3s
+// node images: the provisioner k3s-cis hardens and judges a node, the builder
+// k3s-image does it on disk images without booting them.
+package main
+
+import (
+	"fmt"
+	"os"
+
+	"github.com/hashicorp/packer-plugin-sdk/plugin"
+
+	"github.com/k3s-cis/packer-plugin-k3s/builder/image"
+	"github.com/k3s-cis/packer-plugin-k3s/provisioner/cis"
+	"github.com/k3s-cis/packer-plugin-k3s/version"
+)
+
+func main() {
+	set := plugin.NewSet()
+	set.RegisterProvisioner("cis", new(cis.Provisioner))
+	set.RegisterBuilder("image", new(image.Builder))
+	set.SetVersion(version.PluginVersion)
+	if err := set.Run(); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+}
