@@ -13,7 +13,7 @@ import (
 type Options struct {
 	Release k3s.Release
 	Role    k3s.Role
-	// Benchmark is the CIS release the node is judged by, such as "2.1".
+	// Benchmark is the CIS release the node is judged by, such as "cis-2.1".
 	Benchmark string
 	// Overwrite replaces values of the node's own configuration that
 	// contradict the guide instead of refusing them.
