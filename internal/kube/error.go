@@ -1,0 +1,31 @@
+package kube
+
+import "fmt"
+
+// ReadFile returns the bytes of the file at an absolute path on the node. An
+// error that is fs.ErrNotExist means that the file is known to be absent; any
+// other error means that nothing is known of it.
+type ReadFile func(path string) ([]byte, error)
+
+// Error is what is wrong in one place of one file.
+type Error struct {
+	// File is the name that the loader was given.
+	File string
+	// Line is the line in File, from 1; 0 where it is not known.
+	Line int
+	// Text is the reason Kubernetes or K3s gives and what would be right.
+	Text string
+	// Err is the error of Kubernetes's own loader, or nil.
+	Err error
+}
+
+// Error returns "file:line: text", or "file: text" where the line is not known.
+func (e *Error) Error() string {
+	if e.Line == 0 {
+		return fmt.Sprintf("%s: %s", e.File, e.Text)
+	}
+	return fmt.Sprintf("%s:%d: %s", e.File, e.Line, e.Text)
+}
+
+// Unwrap returns the loader's own error.
+func (e *Error) Unwrap() error { return e.Err }
