@@ -1,0 +1,229 @@
+//go:generate packer-sdc struct-markdown
+//go:generate packer-sdc mapstructure-to-hcl2 -type Config,PodSecurityConfig,AuditConfig,EventRateLimitConfig,RateLimitConfig,NetworkPoliciesConfig,WaiverConfig
+
+package cis
+
+import (
+	"time"
+
+	"github.com/hashicorp/packer-plugin-sdk/common"
+	"github.com/hashicorp/packer-plugin-sdk/template/config"
+	"github.com/hashicorp/packer-plugin-sdk/template/interpolate"
+)
+
+// Config is what a user may write in a `provisioner "k3s-cis"` block.
+type Config struct {
+	common.PackerConfig `mapstructure:",squash"`
+
+	// The K3s release of the image as its whole tag, such as `v1.36.3+k3s1`.
+	// Default: the release of the K3s binary in the image (`/usr/local/bin/k3s`
+	// or `/opt/bin/k3s`); required where the image has none. When both are
+	// there and differ, the build fails: K3s's own defaults are judged by
+	// release.
+	K3sVersion string `mapstructure:"k3s_version"`
+	// The CIS Kubernetes Benchmark to harden for and to judge by: `auto` or one
+	// of `cis-1.6`, `cis-1.23`, `cis-1.24`, `cis-1.7`, `cis-1.8`, `cis-1.9`,
+	// `cis-1.10`, `cis-1.11`, `cis-1.12`, `cis-2.0`, `cis-2.1`. Default `auto`:
+	// the newest that the K3s documentation has for the minor of the release. One
+	// that does not fit the release is an error that names those that do.
+	Benchmark string `mapstructure:"benchmark"`
+	// What the node will run: `server` (default) or `agent`.
+	Role string `mapstructure:"role"`
+	// `apply` (default) hardens and then checks; `check` only checks and changes
+	// nothing; `plan` prints what `apply` would change, as a unified diff for
+	// every file, and touches nothing.
+	Mode string `mapstructure:"mode"`
+	// Replace values of the image's own K3s configuration that contradict the
+	// guide. Default `false`: a contradiction is an error that names both values.
+	// The original is kept beside either way.
+	Overwrite bool `mapstructure:"overwrite"`
+
+	// Cluster-wide defaults of Pod Security Admission. See
+	// [Pod Security](#pod-security).
+	PodSecurity PodSecurityConfig `mapstructure:"pod_security"`
+	// What the API server records and where. See [Audit](#audit).
+	Audit AuditConfig `mapstructure:"audit"`
+	// Present: the EventRateLimit admission plugin is enabled and configured with
+	// these limits. Absent: it stays off, since the API server does not start with
+	// the plugin on and no limits. See [Event rate limit](#event-rate-limit).
+	EventRateLimit *EventRateLimitConfig `mapstructure:"event_rate_limit"`
+	// NetworkPolicies to bake. See [Network policies](#network-policies).
+	NetworkPolicies NetworkPoliciesConfig `mapstructure:"network_policies"`
+	// Bake the default ServiceAccounts of the built-in namespaces with
+	// `automountServiceAccountToken: false` (CIS 5.1.5). Default `true`.
+	ServiceAccounts config.Trilean `mapstructure:"service_accounts"`
+	// More kernel parameters, written to a file of their own in `/etc/sysctl.d`.
+	// A value that contradicts one of the six that the kubelet compares is an error.
+	Sysctl map[string]string `mapstructure:"sysctl"`
+
+	// More K3s configuration keys for `config.yaml`. A value is read as YAML, so
+	// `"true"` is a boolean and `jsonencode(["a", "b"])` is a list.
+	K3sConfig map[string]string `mapstructure:"config"`
+	// A YAML file on the build host with more K3s configuration keys. Keys in
+	// `config` win over it.
+	K3sConfigFile string `mapstructure:"config_file"`
+	// More arguments for kube-apiserver as `flag=value`; they win over the guide's.
+	KubeAPIServerArgs []string `mapstructure:"kube_apiserver_args"`
+	// More arguments for kube-controller-manager as `flag=value`; they win over
+	// the guide's.
+	KubeControllerManagerArgs []string `mapstructure:"kube_controller_manager_args"`
+	// More arguments for kube-scheduler as `flag=value`; they win over the guide's.
+	KubeSchedulerArgs []string `mapstructure:"kube_scheduler_args"`
+	// More arguments for the kubelet as `flag=value`; they win over the guide's.
+	KubeletArgs []string `mapstructure:"kubelet_args"`
+
+	// How K3s encrypts Secrets in the datastore: `aescbc` or, where the release
+	// has it, `secretbox`. Default: K3s's own choice. The key itself is made by K3s
+	// at its first start and is never in the image.
+	SecretsEncryptionProvider string `mapstructure:"secrets_encryption_provider"`
+	// The most processes that one pod may have (kubelet `pod-max-pids`). Default 4096.
+	PodMaxPids int `mapstructure:"pod_max_pids"`
+	// Run pods that name no seccomp profile with the runtime's default profile
+	// (kubelet `seccomp-default`). Default: `true` where the benchmark asks for it.
+	SeccompDefault config.Trilean `mapstructure:"seccomp_default"`
+	// The kubelet's TLS cipher suites by their Go names. Default: the six of the
+	// guide.
+	TLSCipherSuites []string `mapstructure:"tls_cipher_suites"`
+	// Enable the DenyServiceExternalIPs admission plugin. Default: `true` where the
+	// benchmark asks for it (CIS 1.9 and newer).
+	DenyServiceExternalIPs config.Trilean `mapstructure:"deny_service_external_ips"`
+	// Fail when workloads in baked manifests would be rejected by Pod Security;
+	// by default that is a warning.
+	StrictManifests bool `mapstructure:"strict_manifests"`
+
+	// Accept that one control fails, with a reason, an owner and an end. May be
+	// repeated. See [Waivers](#waivers).
+	Waivers []WaiverConfig `mapstructure:"waiver"`
+	// YAML files on the build host with controls of your own, judged with the
+	// benchmark's.
+	Controls []string `mapstructure:"controls"`
+	// An earlier `report.json`: what changed since is printed, and a control that
+	// was proven then and is not now fails the build.
+	Baseline string `mapstructure:"baseline"`
+	// Where reports go; made where missing, written also when the build fails.
+	// Default `k3s-cis-report/<builder type>.<build name>` in the current directory.
+	ReportDir string `mapstructure:"report_dir"`
+
+	// How the one remote command is run, a template as in Packer's shell
+	// provisioner with the variables `{{ .Path }}` (the command) and `{{ .Vars }}`
+	// (always empty). Default: as it is when the user is root, else through
+	// `sudo -n`. See [Privileges](#privileges).
+	ExecuteCommand string `mapstructure:"execute_command"`
+	// `true` runs the remote command through `sudo -n`, `false` as it is. Default:
+	// as it is for root, through `sudo -n` for everybody else. Not together with
+	// `execute_command`.
+	UseSudo config.Trilean `mapstructure:"use_sudo"`
+	// How long the remote command may take before the target itself ends it, such
+	// as `5m` (default). Packer's own `timeout` works too and also covers the
+	// connection.
+	CommandTimeout time.Duration `mapstructure:"command_timeout"`
+
+	ctx interpolate.Context
+}
+
+// PodSecurityConfig is the block `pod_security`.
+type PodSecurityConfig struct {
+	// The level that pods of unlabelled namespaces must keep to: `privileged`,
+	// `baseline` or `restricted` (default).
+	Enforce string `mapstructure:"enforce"`
+	// The level from which violations are recorded in the audit log. Default
+	// `restricted`.
+	Audit string `mapstructure:"audit"`
+	// The level from which violations are shown to the person who applies the
+	// pod. Default `restricted`.
+	Warn string `mapstructure:"warn"`
+	// The Kubernetes minor whose definition of the levels counts, such as `v1.36`,
+	// or `latest` (default).
+	Version string `mapstructure:"version"`
+	// Namespaces of known platforms to exempt too: `rancher`, `longhorn`,
+	// `monitoring`.
+	Presets []string `mapstructure:"presets"`
+	// More namespaces that are exempt, beside those of the guide.
+	ExemptNamespaces []string `mapstructure:"exempt_namespaces"`
+	// Users that are exempt.
+	ExemptUsernames []string `mapstructure:"exempt_usernames"`
+	// Runtime classes that are exempt.
+	ExemptRuntimeClasses []string `mapstructure:"exempt_runtime_classes"`
+	// An AdmissionConfiguration of your own on the build host, used instead of all
+	// of the above. It is loaded as the API server loads it; what does not load is
+	// an error.
+	PolicyFile string `mapstructure:"policy_file"`
+}
+
+// AuditConfig is the block `audit`.
+type AuditConfig struct {
+	// The built-in audit policy: `metadata` (default, the guide's: metadata of
+	// every request) or `recommended` (request bodies of changes that matter, no
+	// Secret or token bodies, no health noise).
+	Profile string `mapstructure:"profile"`
+	// The level of the profile `metadata`: `Metadata` (default), `Request` or
+	// `RequestResponse`.
+	Level string `mapstructure:"level"`
+	// An audit policy of your own on the build host, used instead of a profile. It
+	// is loaded as the API server loads it; what does not load is an error.
+	PolicyFile string `mapstructure:"policy_file"`
+	// Where the log goes. Default `<data-dir>/server/logs/audit.log`.
+	LogPath string `mapstructure:"log_path"`
+	// How many days rotated logs are kept. Default 30.
+	MaxAge int `mapstructure:"max_age"`
+	// How many rotated logs are kept. Default 10.
+	MaxBackup int `mapstructure:"max_backup"`
+	// The size in megabytes at which a log is rotated. Default 100.
+	MaxSize int `mapstructure:"max_size"`
+}
+
+// EventRateLimitConfig is the block `event_rate_limit`.
+type EventRateLimitConfig struct {
+	// One limit; may be repeated, once a type. Default: one of type `Server` with
+	// `qps = 5000` and `burst = 20000`.
+	Limits []RateLimitConfig `mapstructure:"limit"`
+}
+
+// RateLimitConfig is the block `limit` in `event_rate_limit`.
+type RateLimitConfig struct {
+	// What the limit is counted by: `Server`, `Namespace`, `User` or
+	// `SourceAndObject`.
+	Type string `mapstructure:"type" required:"true"`
+	// Events a second, above 0.
+	QPS int `mapstructure:"qps" required:"true"`
+	// Events that may come at once, above 0.
+	Burst int `mapstructure:"burst" required:"true"`
+	// How many counters are kept; not for `Server`. Default: the plugin's own.
+	CacheSize int `mapstructure:"cache_size"`
+}
+
+// NetworkPoliciesConfig is the block `network_policies`.
+type NetworkPoliciesConfig struct {
+	// Namespaces that admit traffic from their own pods alone. Default
+	// `["kube-system", "default", "kube-public"]`.
+	Namespaces []string `mapstructure:"namespaces"`
+	// Keep cluster DNS reachable. Default `true`.
+	AllowDNS config.Trilean `mapstructure:"allow_dns"`
+	// Keep the metrics server reachable. Default `true`.
+	AllowMetricsServer config.Trilean `mapstructure:"allow_metrics_server"`
+	// Keep the service load balancer's pods reachable. Default `true`.
+	AllowServiceLB config.Trilean `mapstructure:"allow_service_lb"`
+	// Keep Traefik reachable. Default `true`.
+	AllowTraefik config.Trilean `mapstructure:"allow_traefik"`
+	// Manifests of your own on the build host, baked beside; each must parse and
+	// have a name that K3s's deploy controller accepts.
+	Manifests []string `mapstructure:"manifests"`
+}
+
+// WaiverConfig is the block `waiver`.
+type WaiverConfig struct {
+	// The control: its number in the benchmark (`1.2.16`) or its key
+	// (`apiserver.audit-log-path`).
+	Control string `mapstructure:"control" required:"true"`
+	// Why it is accepted.
+	Reason string `mapstructure:"reason" required:"true"`
+	// Who answers for it.
+	Owner string `mapstructure:"owner" required:"true"`
+	// The last day on which it holds, such as `2027-01-31`. After it the build
+	// fails.
+	Expires string `mapstructure:"expires" required:"true"`
+	// Only for this role.
+	Role string `mapstructure:"role"`
+	// Only for this Packer build, such as `k3s-image.node` or `node`.
+	Build string `mapstructure:"build"`
+}

@@ -1,0 +1,48 @@
+// Package cis is Packer's side of the provisioner k3s-cis: it turns a block of
+// HCL into options, finds out how the node can be reached, and tells Packer
+// what came of hardening and judging it.
+package cis
+
+import (
+	"context"
+
+	"github.com/hashicorp/hcl/v2/hcldec"
+	packersdk "github.com/hashicorp/packer-plugin-sdk/packer"
+)
+
+var _ packersdk.Provisioner = (*Provisioner)(nil)
+
+// Provisioner hardens a K3s node and judges what is on its disk afterwards.
+type Provisioner struct {
+	config Config
+	inputs inputs
+}
+
+// ConfigSpec is the schema of the HCL block.
+func (p *Provisioner) ConfigSpec() hcldec.ObjectSpec { return p.config.FlatMapstructure().HCL2Spec() }
+
+// Prepare decodes and validates the options. It is offline and may be called
+// any number of times: Packer calls it at validate and again before
+// Provision. It returns everything that is wrong at once, each error naming
+// the option, what was found and what would be right.
+func (p *Provisioner) Prepare(raws ...any) error {
+	p.config, p.inputs = Config{}, inputs{}
+	if err := p.config.decode(raws...); err != nil {
+		return err
+	}
+	in, errs := p.config.validate()
+	p.inputs = in
+	return join(errs)
+}
+
+// Provision hardens the node (mode apply), judges it and writes the reports.
+// It returns an error, which ends the build before an image is made, when the
+// node could not be hardened or judged, or when a control does not hold.
+func (p *Provisioner) Provision(ctx context.Context, ui packersdk.Ui, comm packersdk.Communicator, generatedData map[string]any) error {
+	access, err := reach(p.config, comm, generatedData, func(line string) { ui.Say(line) })
+	if err != nil {
+		return err
+	}
+	s := session{config: p.config, inputs: p.inputs, access: access, say: ui.Say, complain: ui.Error}
+	return s.run(ctx)
+}

@@ -1,0 +1,105 @@
+package cis
+
+import (
+	"errors"
+	"fmt"
+
+	packersdk "github.com/hashicorp/packer-plugin-sdk/packer"
+	"github.com/hashicorp/packer-plugin-sdk/template/interpolate"
+
+	"github.com/k3s-cis/packer-plugin-k3s/internal/k3s"
+	"github.com/k3s-cis/packer-plugin-k3s/internal/node"
+)
+
+// Generated data that the builder k3s-image publishes for a tree it holds on
+// the build host.
+const (
+	rootDirectoryKey = "RootDirectory"
+	rootReadOnlyKey  = "RootReadOnly"
+)
+
+// access is the way to a node.
+type access struct {
+	target node.Target
+	// name says how the node is reached, for the log and the report.
+	name string
+	// root is the directory on the build host that holds the node; empty when
+	// the node is behind a communicator.
+	root string
+	// readOnly is true where nothing may be written.
+	readOnly bool
+}
+
+// refused says of communicator types why k3s-cis cannot work over them.
+var refused = map[string]string{
+	"none":  "the communicator is none: it reports success without running anything, so that nothing could be hardened or judged; use ssh, or build with the k3s-image builder",
+	"winrm": "the communicator is winrm: K3s servers and agents run on Linux; use ssh",
+}
+
+// reach finds the node: a directory on the build host when the builder holds
+// one, else the machine behind the communicator.
+func reach(c Config, comm packersdk.Communicator, data map[string]any, say func(string)) (access, error) {
+	if root, _ := data[rootDirectoryKey].(string); root != "" {
+		return access{
+			target:   node.Root(root),
+			name:     "root directory",
+			root:     root,
+			readOnly: data[rootReadOnlyKey] == "true",
+		}, nil
+	}
+	connection, _ := data["ConnType"].(string)
+	if why, no := refused[connection]; no {
+		return access{}, errors.New(why)
+	}
+	if comm == nil {
+		return access{}, errors.New("the builder gives no communicator: use one that connects to the machine, or the k3s-image builder")
+	}
+	wrap, err := c.wrapper(data)
+	if err != nil {
+		return access{}, err
+	}
+	if connection == "" {
+		connection = "communicator"
+	}
+	return access{
+		target: node.Remote(comm, node.RemoteOptions{
+			Wrap:       wrap,
+			Timeout:    c.CommandTimeout,
+			Log:        say,
+			KernelRead: k3s.KernelParameterNames(),
+			K3sVersion: true,
+		}),
+		name: connection,
+	}, nil
+}
+
+// wrapper renders execute_command around the one remote command. A nil wrapper
+// leaves the choice to the transport.
+func (c Config) wrapper(data map[string]any) (func(string) (string, error), error) {
+	template := c.ExecuteCommand
+	switch {
+	case template != "":
+	case c.UseSudo.True():
+		template = "sudo -n {{ .Path }}"
+	case c.UseSudo.False():
+		template = "{{ .Path }}"
+	default:
+		return nil, nil
+	}
+	return func(command string) (string, error) {
+		ctx := c.ctx
+		values := make(map[string]any, len(data)+2)
+		for k, v := range data {
+			values[k] = v
+		}
+		values["Path"], values["Vars"] = command, ""
+		ctx.Data = values
+		// RenderOnce, since the command is not the user's and must not be read
+		// as a template again.
+		rendered, err := interpolate.RenderOnce(template, &ctx)
+		if err != nil {
+			return "", fmt.Errorf("execute_command: %w", err)
+		}
+		return rendered, nil
+	}, nil
+}

@@ -1,0 +1,255 @@
+package cis
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/k3s-cis/packer-plugin-k3s/internal/cis"
+	"github.com/k3s-cis/packer-plugin-k3s/internal/harden"
+	"github.com/k3s-cis/packer-plugin-k3s/internal/k3s"
+	"github.com/k3s-cis/packer-plugin-k3s/internal/node"
+	"github.com/k3s-cis/packer-plugin-k3s/internal/report"
+	"github.com/k3s-cis/packer-plugin-k3s/version"
+)
+
+// session is one Provision: one node, hardened and judged once.
+type session struct {
+	config Config
+	inputs inputs
+	access access
+	// say prints to Packer's log, complain the same as an error. Each call is
+	// one round trip to Packer, so that both take whole blocks of lines.
+	say, complain func(string)
+}
+
+func (s session) run(ctx context.Context) error {
+	mode := s.config.Mode
+	if s.access.readOnly && mode == modeApply {
+		s.say("The source is read_only: checking only, nothing is written.")
+		mode = modeCheck
+	}
+	have, err := s.look(ctx, mode)
+	if err != nil {
+		return err
+	}
+	options, err := s.settle(have)
+	if err != nil {
+		return err
+	}
+	s.say(fmt.Sprintf("K3s %s, %s, CIS benchmark %s, reached by %s.", options.Release, options.Role, options.Benchmark, s.access.name))
+	switch mode {
+	case modePlan:
+		return s.plan(options, have)
+	case modeCheck:
+		return s.judge(ctx, options, have)
+	}
+	hardened, err := s.apply(ctx, options, have)
+	if err != nil {
+		return err
+	}
+	return s.judge(ctx, options, hardened)
+}
+
+// query is everything that planning and judging want to know, so that one
+// collection serves both.
+func (s session) query() node.Query {
+	dataDir, _ := s.inputs.options.Config["data-dir"].(string)
+	q := harden.Query(s.inputs.options)
+	return append(q, cis.Query(s.inputs.options.Role, dataDir)...)
+}
+
+// look collects what the node has before anything is done. Hardening a remote
+// machine of a known release does without: its plan assumes a machine that has
+// no K3s configuration yet, which the one remote command verifies.
+func (s session) look(ctx context.Context, mode string) (*node.Node, error) {
+	known := s.inputs.options.Release != (k3s.Release{})
+	if mode == modeApply && known && s.access.root == "" {
+		return nil, nil
+	}
+	have, err := s.access.target.Read(ctx, s.query())
+	if err != nil {
+		return nil, fmt.Errorf("reading the node: %w", err)
+	}
+	return have, nil
+}
+
+// settle completes the options by the K3s release and the benchmark that fits
+// it. have is nil where nothing was collected yet.
+func (s session) settle(have *node.Node) (harden.Options, error) {
+	o := s.inputs.options
+	installed, err := s.installedRelease(have)
+	if err != nil {
+		return o, err
+	}
+	switch {
+	case o.Release == (k3s.Release{}) && installed == (k3s.Release{}):
+		return o, errors.New("k3s_version is not set and the image has no K3s binary to ask (/usr/local/bin/k3s, /opt/bin/k3s): write the release the node will run, such as k3s_version = \"v1.36.3+k3s1\"")
+	case o.Release == (k3s.Release{}):
+		o.Release = installed
+	}
+	if err := sameRelease(o.Release, installed); err != nil {
+		return o, err
+	}
+	if o.Benchmark == "" {
+		o.Benchmark, err = cis.Select(o.Release, s.config.Benchmark)
+		if err != nil {
+			return o, fmt.Errorf("benchmark: %w", err)
+		}
+		problems := cis.CheckWaivers(s.inputs.waivers, o.Benchmark, o.Role, s.inputs.controls, time.Now())
+		for _, p := range append(problems, o.Validate()...) {
+			err = errors.Join(err, p)
+		}
+		if err != nil {
+			return o, err
+		}
+	}
+	return o, nil
+}
+
+// installedRelease is the release of the K3s binary in the image; zero where
+// there is none or nothing was collected yet.
+func (s session) installedRelease(have *node.Node) (k3s.Release, error) {
+	if s.access.root != "" {
+		return k3s.InstalledRelease(s.access.root)
+	}
+	if have == nil || have.K3sVersion == "" {
+		return k3s.Release{}, nil
+	}
+	return k3s.ParseVersionOutput(have.K3sVersion)
+}
+
+// sameRelease refuses a node whose K3s is another release than the one it is
+// hardened for. A zero installed release says nothing.
+func sameRelease(chosen, installed k3s.Release) error {
+	if installed == (k3s.Release{}) || installed == chosen {
+		return nil
+	}
+	return fmt.Errorf("k3s_version is %s but the K3s binary in the image is %s: K3s's own defaults differ by release, so that a verdict for the one says nothing of the other; write k3s_version = %q or leave it out", chosen, installed, installed)
+}
+
+// plan prints what apply would change.
+func (s session) plan(o harden.Options, have *node.Node) error {
+	plan, err := harden.Make(o, have)
+	if err != nil {
+		return fmt.Errorf("planning: %w", err)
+	}
+	s.tell(plan)
+	diff := harden.Diff(plan, have)
+	if diff == "" {
+		diff = "Nothing would change: the node is hardened already."
+	}
+	s.say(diff)
+	return nil
+}
+
+// apply hardens the node and returns what is on its disk afterwards.
+func (s session) apply(ctx context.Context, o harden.Options, have *node.Node) (*node.Node, error) {
+	// The second try is for a node that has a K3s configuration of its own: the
+	// first command found it, touched nothing and brought it back.
+	for range 2 {
+		plan, err := harden.Make(o, have)
+		if err != nil {
+			return nil, fmt.Errorf("nothing was changed: %w", err)
+		}
+		out, err := s.access.target.Apply(ctx, plan.Change, s.query())
+		if err != nil {
+			return nil, fmt.Errorf("hardening the node: %w", err)
+		}
+		if out.Stale {
+			have = out.Node
+			continue
+		}
+		s.tell(plan)
+		s.say(outcome(plan, out))
+		installed, err := s.installedRelease(out.Node)
+		if err != nil {
+			return nil, err
+		}
+		return out.Node, sameRelease(o.Release, installed)
+	}
+	return nil, errors.New("the K3s configuration on the node changed while it was being hardened: nothing was written; let only one thing at a time configure the node")
+}
+
+// tell prints what the plan decided.
+func (s session) tell(p *harden.Plan) {
+	if len(p.Notes) > 0 {
+		s.say(strings.Join(p.Notes, "\n"))
+	}
+	if len(p.Warnings) > 0 {
+		s.complain("Warning: " + strings.Join(p.Warnings, "\nWarning: "))
+	}
+}
+
+// outcome says in one block what was done.
+func outcome(p *harden.Plan, out *node.Outcome) string {
+	took := out.Took.Round(time.Millisecond)
+	if len(out.Changed) == 0 && len(out.KernelSet) == 0 {
+		return fmt.Sprintf("Nothing changed: all %d files and directories are as planned already (%s, %s).", len(p.Change.Write), out.Way, took)
+	}
+	text := fmt.Sprintf("Changed %d of %d files and directories (%s, %s):", len(out.Changed), len(p.Change.Write), out.Way, took)
+	for _, path := range out.Changed {
+		text += "\n  " + path
+	}
+	if len(out.KernelSet) > 0 {
+		text += "\nSet in the running kernel: " + strings.Join(out.KernelSet, ", ")
+	}
+	return text
+}
+
+// judge evaluates what is on the node, writes the reports and fails when a
+// control does not hold.
+func (s session) judge(ctx context.Context, o harden.Options, n *node.Node) error {
+	effective, err := k3s.Resolve(n, o.Release, o.Role)
+	if err != nil {
+		return fmt.Errorf("computing K3s's effective configuration: %w", err)
+	}
+	if dataDir, _ := o.Config["data-dir"].(string); effective.DataDir != dataDir && effective.DataDir != k3s.DefaultDataDir {
+		// The node's own configuration moves the data directory, which only
+		// reading that configuration could tell.
+		if n, err = s.access.target.Read(ctx, append(s.query(), cis.Query(o.Role, effective.DataDir)...)); err != nil {
+			return fmt.Errorf("reading the node: %w", err)
+		}
+		if effective, err = k3s.Resolve(n, o.Release, o.Role); err != nil {
+			return fmt.Errorf("computing K3s's effective configuration: %w", err)
+		}
+	}
+	now := time.Now()
+	results := cis.Evaluate(cis.Input{
+		Node: n, Effective: effective, Benchmark: o.Benchmark, Role: o.Role,
+		Waivers: s.inputs.waivers, Build: s.config.buildName(), Now: now, Own: s.inputs.controls,
+	})
+	r := report.New(report.Meta{
+		PluginVersion: version.PluginVersion.FormattedVersion(),
+		Created:       now,
+		K3sVersion:    o.Release.String(),
+		Role:          string(o.Role),
+		Benchmark:     o.Benchmark,
+		Node:          report.Node{Build: s.config.buildName(), Datastore: string(effective.Datastore), Access: s.access.name},
+	}, results)
+	return s.publish(r)
+}
+
+// publish writes and prints the report and turns it into the build's fate.
+func (s session) publish(r report.Report) error {
+	written := report.Write(s.config.ReportDir, r)
+	block := r.Log()
+	for _, w := range cis.UnneededWaivers(r.Results, s.inputs.waivers) {
+		block = fmt.Sprintf("Waiver for %s (%s) was not needed: the control holds; remove it.\n", w.Control, w.Owner) + block
+	}
+	failed := r.Failed()
+	if s.inputs.baseline != nil {
+		drift := report.Drift(*s.inputs.baseline, r)
+		block = drift.String() + "\n" + block
+		failed = append(failed, drift.Regressed(failed)...)
+	}
+	if len(failed) == 0 {
+		s.say(block)
+		return written
+	}
+	s.complain(block)
+	verdict := fmt.Errorf("%d of %d controls do not hold: %s; reports are in %s", len(failed), len(r.Results), strings.Join(failed, ", "), s.config.ReportDir)
+	return errors.Join(verdict, written)
+}

@@ -1,0 +1,205 @@
+package cis
+
+import (
+	"errors"
+	"fmt"
+	"maps"
+	"os"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/hashicorp/packer-plugin-sdk/template/config"
+	"github.com/hashicorp/packer-plugin-sdk/template/interpolate"
+
+	"github.com/k3s-cis/packer-plugin-k3s/internal/cis"
+	"github.com/k3s-cis/packer-plugin-k3s/internal/harden"
+	"github.com/k3s-cis/packer-plugin-k3s/internal/k3s"
+	"github.com/k3s-cis/packer-plugin-k3s/internal/report"
+)
+
+// The modes of the option mode.
+const (
+	modeApply = "apply"
+	modeCheck = "check"
+	modePlan  = "plan"
+)
+
+// defaultCommandTimeout bounds the remote command where the user does not.
+const defaultCommandTimeout = 5 * time.Minute
+
+// inputs is what validation made of the options: everything read, parsed and
+// found good.
+type inputs struct {
+	// options lack the release where k3s_version is not written.
+	options  harden.Options
+	waivers  []cis.Waiver
+	controls []cis.Control
+	baseline *report.Report
+}
+
+// validate checks every option, reads every file that one names and returns
+// all that is wrong.
+func (c *Config) validate() (inputs, []error) {
+	var in inputs
+	var errs []error
+	wrong := func(format string, args ...any) { errs = append(errs, fmt.Errorf(format, args...)) }
+
+	c.setDefaults()
+	oneOf := func(option, found string, allowed ...string) {
+		if !slices.Contains(allowed, found) {
+			wrong("%s: %q is not one of %s", option, found, quoted(allowed))
+		}
+	}
+	oneOf("role", c.Role, string(k3s.Server), string(k3s.Agent))
+	oneOf("mode", c.Mode, modeApply, modeCheck, modePlan)
+
+	in.options = c.options(&errs)
+	if c.K3sVersion != "" {
+		release, err := k3s.ParseRelease(c.K3sVersion)
+		if err != nil {
+			wrong("k3s_version: %w", err)
+		}
+		in.options.Release = release
+	}
+	if known := append([]string{"auto"}, cis.Benchmarks()...); !slices.Contains(known, c.Benchmark) {
+		wrong("benchmark: %q is not one of %s", c.Benchmark, quoted(known))
+	} else if in.options.Release != (k3s.Release{}) {
+		benchmark, err := cis.Select(in.options.Release, c.Benchmark)
+		if err != nil {
+			wrong("benchmark: %w", err)
+		}
+		in.options.Benchmark = benchmark
+	}
+	errs = append(errs, in.options.Validate()...)
+
+	in.controls = c.readControls(&errs)
+	in.waivers = c.parseWaivers(&errs)
+	if in.options.Benchmark != "" {
+		for _, err := range cis.CheckWaivers(in.waivers, in.options.Benchmark, in.options.Role, in.controls, time.Now()) {
+			wrong("waiver: %w", err)
+		}
+	}
+	in.baseline = c.readBaseline(&errs)
+
+	if c.ExecuteCommand != "" {
+		if c.UseSudo != config.TriUnset {
+			wrong("use_sudo and execute_command exclude each other: use_sudo only chooses a default for execute_command")
+		}
+		if !strings.Contains(c.ExecuteCommand, ".Path") {
+			wrong("execute_command: %q runs nothing of ours: it must contain {{ .Path }}", redactCommand(c.ExecuteCommand))
+		}
+		if err := interpolate.Validate(c.ExecuteCommand, &c.ctx); err != nil {
+			wrong("execute_command: %w", err)
+		}
+	}
+	if c.CommandTimeout < 0 {
+		wrong("command_timeout: %s is negative: write how long the command may take, such as 5m", c.CommandTimeout)
+	}
+	return in, errs
+}
+
+func (c *Config) setDefaults() {
+	for option, value := range map[*string]string{&c.Role: string(k3s.Server), &c.Mode: modeApply, &c.Benchmark: "auto"} {
+		if *option == "" {
+			*option = value
+		}
+	}
+	if c.CommandTimeout == 0 {
+		c.CommandTimeout = defaultCommandTimeout
+	}
+	if c.ReportDir == "" {
+		c.ReportDir = "k3s-cis-report/" + c.buildName()
+	}
+}
+
+// buildName is Packer's name of the build with the builder's type, such as
+// k3s-image.node.
+func (c *Config) buildName() string {
+	if c.PackerBuilderType == "" || c.PackerBuilderType == c.PackerBuildName {
+		return c.PackerBuildName
+	}
+	return c.PackerBuilderType + "." + c.PackerBuildName
+}
+
+// readFile reads a file that an option names; "" reads nothing.
+func readFile(option, name string, errs *[]error) *harden.File {
+	if name == "" {
+		return nil
+	}
+	data, err := os.ReadFile(name)
+	if err != nil {
+		var path *os.PathError
+		if errors.As(err, &path) {
+			err = path.Err
+		}
+		*errs = append(*errs, fmt.Errorf("%s: %q cannot be read (%w): write the path of a file on the build host, relative to where packer runs", option, name, err))
+		return nil
+	}
+	return &harden.File{Name: name, Data: data}
+}
+
+func (c *Config) readControls(errs *[]error) []cis.Control {
+	var all []cis.Control
+	for i, name := range c.Controls {
+		option := fmt.Sprintf("controls[%d]", i)
+		file := readFile(option, name, errs)
+		if file == nil {
+			continue
+		}
+		controls, err := cis.LoadControls(name, file.Data)
+		if err != nil {
+			*errs = append(*errs, fmt.Errorf("%s: %w", option, err))
+		}
+		all = append(all, controls...)
+	}
+	return all
+}
+
+func (c *Config) readBaseline(errs *[]error) *report.Report {
+	file := readFile("baseline", c.Baseline, errs)
+	if file == nil {
+		return nil
+	}
+	r, err := report.LoadReport(file.Data)
+	if err != nil {
+		*errs = append(*errs, fmt.Errorf("baseline: %s: %w", c.Baseline, err))
+		return nil
+	}
+	return &r
+}
+
+func (c *Config) parseWaivers(errs *[]error) []cis.Waiver {
+	var all []cis.Waiver
+	for i, w := range c.Waivers {
+		expires, err := time.Parse(time.DateOnly, w.Expires)
+		if err != nil {
+			*errs = append(*errs, fmt.Errorf("waiver[%d].expires: %q is not a day: write it as 2027-01-31", i, w.Expires))
+			continue
+		}
+		all = append(all, cis.Waiver{
+			Control: w.Control, Reason: w.Reason, Owner: w.Owner, Expires: expires, Role: w.Role, Build: w.Build,
+		})
+	}
+	return all
+}
+
+// redactCommand hides what may be a password: everything before the first pipe.
+func redactCommand(command string) string {
+	if _, after, piped := strings.Cut(command, "|"); piped {
+		return "… |" + after
+	}
+	return command
+}
+
+func quoted(values []string) string {
+	out := make([]string, len(values))
+	for i, v := range values {
+		out[i] = fmt.Sprintf("%q", v)
+	}
+	return strings.Join(out, ", ")
+}
+
+// sortedKeys returns a map's keys in order, so that errors come in the same
+// order every time.
+func sortedKeys[V any](m map[string]V) []string { return slices.Sorted(maps.Keys(m)) }
