@@ -34,3 +34,70 @@ type Node struct {
 	// Access says how the evidence was collected: "ssh", "root directory", ….
 	Access string `json:"access"`
 }
+
+// Meta is what a report says besides the results; see Report for the fields.
+type Meta struct {
+	PluginVersion string
+	Created       time.Time
+	K3sVersion    string
+	Role          string
+	Benchmark     string
+	Node          Node
+}
+
+// New makes the report of results, in their order. Created is kept to the
+// second, in UTC, so that no format depends on the clock's precision or zone.
+//
+// The texts of results come from the node, which may be hostile: New makes
+// them printable UTF-8 of bounded length (see clean), so that no format can be
+// broken out of by a control character and no terminal be driven by one.
+func New(m Meta, results []cis.Result) Report {
+	r := Report{
+		PluginVersion: line(m.PluginVersion),
+		Created:       m.Created.UTC().Truncate(time.Second),
+		K3sVersion:    line(m.K3sVersion),
+		Role:          line(m.Role),
+		Benchmark:     line(m.Benchmark),
+		Node: Node{
+			Build:     line(m.Node.Build),
+			Datastore: line(m.Node.Datastore),
+			Access:    line(m.Node.Access),
+		},
+		Results: make([]cis.Result, 0, len(results)),
+	}
+	for _, res := range results {
+		r.Results = append(r.Results, cleanResult(res))
+	}
+	r.Summary = count(r.Results)
+	return r
+}
+
+// Failed returns the results that fail a build: fail and error, in order.
+func (r Report) Failed() []cis.Result {
+	return r.with(cis.Fail, cis.Error)
+}
+
+// with returns the results that have one of the statuses, in order.
+func (r Report) with(statuses ...cis.Status) []cis.Result {
+	var out []cis.Result
+	for _, res := range r.Results {
+		for _, s := range statuses {
+			if res.Status == s {
+				out = append(out, res)
+			}
+		}
+	}
+	return out
+}
+
+// count counts results by status; every status is present.
+func count(results []cis.Result) map[cis.Status]int {
+	n := make(map[cis.Status]int, len(cis.Statuses))
+	for _, s := range cis.Statuses {
+		n[s] = 0
+	}
+	for _, res := range results {
+		n[res.Status]++
+	}
+	return n
+}

@@ -1,0 +1,186 @@
+package report
+
+import (
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/k3s-cis/packer-plugin-k3s/internal/cis"
+	"github.com/mitchellh/go-wordwrap"
+)
+
+// logWidth keeps the block within 100 columns behind the name of the build
+// that Packer puts before every line.
+const logWidth = 80
+
+// Log returns the block for the Packer log, wrapped, without colours: what was judged
+// by what; a paragraph for every control that failed or could not be judged
+// (id and title, then what was found, what is expected, the place and how to
+// mend it); the waived ones with owner and last day; and the totals. The last
+// line is Verdict's and is never wrapped.
+func (r Report) Log() string {
+	var b strings.Builder
+	writeWrapped(&b, "", r.subject(), 2)
+	for _, res := range r.Failed() {
+		b.WriteString("\n")
+		writeFailure(&b, res)
+	}
+	if waived := r.with(cis.Waived); len(waived) > 0 {
+		b.WriteString("\n")
+		for _, res := range waived {
+			writeWaived(&b, res)
+		}
+	}
+	b.WriteString("\n")
+	for _, f := range []string{fromOwn, fromImage} {
+		if results := r.of(f); len(results) > 0 {
+			fmt.Fprintf(&b, "%s: %s\n", f, totals(results))
+		}
+	}
+	b.WriteString(r.Verdict() + "\n")
+	return b.String()
+}
+
+// Verdict is the whole judgement in one line, such as
+//
+//	cis-2.1: 82 of 134 controls proven, 37 manual, 12 deferred to first boot, 3 not applicable
+//
+// It counts the benchmark's controls, so that the figure can be held against
+// the benchmark; counts of zero are left out. The plugin's controls of the
+// image and the user's own are not mixed into that figure, but when any of
+// them failed or could not be judged the line says so at its end.
+func (r Report) Verdict() string {
+	v := r.Benchmark + ": " + totals(r.of(fromCIS))
+	for _, f := range []string{fromImage, fromOwn} {
+		n := count(r.of(f))
+		if bad := tally(n, cis.Fail, cis.Error); bad != "" {
+			v += "; " + f + ": " + bad
+		}
+	}
+	return v
+}
+
+// subject says what was judged and by what.
+func (r Report) subject() string {
+	parts := []string{"K3s " + r.K3sVersion, r.Role}
+	if r.Node.Datastore != "" {
+		parts = append(parts, r.Node.Datastore)
+	}
+	if r.Node.Build != "" {
+		parts = append(parts, "build "+r.Node.Build)
+	}
+	if r.Node.Access != "" {
+		parts = append(parts, "read through "+r.Node.Access)
+	}
+	return "Check after " + r.Benchmark + ": " + strings.Join(parts, ", ")
+}
+
+// of returns the results of the controls that come from f.
+func (r Report) of(f string) []cis.Result {
+	var out []cis.Result
+	for _, res := range r.Results {
+		if from(res) == f {
+			out = append(out, res)
+		}
+	}
+	return out
+}
+
+// totals says how many of the controls are proven and what the others are.
+func totals(results []cis.Result) string {
+	n := count(results)
+	s := fmt.Sprintf("%d of %d controls proven", n[cis.Pass], len(results))
+	if rest := tally(n, cis.Fail, cis.Error, cis.Waived, cis.Manual, cis.Deferred, cis.NotApplicable); rest != "" {
+		s += ", " + rest
+	}
+	return s
+}
+
+// words says a status in a sentence; label names it on its own.
+var words = map[cis.Status]string{
+	cis.Pass:          "proven",
+	cis.Fail:          "failed",
+	cis.Error:         "could not be judged",
+	cis.Waived:        "waived",
+	cis.Deferred:      "deferred to first boot",
+	cis.Manual:        "manual",
+	cis.NotApplicable: "not applicable",
+}
+
+// tally lists the counts of the statuses, without those that are zero.
+func tally(n map[cis.Status]int, statuses ...cis.Status) string {
+	var parts []string
+	for _, s := range statuses {
+		if n[s] > 0 {
+			parts = append(parts, fmt.Sprintf("%d %s", n[s], words[s]))
+		}
+	}
+	return strings.Join(parts, ", ")
+}
+
+// writeFailure writes the paragraph of a failed control.
+func writeFailure(b *strings.Builder, res cis.Result) {
+	head := res.ID
+	if res.Key != res.ID {
+		head += " (" + res.Key + ")"
+	}
+	writeWrapped(b, strings.ToUpper(string(res.Status))+" ", head+" "+res.Title, 6)
+	for _, l := range []struct{ label, text string }{
+		{"found", res.Found},
+		{"expected", res.Expected},
+		{"because", res.Reason},
+		{"at", places(res.Evidence)},
+		{"mend", res.Remediation},
+	} {
+		if l.text != "" {
+			writeWrapped(b, fmt.Sprintf("      %-9s", l.label), l.text, 15)
+		}
+	}
+}
+
+// maxPlaces is how many places of evidence the log names; the reports in
+// files name all.
+const maxPlaces = 4
+
+// places lists where the evidence stands, each place once.
+func places(evidence []cis.Evidence) string {
+	var out []string
+	seen := map[string]bool{}
+	for _, e := range evidence {
+		if p := place(e); !seen[p] {
+			seen[p] = true
+			out = append(out, p)
+		}
+	}
+	if more := len(out) - maxPlaces; more > 0 {
+		out = append(out[:maxPlaces], fmt.Sprintf("%d more", more))
+	}
+	return strings.Join(out, ", ")
+}
+
+// place names where a piece of evidence stands: path:line, path, or the
+// source's name.
+func place(e cis.Evidence) string {
+	if e.Line > 0 {
+		return fmt.Sprintf("%s:%d", e.Source, e.Line)
+	}
+	return e.Source
+}
+
+// writeWaived writes the line of a waived control.
+func writeWaived(b *strings.Builder, res cis.Result) {
+	s := res.ID + " " + res.Title + ": " + res.Found
+	if w := res.Waiver; w != nil {
+		s += fmt.Sprintf("; accepted by %s until %s: %s", w.Owner, w.Expires.Format(time.DateOnly), w.Reason)
+	}
+	writeWrapped(b, "WAIVED ", s, 7)
+}
+
+// writeWrapped writes head and s, wrapped to logWidth, with the following
+// lines indented by indent columns. A word that is too long is not broken, so
+// that paths can be copied.
+func writeWrapped(b *strings.Builder, head, s string, indent int) {
+	wrapped := wordwrap.WrapString(strings.TrimSpace(s), uint(logWidth-indent))
+	hanging := strings.ReplaceAll(wrapped, "\n", "\n"+strings.Repeat(" ", indent))
+	b.WriteString(head + hanging + "\n")
+}

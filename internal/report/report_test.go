@@ -1,0 +1,77 @@
+package report
+
+import (
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/k3s-cis/packer-plugin-k3s/internal/cis"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+func TestNewCountsEveryStatus(t *testing.T) {
+	r := fixture()
+	assert.Equal(t, map[cis.Status]int{
+		cis.Fail: 2, cis.Error: 1, cis.Waived: 1, cis.Pass: 4, cis.Deferred: 1, cis.Manual: 1, cis.NotApplicable: 1,
+	}, r.Summary)
+
+	empty := New(fixtureMeta(), nil)
+	require.NotNil(t, empty.Results)
+	assert.Len(t, empty.Summary, len(cis.Statuses), "a status that nothing has is counted as zero")
+}
+
+func TestNewKeepsTimeToTheSecondInUTC(t *testing.T) {
+	assert.Equal(t, time.Date(2026, 11, 23, 8, 30, 0, 0, time.UTC), fixture().Created)
+}
+
+func TestNewLeavesItsInputAlone(t *testing.T) {
+	in := []cis.Result{{
+		ID: "1", Key: "k", Found: "a\nb", Evidence: []cis.Evidence{{Source: "s\x1b"}},
+		Waiver: &cis.Waiver{Owner: "o\n"},
+	}}
+	out := New(fixtureMeta(), in)
+	assert.Equal(t, "a\nb", in[0].Found)
+	assert.Equal(t, "s\x1b", in[0].Evidence[0].Source)
+	assert.Equal(t, "o\n", in[0].Waiver.Owner)
+	assert.Equal(t, `a\nb`, out.Results[0].Found)
+	assert.Equal(t, `s\x1b`, out.Results[0].Evidence[0].Source)
+	assert.Equal(t, `o\n`, out.Results[0].Waiver.Owner)
+}
+
+func TestFailed(t *testing.T) {
+	var ids []string
+	for _, res := range fixture().Failed() {
+		ids = append(ids, res.ID)
+	}
+	assert.Equal(t, []string{"1.2.16", "3.2.1", "node.ssh-host-keys"}, ids)
+}
+
+func TestClean(t *testing.T) {
+	for _, c := range []struct{ name, in, line, text string }{
+		{"plain", "mode 0600", "mode 0600", "mode 0600"},
+		{"terminal escape", "\x1b[31mred\x07", `\x1b[31mred\x07`, `\x1b[31mred\x07`},
+		{"line breaks", "a\r\nb\n", `a\x0d\nb\n`, "a\\x0d\nb"},
+		{"tab", "a\tb", "a b", "a b"},
+		{"NUL", "a\x00b", `a\x00b`, `a\x00b`},
+		{"not UTF-8", "caf\xe9", `caf\xe9`, `caf\xe9`},
+		{"direction override", "a\u202eb", `a\u202eb`, `a\u202eb`},
+		{"line separator", "a\u2028b", `a\u2028b`, `a\u2028b`},
+		{"C1 control", "a\u009bb", `a\u009bb`, `a\u009bb`},
+		{"forbidden in XML", "a\uffffb", `a\uffffb`, `a\uffffb`},
+		{"beyond the basic plane", "a\U000e0001b", `a\U000e0001b`, `a\U000e0001b`},
+		{"letters of all scripts", "Größe 証拠 ✓", "Größe 証拠 ✓", "Größe 証拠 ✓"},
+		{"the replacement character itself", "\ufffd", "\ufffd", "\ufffd"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			assert.Equal(t, c.line, line(c.in))
+			assert.Equal(t, c.text, text(c.in))
+		})
+	}
+}
+
+func TestCleanBoundsLength(t *testing.T) {
+	long := strings.Repeat("é", maxText+10)
+	assert.Equal(t, strings.Repeat("é", maxText)+"… (+20 bytes)", line(long))
+	assert.Equal(t, long[:2*maxText], line(long[:2*maxText]), "what just fits is not cut")
+}

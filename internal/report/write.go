@@ -1,0 +1,89 @@
+package report
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+)
+
+// format is one file of a report.
+type format struct {
+	name   string
+	render func(Report) ([]byte, error)
+}
+
+// formats lists the files that Write makes, in the order it makes them.
+func formats() []format {
+	return []format{
+		{"report.json", renderJSON},
+	}
+}
+
+// Files returns the names of the files that Write makes in its directory.
+func Files() []string {
+	var names []string
+	for _, f := range formats() {
+		names = append(names, f.name)
+	}
+	return names
+}
+
+// Write writes r in every format into dir, which it makes with its parents
+// where they are missing. Each file appears whole, mode 0644, or not at all:
+// it is written under a temporary name, synced and renamed. A file of an
+// earlier report is replaced. The same report gives the same bytes.
+//
+// The error of a directory that cannot be written names the option
+// report_dir. A format that cannot be rendered does not keep the others from
+// being written.
+func Write(dir string, r Report) error {
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return dirError(dir, err)
+	}
+	var errs []error
+	for _, f := range formats() {
+		data, err := f.render(r)
+		if err != nil {
+			errs = append(errs, fmt.Errorf("cannot render %s: %w", f.name, err))
+			continue
+		}
+		if err := writeFile(filepath.Join(dir, f.name), data); err != nil {
+			// What keeps one file from being written keeps all.
+			return errors.Join(append(errs, dirError(dir, err))...)
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// dirError names the option that a user must change.
+func dirError(dir string, err error) error {
+	return fmt.Errorf("report_dir %q: cannot write the report: %w; give a directory that Packer may write to", dir, err)
+}
+
+// writeFile replaces path by data in one step.
+func writeFile(path string, data []byte) (err error) {
+	tmp, err := os.CreateTemp(filepath.Dir(path), "."+filepath.Base(path)+".*")
+	if err != nil {
+		return err
+	}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, os.Remove(tmp.Name()))
+		}
+	}()
+	_, err = tmp.Write(data)
+	if err == nil {
+		err = tmp.Chmod(0o644)
+	}
+	if err == nil {
+		err = tmp.Sync()
+	}
+	if closeErr := tmp.Close(); err == nil {
+		err = closeErr
+	}
+	if err == nil {
+		err = os.Rename(tmp.Name(), path)
+	}
+	return err
+}
