@@ -1,0 +1,135 @@
+package node
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"path"
+	"sort"
+	"strings"
+	"unicode"
+	"unicode/utf8"
+)
+
+// modeBits are the bits an Entry's Mode may hold.
+const modeBits = fs.ModePerm | fs.ModeSetuid | fs.ModeSetgid | fs.ModeSticky
+
+// checkPath says what keeps p from being the path of something on a node.
+func checkPath(p string) error {
+	switch {
+	case !path.IsAbs(p):
+		return fmt.Errorf("path %q is not absolute", p)
+	case path.Clean(p) != p:
+		return fmt.Errorf("path %q is not clean: write %q", p, path.Clean(p))
+	case !plainName(p):
+		return fmt.Errorf("path %q is not valid UTF-8 or has a control character in it", p)
+	}
+	return nil
+}
+
+// plainName says whether s can stand in a report, a log and a line of the
+// exchange with a machine without being mistaken for something else.
+func plainName(s string) bool {
+	return utf8.ValidString(s) && strings.IndexFunc(s, unicode.IsControl) < 0
+}
+
+// check says what is wrong with q, all at once.
+func (q Query) check() error {
+	var errs []error
+	for _, p := range q {
+		if err := checkPath(p.Path); err != nil {
+			errs = append(errs, err)
+		}
+		if p.Depth < Deep {
+			errs = append(errs, fmt.Errorf("path %q: depth %d makes no sense", p.Path, p.Depth))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// check says what is wrong with c, all at once.
+func (c Change) check() error {
+	var errs []error
+	fail := func(format string, args ...any) { errs = append(errs, fmt.Errorf(format, args...)) }
+	role := map[string]string{}
+	claim := func(p, as string) {
+		if err := checkPath(p); err != nil {
+			errs = append(errs, err)
+		} else if p == "/" {
+			fail("the root directory itself cannot be changed")
+		} else if other, taken := role[p]; taken {
+			fail("path %q is to be %s and %s", p, other, as)
+		}
+		role[p] = as
+	}
+	for _, e := range c.Write {
+		switch e.Kind {
+		case KindFile:
+			claim(e.Path, "a file")
+			if len(e.Data) > MaxFileSize {
+				fail("path %q: %d bytes are more than the %d that can be read back", e.Path, len(e.Data), MaxFileSize)
+			}
+		case KindDirectory:
+			claim(e.Path, "a directory")
+		default:
+			fail("path %q: kind %q cannot be written", e.Path, e.Kind)
+		}
+		if e.Mode&^modeBits != 0 {
+			fail("path %q: mode %v has more than permission bits", e.Path, e.Mode)
+		}
+		if e.UID < 0 || e.GID < 0 {
+			fail("path %q: owner %d:%d makes no sense", e.Path, e.UID, e.GID)
+		}
+	}
+	for _, p := range c.Remove {
+		claim(p, "removed")
+	}
+	for _, from := range sortedKeys(c.Keep) {
+		if err := checkPath(from); err != nil {
+			errs = append(errs, err)
+		}
+		claim(c.Keep[from], "a copy")
+	}
+	for p := range role {
+		for dir := path.Dir(p); dir != "/" && dir != "."; dir = path.Dir(dir) {
+			if as, taken := role[dir]; taken && as != "a directory" {
+				fail("path %q lies below %q, which is to be %s", p, dir, as)
+			}
+		}
+	}
+	for _, a := range c.Assume {
+		if err := checkPath(a.Path); err != nil {
+			errs = append(errs, err)
+		}
+	}
+	for _, name := range sortedKeys(c.Kernel) {
+		if err := checkParameter(name, c.Kernel[name]); err != nil {
+			errs = append(errs, err)
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// checkParameter says what keeps name from being a kernel parameter and value
+// from being written to it.
+func checkParameter(name, value string) error {
+	for _, part := range strings.Split(name, ".") {
+		if part == "" || strings.Trim(part, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-/") != "" ||
+			strings.Contains(part, "//") || strings.HasPrefix(part, "/") || strings.HasSuffix(part, "/") {
+			return fmt.Errorf("kernel parameter %q is not a name such as vm.overcommit_memory", name)
+		}
+	}
+	if value == "" || !plainName(strings.ReplaceAll(value, "\t", " ")) {
+		return fmt.Errorf("kernel parameter %q: value %q is not one line of text", name, value)
+	}
+	return nil
+}
+
+func sortedKeys[V any](m map[string]V) []string {
+	keys := make([]string, 0, len(m))
+	for k := range m {
+		keys = append(keys, k)
+	}
+	sort.Strings(keys)
+	return keys
+}

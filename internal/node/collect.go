@@ -1,0 +1,225 @@
+package node
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"path"
+)
+
+// Reasons that stand in Entry.Unread, the same from every kind of target.
+const (
+	unreadLarge = "larger than the 4 MiB that are collected"
+	unreadLink  = "a symbolic link to a directory is not followed inside a walk"
+	unreadName  = "holds a name that is not valid UTF-8 or has a control character in it"
+)
+
+func unreadDead(link string) string { return link + " is a symbolic link that leads nowhere" }
+
+// collector gathers entries for one query.
+type collector struct {
+	tree    *tree
+	entries map[string]Entry
+	total   int64
+	// hide holds paths, links resolved, that are passed over.
+	hide map[string]bool
+}
+
+// collect answers q from the tree, passing over the paths in hide.
+func (t *tree) collect(ctx context.Context, q Query, hide map[string]bool) (*Node, error) {
+	c := &collector{tree: t, entries: map[string]Entry{}, hide: hide}
+	for _, p := range q {
+		if err := c.pick(ctx, p); err != nil {
+			return nil, err
+		}
+	}
+	list := make([]Entry, 0, len(c.entries))
+	for _, e := range c.entries {
+		list = append(list, e)
+	}
+	return New(q, list), nil
+}
+
+func (c *collector) pick(ctx context.Context, p Pick) error {
+	link, target, err := c.tree.deadLink(p.Path)
+	if err != nil {
+		return fmt.Errorf("cannot look at %w", err)
+	}
+	if link != "" {
+		e := Entry{Path: p.Path, Kind: KindLink, Target: target}
+		if link != p.Path {
+			e.Unread = unreadDead(link)
+		}
+		return c.put(e)
+	}
+	parent, err := c.tree.resolve(path.Dir(p.Path))
+	if err != nil {
+		return fmt.Errorf("cannot look at %w", err)
+	}
+	return c.visit(ctx, p, p.Path, path.Join(parent, path.Base(p.Path)), p.Depth)
+}
+
+// visit collects the entry shown as p, which is at at in the tree with all
+// parents resolved, and what lies up to depth levels below it.
+func (c *collector) visit(ctx context.Context, pick Pick, p, at string, depth int) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	fi, err := c.tree.lstat(at)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("cannot look at %s: %w", p, cause(err))
+	}
+	e := Entry{Path: p}
+	if fi.Mode()&fs.ModeSymlink != 0 {
+		if e.Target, err = c.tree.fs.Readlink(rel(at)); err != nil {
+			return fmt.Errorf("cannot look at %s: %w", p, cause(err))
+		}
+		if at, err = c.tree.resolve(at); err == nil {
+			fi, err = c.tree.lstat(at)
+		}
+		if errors.Is(err, errLoop) || errors.Is(err, fs.ErrNotExist) {
+			e.Kind = KindLink
+			return c.put(e)
+		}
+		if err != nil {
+			return fmt.Errorf("cannot look at %s: %w", p, cause(err))
+		}
+	}
+	e.Mode = fi.Mode() & modeBits
+	e.UID, e.GID = ownerOf(fi)
+	switch {
+	case fi.Mode().IsRegular():
+		e.Kind, e.Size = KindFile, fi.Size()
+		if pick.Content {
+			if err := c.read(&e, at); err != nil {
+				return err
+			}
+		}
+		return c.put(e)
+	case fi.IsDir():
+		e.Kind = KindDirectory
+	default:
+		e.Kind = KindOther
+		return c.put(e)
+	}
+	if depth == 0 {
+		return c.put(e)
+	}
+	if e.Target != "" && p != pick.Path {
+		e.Unread = unreadLink
+		return c.put(e)
+	}
+	return c.list(ctx, pick, e, at, depth)
+}
+
+// list collects directory e, which is at at, and what is in it.
+func (c *collector) list(ctx context.Context, pick Pick, e Entry, at string, depth int) error {
+	f, err := c.tree.open(at)
+	if err != nil {
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
+		e.Unread = cause(err).Error()
+		return c.put(e)
+	}
+	defer f.Close()
+	// The directory goes in before its children, so that the limit on
+	// entries stops a walk early.
+	if err := c.put(e); err != nil {
+		return err
+	}
+	for {
+		names, err := f.Readdirnames(1024)
+		for _, name := range names {
+			if c.hide[path.Join(at, name)] {
+				continue
+			}
+			if !plainName(name) {
+				e.Unread = unreadName
+				continue
+			}
+			if err := c.visit(ctx, pick, path.Join(e.Path, name), path.Join(at, name), max(depth-1, Deep)); err != nil {
+				return err
+			}
+		}
+		if errors.Is(err, io.EOF) {
+			break
+		}
+		if err != nil {
+			e.Unread = cause(err).Error()
+			break
+		}
+	}
+	return c.put(e)
+}
+
+// read fills in the bytes of file e, which is at at, or says why not.
+func (c *collector) read(e *Entry, at string) error {
+	if have := c.entries[e.Path]; have.Data != nil {
+		e.Data = have.Data
+		return nil
+	}
+	if e.Size > MaxFileSize {
+		e.Unread = unreadLarge
+		return nil
+	}
+	if c.total+e.Size > MaxTotalSize {
+		return fmt.Errorf("cannot collect %s: more than %d MiB of content", e.Path, MaxTotalSize>>20)
+	}
+	data, err := c.tree.readFile(at)
+	switch {
+	case errors.Is(err, errLarge):
+		e.Unread = unreadLarge
+	case err != nil:
+		e.Unread = cause(err).Error()
+	default:
+		e.Data, e.Size = data, int64(len(data))
+		c.total += e.Size
+	}
+	return nil
+}
+
+var (
+	errLarge   = errors.New(unreadLarge)
+	errChanged = errors.New("changed while it was read")
+)
+
+// readFile returns the bytes of the regular file at p, resolved already.
+func (t *tree) readFile(p string) ([]byte, error) {
+	f, err := t.open(p)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	if fi, err := f.Stat(); err != nil {
+		return nil, err
+	} else if !fi.Mode().IsRegular() {
+		return nil, errChanged
+	}
+	data, err := io.ReadAll(io.LimitReader(f, MaxFileSize+1))
+	if err == nil && len(data) > MaxFileSize {
+		err = errLarge
+	}
+	return data, err
+}
+
+// put keeps e. Where two picks cover a path, what each of them learned stays.
+func (c *collector) put(e Entry) error {
+	if have, ok := c.entries[e.Path]; ok {
+		if e.Data == nil {
+			e.Data = have.Data
+		}
+		if e.Unread == "" {
+			e.Unread = have.Unread
+		}
+	} else if len(c.entries) >= MaxEntries {
+		return fmt.Errorf("cannot collect %s: more than %d entries", e.Path, MaxEntries)
+	}
+	c.entries[e.Path] = e
+	return nil
+}

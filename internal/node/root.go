@@ -1,0 +1,71 @@
+package node
+
+import (
+	"context"
+	"fmt"
+	"time"
+)
+
+// RootDirectory is a node in a directory of this host: a mounted image, an
+// unpacked root file system. Nothing in it is ever executed, no device or pipe
+// is opened, and no symbolic link leads out of it.
+type RootDirectory struct{ dir string }
+
+var _ Target = (*RootDirectory)(nil)
+
+// Root returns the node whose root is the directory dir of this host.
+func Root(dir string) *RootDirectory { return &RootDirectory{dir: dir} }
+
+// Read collects q. It writes nothing, access times included where the system
+// allows that. The error names what could not be looked at, or the limit that
+// the tree exceeds.
+func (r *RootDirectory) Read(ctx context.Context, q Query) (*Node, error) {
+	if err := q.check(); err != nil {
+		return nil, fmt.Errorf("reading the root directory: %w", err)
+	}
+	t, err := openTree(r.dir)
+	if err != nil {
+		return nil, err
+	}
+	defer t.Close()
+	return t.collect(ctx, q, nil)
+}
+
+// Apply puts c in place and reads q back from the disk. Kernel parameters are
+// passed over: a directory has no running kernel. On error the tree is as it
+// was before, and the error names the path that was in the way.
+func (r *RootDirectory) Apply(ctx context.Context, c Change, q Query) (*Outcome, error) {
+	started := time.Now()
+	if err := q.check(); err != nil {
+		return nil, fmt.Errorf("reading the root directory: %w", err)
+	}
+	if err := c.check(); err != nil {
+		return nil, fmt.Errorf("changing the root directory: %w", err)
+	}
+	t, err := openTree(r.dir)
+	if err != nil {
+		return nil, err
+	}
+	defer t.Close()
+
+	out := &Outcome{Way: "root directory"}
+	holds, err := t.assumptionsHold(ctx, c.Assume)
+	if err != nil {
+		return nil, err
+	}
+	x := t.begin()
+	if out.Stale = !holds; holds {
+		if err := x.run(ctx, c); err != nil {
+			return nil, err
+		}
+		out.Changed = x.changed
+	}
+	if out.Node, err = t.collect(ctx, q, x.own()); err != nil {
+		return nil, x.rollback(fmt.Errorf("reading back: %w", err))
+	}
+	if err := x.finish(); err != nil {
+		return nil, err
+	}
+	out.Took = time.Since(started)
+	return out, nil
+}

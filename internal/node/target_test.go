@@ -1,0 +1,294 @@
+//go:build unix
+
+package node
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"sort"
+	"strings"
+	"syscall"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+// The tests in this file say what reading and changing a node means. They run
+// against every kind of target.
+
+type makeTarget func(t *testing.T, dir string) Target
+
+func needRoot(t *testing.T) {
+	t.Helper()
+	if os.Geteuid() != 0 {
+		t.Skip("needs root: files get owners")
+	}
+}
+
+// lay makes a tree from lines such as "file /etc/a 0644 text",
+// "dir /etc/b 0700", "link /etc/c target", "fifo /etc/d".
+func lay(t *testing.T, dir string, lines ...string) {
+	t.Helper()
+	for _, line := range lines {
+		f := strings.SplitN(line, " ", 4)
+		p := filepath.Join(dir, f[1])
+		require.NoError(t, os.MkdirAll(filepath.Dir(p), 0o755))
+		switch f[0] {
+		case "file":
+			text := ""
+			if len(f) == 4 {
+				text = f[3]
+			}
+			require.NoError(t, os.WriteFile(p, []byte(text), 0o600))
+			require.NoError(t, os.Chmod(p, parseMode(t, f[2])))
+		case "dir":
+			require.NoError(t, os.MkdirAll(p, 0o755))
+			require.NoError(t, os.Chmod(p, parseMode(t, f[2])))
+		case "link":
+			require.NoError(t, os.Symlink(f[2], p))
+		case "fifo":
+			require.NoError(t, syscall.Mkfifo(p, 0o600))
+		default:
+			t.Fatalf("bad line %q", line)
+		}
+	}
+}
+
+func parseMode(t *testing.T, s string) fs.FileMode {
+	t.Helper()
+	var m uint32
+	_, err := fmt.Sscanf(s, "%o", &m)
+	require.NoError(t, err)
+	return fs.FileMode(m)
+}
+
+// snapshot describes a whole tree, one line a path, links not followed; the
+// times of files count, those of directories do not.
+func snapshot(t *testing.T, dir string) string {
+	t.Helper()
+	var out []string
+	require.NoError(t, filepath.WalkDir(dir, func(p string, _ fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		fi, err := os.Lstat(p)
+		if err != nil {
+			return err
+		}
+		uid, gid := ownerOf(fi)
+		line := fmt.Sprintf("%s %v %d:%d", strings.TrimPrefix(p, dir), fi.Mode(), uid, gid)
+		switch {
+		case fi.Mode().IsRegular():
+			data, err := os.ReadFile(p)
+			if err != nil {
+				return err
+			}
+			st := fi.Sys().(*syscall.Stat_t)
+			line += fmt.Sprintf(" %x inode=%d mtime=%d", sha256.Sum256(data), st.Ino, fi.ModTime().UnixNano())
+		case fi.Mode()&fs.ModeSymlink != 0:
+			target, err := os.Readlink(p)
+			if err != nil {
+				return err
+			}
+			line += " -> " + target
+		}
+		out = append(out, line)
+		return nil
+	}))
+	sort.Strings(out)
+	return strings.Join(out, "\n")
+}
+
+func sum(s string) string {
+	h := sha256.Sum256([]byte(s))
+	return hex.EncodeToString(h[:])
+}
+
+func file(p string, mode fs.FileMode, data string) Entry {
+	return Entry{Path: p, Kind: KindFile, Mode: mode, Size: int64(len(data)), Data: []byte(data)}
+}
+
+func directory(p string, mode fs.FileMode) Entry {
+	return Entry{Path: p, Kind: KindDirectory, Mode: mode}
+}
+
+// testReading runs what reading means against one kind of target.
+func testReading(t *testing.T, target makeTarget) {
+	needRoot(t)
+	cases := []struct {
+		name  string
+		tree  []string
+		query Query
+		want  []Entry
+		err   string
+	}{
+		{
+			name:  "file with and without content",
+			tree:  []string{"file /etc/a 0640 hello", "file /etc/b 0600 secret"},
+			query: Query{{Path: "/etc/a", Content: true}, {Path: "/etc/b"}, {Path: "/etc/none"}},
+			want:  []Entry{file("/etc/a", 0o640, "hello"), {Path: "/etc/b", Kind: KindFile, Mode: 0o600, Size: 6}},
+		},
+		{
+			name:  "empty file has empty data",
+			tree:  []string{"file /etc/a 0600"},
+			query: Query{{Path: "/etc/a", Content: true}},
+			want:  []Entry{file("/etc/a", 0o600, "")},
+		},
+		{
+			name:  "special mode bits",
+			tree:  []string{"dir /d 0755", "file /d/f 0755 x"},
+			query: Query{{Path: "/d"}, {Path: "/d/f"}},
+			want:  []Entry{{Path: "/d", Kind: KindDirectory, Mode: 0o755}, {Path: "/d/f", Kind: KindFile, Mode: 0o755, Size: 1}},
+		},
+		{
+			name:  "depth",
+			tree:  []string{"file /d/a 0644 1", "file /d/s/b 0644 2", "file /d/s/t/c 0644 3"},
+			query: Query{{Path: "/d", Depth: 2}},
+			want: []Entry{
+				directory("/d", 0o755), {Path: "/d/a", Kind: KindFile, Mode: 0o644, Size: 1},
+				directory("/d/s", 0o755), {Path: "/d/s/b", Kind: KindFile, Mode: 0o644, Size: 1}, directory("/d/s/t", 0o755),
+			},
+		},
+		{
+			name:  "deep with hidden and odd names",
+			tree:  []string{`file /d/.hidden 0644 1`, `file /d/dev-x2d\x2da.swap 0644 2`, "file /d/-n 0644 3", "file /d/s/é.yaml 0644 4", "file /d/s/[*].yaml 0644 5", `file /d/s/"'$HOME.yaml 0644 6`, "file /d/s/..more 0644 7"},
+			query: Query{{Path: "/d", Depth: Deep, Content: true}},
+			want: []Entry{
+				directory("/d", 0o755), file("/d/-n", 0o644, "3"), file("/d/.hidden", 0o644, "1"), file(`/d/dev-x2d\x2da.swap`, 0o644, "2"),
+				directory("/d/s", 0o755), file("/d/s/\"'$HOME.yaml", 0o644, "6"), file("/d/s/..more", 0o644, "7"), file("/d/s/[*].yaml", 0o644, "5"), file("/d/s/é.yaml", 0o644, "4"),
+			},
+		},
+		{
+			name:  "links inside the root",
+			tree:  []string{"file /opt/real 0640 data", "link /etc/abs /opt/real", "link /etc/up ../../../../opt/real", "link /etc/dead /nowhere", "link /etc/loop loop"},
+			query: Query{{Path: "/etc/abs", Content: true}, {Path: "/etc/up", Content: true}, {Path: "/etc/dead", Content: true}, {Path: "/etc/loop"}},
+			want: []Entry{
+				{Path: "/etc/abs", Kind: KindFile, Mode: 0o640, Size: 4, Data: []byte("data"), Target: "/opt/real"},
+				{Path: "/etc/dead", Kind: KindLink, Target: "/nowhere"},
+				{Path: "/etc/loop", Kind: KindLink, Target: "loop"},
+				{Path: "/etc/up", Kind: KindFile, Mode: 0o640, Size: 4, Data: []byte("data"), Target: "../../../../opt/real"},
+			},
+		},
+		{
+			name:  "directory behind links",
+			tree:  []string{"file /opt/conf/a.conf 0644 1", "link /etc/conf.d /opt/conf", "link /lib usr/lib", "file /usr/lib/x/y 0644 2"},
+			query: Query{{Path: "/etc/conf.d", Depth: 1, Content: true}, {Path: "/lib/x", Depth: Deep}},
+			want: []Entry{
+				{Path: "/etc/conf.d", Kind: KindDirectory, Mode: 0o755, Target: "/opt/conf"}, file("/etc/conf.d/a.conf", 0o644, "1"),
+				directory("/lib/x", 0o755), {Path: "/lib/x/y", Kind: KindFile, Mode: 0o644, Size: 1},
+			},
+		},
+		{
+			name:  "linked directories are not walked into",
+			tree:  []string{"link /d/up ..", "dir /d/s 0755", "link /d/s/self .", "link /d/s/file ../../f", "file /f 0644 x"},
+			query: Query{{Path: "/d", Depth: Deep}},
+			want: []Entry{
+				directory("/d", 0o755), directory("/d/s", 0o755),
+				{Path: "/d/s/file", Kind: KindFile, Mode: 0o644, Size: 1, Target: "../../f"},
+				{Path: "/d/s/self", Kind: KindDirectory, Mode: 0o755, Target: ".", Unread: unreadLink},
+				{Path: "/d/up", Kind: KindDirectory, Mode: 0o755, Target: "..", Unread: unreadLink},
+			},
+		},
+		{
+			name:  "a parent that leads nowhere is no absence",
+			tree:  []string{"link /etc/rancher /mnt/data"},
+			query: Query{{Path: "/etc/rancher/k3s/config.yaml", Content: true}},
+			want:  []Entry{{Path: "/etc/rancher/k3s/config.yaml", Kind: KindLink, Target: "/mnt/data", Unread: unreadDead("/etc/rancher")}},
+		},
+		{
+			name:  "a parent that is a file",
+			tree:  []string{"file /etc/rancher 0644 x"},
+			query: Query{{Path: "/etc/rancher/k3s", Depth: Deep}},
+		},
+		{
+			name:  "pipes are not opened",
+			tree:  []string{"fifo /d/p", "link /d/l p"},
+			query: Query{{Path: "/d", Depth: 1, Content: true}},
+			want: []Entry{
+				directory("/d", 0o755), {Path: "/d/l", Kind: KindOther, Mode: 0o600, Target: "p"}, {Path: "/d/p", Kind: KindOther, Mode: 0o600},
+			},
+		},
+		{
+			name:  "names that no report can show",
+			tree:  []string{"file /d/a\nb 0644 1", "file /d/c\xff 0644 2", "file /d/ok 0644 3", "file /d/t\tx 0644 4"},
+			query: Query{{Path: "/d", Depth: Deep, Content: true}},
+			want:  []Entry{{Path: "/d", Kind: KindDirectory, Mode: 0o755, Unread: unreadName}, file("/d/ok", 0o644, "3")},
+		},
+		{
+			name:  "one path asked twice",
+			tree:  []string{"file /d/a 0644 1"},
+			query: Query{{Path: "/d/a", Content: true}, {Path: "/d", Depth: 1}},
+			want:  []Entry{directory("/d", 0o755), file("/d/a", 0o644, "1")},
+		},
+		{
+			name:  "hard links",
+			tree:  []string{"file /d/a 0644 same"},
+			query: Query{{Path: "/d", Depth: 1, Content: true}},
+			want:  []Entry{directory("/d", 0o755), file("/d/a", 0o644, "same"), file("/d/b", 0o644, "same")},
+		},
+		{name: "path that is not clean", query: Query{{Path: "/etc/../a"}, {Path: "b"}}, err: `path "b" is not absolute`},
+	}
+	for _, c := range cases {
+		t.Run(c.name, func(t *testing.T) {
+			dir := t.TempDir()
+			lay(t, dir, c.tree...)
+			if c.name == "hard links" {
+				require.NoError(t, os.Link(filepath.Join(dir, "d/a"), filepath.Join(dir, "d/b")))
+			}
+			before := snapshot(t, dir)
+			n, err := target(t, dir).Read(context.Background(), c.query)
+			if c.err != "" {
+				require.ErrorContains(t, err, c.err)
+				return
+			}
+			require.NoError(t, err)
+			if c.want == nil {
+				c.want = []Entry{}
+			}
+			assert.Equal(t, c.want, n.Entries())
+			assert.Nil(t, n.Kernel)
+			assert.Equal(t, before, snapshot(t, dir), "reading changes nothing")
+		})
+	}
+}
+
+// testLimits runs what happens to a tree that is too large.
+func testLimits(t *testing.T, target makeTarget) {
+	needRoot(t)
+	t.Run("large file", func(t *testing.T) {
+		dir := t.TempDir()
+		lay(t, dir, "file /a 0644", "file /b 0644")
+		require.NoError(t, os.Truncate(filepath.Join(dir, "a"), 1<<30))
+		require.NoError(t, os.Truncate(filepath.Join(dir, "b"), MaxFileSize))
+		n, err := target(t, dir).Read(context.Background(), Query{{Path: "/a", Content: true}, {Path: "/b", Content: true}})
+		require.NoError(t, err)
+		a, _ := n.Lookup("/a")
+		assert.Equal(t, Entry{Path: "/a", Kind: KindFile, Mode: 0o644, Size: 1 << 30, Unread: unreadLarge}, a)
+		b, _ := n.Lookup("/b")
+		assert.Empty(t, b.Unread)
+		assert.Len(t, b.Data, MaxFileSize)
+	})
+	t.Run("too many entries", func(t *testing.T) {
+		dir := t.TempDir()
+		for i := range MaxEntries + 1 {
+			require.NoError(t, os.WriteFile(filepath.Join(dir, fmt.Sprint(i)), nil, 0o600))
+		}
+		_, err := target(t, dir).Read(context.Background(), Query{{Path: "/", Depth: Deep, Content: true}})
+		require.ErrorContains(t, err, "more than 50000 entries")
+	})
+	t.Run("too much content", func(t *testing.T) {
+		dir := t.TempDir()
+		for i := range MaxTotalSize/MaxFileSize + 1 {
+			require.NoError(t, os.WriteFile(filepath.Join(dir, fmt.Sprint(i)), bytes.Repeat([]byte("x"), MaxFileSize), 0o600))
+		}
+		_, err := target(t, dir).Read(context.Background(), Query{{Path: "/", Depth: Deep, Content: true}})
+		require.ErrorContains(t, err, "more than 64 MiB of content")
+	})
+}
