@@ -1,12 +1,20 @@
 package kube
 
-import "github.com/k3s-cis/packer-plugin-k3s/internal/k3s"
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"path"
+	"slices"
+
+	"github.com/k3s-cis/packer-plugin-k3s/internal/k3s"
+)
 
 // APIServer is what an API server is about to be started with.
 type APIServer struct {
 	Release k3s.Release
-	// DataDir is K3s's data directory, from whose server directory relative
-	// file names are read.
+	// DataDir is K3s's data directory; relative file names are read from its
+	// server directory, which K3s makes its working directory.
 	DataDir string
 	// Args is what the API server is passed, K3s's defaults included.
 	Args     []k3s.Argument
@@ -21,5 +29,121 @@ type APIServer struct {
 // files its arguments name, and what plugins need of those files. What
 // ReadFile does not know is a problem of consequence k3s.Unreadable.
 func CheckAPIServer(s APIServer) []k3s.Problem {
-	panic("not written yet")
+	out := CheckArguments(s.Release, k3s.APIServer, s.Args)
+	out = append(out, s.admission()...)
+	out = append(out, s.audit()...)
+	if a, on := s.enabled(alwaysPullImagesPlugin); on && s.PreloadedImages != "" {
+		out = append(out, fatal(a, "AlwaysPullImages makes every pod pull from a registry, so the images kept in %s are of no use and K3s's own pods do not start without a registry; take the plugin out, or the images", s.PreloadedImages))
+	}
+	return out
+}
+
+// last returns the last argument of a name, which is the one that counts for
+// flags that are no lists.
+func (s APIServer) last(name string) (k3s.Argument, bool) {
+	for _, a := range slices.Backward(s.Args) {
+		if a.Name == name {
+			return a, a.Value != ""
+		}
+	}
+	return k3s.Argument{}, false
+}
+
+// enabled returns the argument that enables an admission plugin.
+func (s APIServer) enabled(plugin string) (k3s.Argument, bool) {
+	for _, a := range s.Args {
+		if a.Name == "enable-admission-plugins" && slices.Contains(splitList(a.Value), plugin) {
+			return a, true
+		}
+	}
+	return k3s.Argument{}, false
+}
+
+func (s APIServer) admission() []k3s.Problem {
+	limits, rateLimited := s.enabled(eventRateLimitPlugin)
+	a, set := s.last("admission-control-config-file")
+	if !set {
+		if rateLimited {
+			return []k3s.Problem{withoutLimits(limits, "no admission-control-config-file is set")}
+		}
+		return nil
+	}
+	file := s.absolute(a.Value)
+	data, problem := s.read(a, file, "unable to read admission control configuration from")
+	if problem != nil {
+		return []k3s.Problem{*problem}
+	}
+	config, err := LoadAdmission(s.Release, file, data, s.ReadFile)
+	if err != nil {
+		return problemsOf(err, k3s.Fatal)
+	}
+	out := ignored(config.Ignored)
+	if rateLimited && config.EventRateLimit == nil {
+		out = append(out, withoutLimits(limits, file+" has no configuration for it"))
+	}
+	return out
+}
+
+func withoutLimits(a k3s.Argument, why string) k3s.Problem {
+	return fatal(a, `couldn't init admission plugin "EventRateLimit": limits: Invalid value: null: must not be empty: %s; give it limits in the admission configuration or take the plugin out`, why)
+}
+
+func (s APIServer) audit() []k3s.Problem {
+	a, set := s.last("audit-policy-file")
+	if !set {
+		return nil
+	}
+	file := s.absolute(a.Value)
+	data, problem := s.read(a, file, "loading audit policy file: failed to read file path")
+	if problem != nil {
+		return []k3s.Problem{*problem}
+	}
+	policy, err := LoadAuditPolicy(s.Release, file, data)
+	if err != nil {
+		return problemsOf(err, k3s.Fatal)
+	}
+	return ignored(policy.Ignored)
+}
+
+func (s APIServer) absolute(file string) string {
+	if path.IsAbs(file) {
+		return path.Clean(file)
+	}
+	return path.Join(s.DataDir, "server", file)
+}
+
+// read returns the file that argument a names.
+func (s APIServer) read(a k3s.Argument, file, complaint string) ([]byte, *k3s.Problem) {
+	data, err := s.ReadFile(file)
+	if err == nil {
+		return data, nil
+	}
+	p := fatal(a, "%s %q: there is no such file; put it there or take %s out", complaint, file, a.Name)
+	if !errors.Is(err, fs.ErrNotExist) {
+		p = k3s.Problem{Consequence: k3s.Unreadable, Text: fmt.Sprintf("%s %q: %v", complaint, file, err), Origin: a.Origin}
+	}
+	return nil, &p
+}
+
+// ignored turns what a loader passed over into problems.
+func ignored(list []*Error) []k3s.Problem {
+	var out []k3s.Problem
+	for _, e := range list {
+		out = append(out, k3s.Problem{Consequence: k3s.Ignored, Text: e.Text, Origin: k3s.Origin{Source: e.File, Line: e.Line}})
+	}
+	return out
+}
+
+// problemsOf turns the error of a loader into problems. What a loader could
+// not read for another reason than that it is absent is unreadable.
+func problemsOf(err error, consequence k3s.Consequence) []k3s.Problem {
+	var out []k3s.Problem
+	for _, e := range Errors(err) {
+		p := k3s.Problem{Consequence: consequence, Text: e.Text, Origin: k3s.Origin{Source: e.File, Line: e.Line}}
+		if e.unread {
+			p.Consequence = k3s.Unreadable
+		}
+		out = append(out, p)
+	}
+	return out
 }

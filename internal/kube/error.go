@@ -1,6 +1,9 @@
 package kube
 
-import "fmt"
+import (
+	"errors"
+	"fmt"
+)
 
 // ReadFile returns the bytes of the file at an absolute path on the node. An
 // error that is fs.ErrNotExist means that the file is known to be absent; any
@@ -17,6 +20,9 @@ type Error struct {
 	Text string
 	// Err is the error of Kubernetes's own loader, or nil.
 	Err error
+
+	// unread is true when nothing is known of a file that File names.
+	unread bool
 }
 
 // Error returns "file:line: text", or "file: text" where the line is not known.
@@ -29,3 +35,22 @@ func (e *Error) Error() string {
 
 // Unwrap returns the loader's own error.
 func (e *Error) Unwrap() error { return e.Err }
+
+// Errors takes the error of a loader of this package apart.
+func Errors(err error) []*Error {
+	if err == nil {
+		return nil
+	}
+	if many, ok := err.(interface{ Unwrap() []error }); ok {
+		var out []*Error
+		for _, one := range many.Unwrap() {
+			out = append(out, Errors(one)...)
+		}
+		return out
+	}
+	var e *Error
+	if errors.As(err, &e) {
+		return []*Error{e}
+	}
+	return []*Error{{Text: err.Error(), Err: err}}
+}
