@@ -1,0 +1,63 @@
+package disk
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+)
+
+// UnpackFile unpacks the archive at path, compressed or not, into dir. See
+// Unpack.
+func UnpackFile(ctx context.Context, path, dir string) (*Held, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	_, plain, err := Decompress(f)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", path, err)
+	}
+	defer plain.Close()
+	held, err := Unpack(ctx, plain, dir)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", path, err)
+	}
+	return held, nil
+}
+
+// ExtractFile writes what the file from holds, decompressed, to the new file
+// to, with holes where it is zero.
+func ExtractFile(ctx context.Context, from, to string) (err error) {
+	in, err := os.Open(from)
+	if err != nil {
+		return err
+	}
+	defer in.Close()
+	_, plain, err := Decompress(in)
+	if err != nil {
+		return fmt.Errorf("%s: %w", from, err)
+	}
+	defer plain.Close()
+	out, err := os.OpenFile(to, os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o600)
+	if err != nil {
+		return err
+	}
+	_, err = copySparse(ctx, out, plain, chunkSize)
+	if err = errors.Join(err, out.Close()); err != nil {
+		return fmt.Errorf("%s: %w", from, errors.Join(err, os.Remove(to)))
+	}
+	return nil
+}
+
+// ArchiveFile writes the tree at dir as a plain tar archive to the file to.
+// See Archive.
+func ArchiveFile(ctx context.Context, dir, to string, held *Held) (sockets int, err error) {
+	f, err := os.OpenFile(to, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
+	if err != nil {
+		return 0, err
+	}
+	sockets, err = Archive(ctx, f, dir, held)
+	return sockets, errors.Join(err, f.Close())
+}
