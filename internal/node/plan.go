@@ -101,7 +101,10 @@ func (x *transaction) destination(p string) (string, fs.FileInfo, error) {
 	}
 	fi, err := x.tree.lstat(at)
 	if errors.Is(err, fs.ErrNotExist) {
-		return at, nil, nil
+		fi, err = nil, nil
+	}
+	for dir := path.Dir(at); !x.above[dir]; dir = path.Dir(dir) {
+		x.above[dir] = true
 	}
 	return at, fi, err
 }
@@ -137,6 +140,7 @@ func (x *transaction) planRemove(p, keep string, planned map[string]string) erro
 	if fi == nil || !fi.IsDir() {
 		return nil
 	}
+	x.above[parent] = true
 	// The link itself goes, not what it leads to: the path must not be there.
 	at := path.Join(parent, path.Base(p))
 	if fi, err = x.tree.lstat(at); errors.Is(err, fs.ErrNotExist) {

@@ -27,6 +27,7 @@ type transaction struct {
 	tree    *tree
 	nonce   string
 	stages  map[string]string // anchor directory → its staging directory
+	above   map[string]bool   // every directory above a destination
 	count   int
 	steps   []step
 	undo    []func() error
@@ -47,12 +48,15 @@ type step struct {
 func (t *tree) begin() *transaction {
 	var raw [8]byte
 	_, _ = rand.Read(raw[:]) // never fails
-	return &transaction{tree: t, nonce: hex.EncodeToString(raw[:]), stages: map[string]string{}}
+	return &transaction{tree: t, nonce: hex.EncodeToString(raw[:]), stages: map[string]string{}, above: map[string]bool{}}
 }
 
 // run plans, stages and commits c. On error nothing of it remains.
 func (x *transaction) run(ctx context.Context, c Change) error {
 	if err := x.plan(ctx, c); err != nil {
+		return err
+	}
+	if err := x.sweep(); err != nil {
 		return err
 	}
 	if err := x.stage(ctx); err != nil {
@@ -97,9 +101,9 @@ func (x *transaction) putDirectory(s *step) error {
 		}
 		x.undo = append(x.undo, func() error { return r.Remove(name) })
 	} else {
-		uid, gid := ownerOf(s.old)
-		mode := s.old.Mode() & modeBits
-		x.undo = append(x.undo, func() error { return errors.Join(r.Lchown(name, uid, gid), r.Chmod(name, mode)) })
+		was := Entry{Mode: s.old.Mode() & modeBits}
+		was.UID, was.GID = ownerOf(s.old)
+		x.undo = append(x.undo, func() error { return x.give(name, was) })
 	}
 	return x.give(name, s.entry)
 }
@@ -142,8 +146,14 @@ func (x *transaction) give(name string, e Entry) error {
 			return err
 		}
 	}
-	if err := r.Chmod(name, e.Mode); err != nil {
+	if fi, err = r.Lstat(name); err != nil {
 		return err
+	}
+	// After the owner: changing that clears setuid and setgid.
+	if fi.Mode()&modeBits != e.Mode {
+		if err := r.Chmod(name, e.Mode); err != nil {
+			return err
+		}
 	}
 	if fi, err = r.Lstat(name); err != nil {
 		return err
@@ -210,9 +220,6 @@ func (x *transaction) stageFor(dest string) (string, error) {
 	if dir, ok := x.stages[anchor]; ok {
 		return dir, nil
 	}
-	if err := x.sweep(anchor); err != nil {
-		return "", err
-	}
 	dir := path.Join(anchor, stagePrefix+x.nonce)
 	if err := x.tree.fs.Mkdir(rel(dir), 0o700); err != nil {
 		return "", err
@@ -230,20 +237,27 @@ func (x *transaction) own() map[string]bool {
 	return set
 }
 
-// sweep removes what an earlier run that was killed left in dir.
-func (x *transaction) sweep(dir string) error {
-	f, err := x.tree.open(dir)
-	if err != nil {
-		return err
-	}
-	names, err := f.Readdirnames(-1)
-	if err = errors.Join(err, f.Close()); err != nil {
-		return err
-	}
-	for _, name := range names {
-		if strings.HasPrefix(name, stagePrefix) {
+// sweep removes what an earlier run that was killed left beside or above the
+// destinations.
+func (x *transaction) sweep() error {
+	for _, dir := range sortedKeys(x.above) {
+		f, err := x.tree.open(dir)
+		if errors.Is(err, fs.ErrNotExist) {
+			continue
+		}
+		if err != nil {
+			return fmt.Errorf("cannot look at %s: %w", dir, cause(err))
+		}
+		names, err := f.Readdirnames(-1)
+		if err = errors.Join(err, f.Close()); err != nil {
+			return fmt.Errorf("cannot look at %s: %w", dir, cause(err))
+		}
+		for _, name := range names {
+			if !strings.HasPrefix(name, stagePrefix) {
+				continue
+			}
 			if err := x.tree.fs.RemoveAll(rel(path.Join(dir, name))); err != nil {
-				return err
+				return fmt.Errorf("cannot remove %s: %w", path.Join(dir, name), cause(err))
 			}
 		}
 	}
