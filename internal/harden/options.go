@@ -4,6 +4,8 @@
 package harden
 
 import (
+	"errors"
+
 	"github.com/k3s-cis/packer-plugin-k3s/internal/k3s"
 	"github.com/k3s-cis/packer-plugin-k3s/internal/node"
 )
@@ -117,13 +119,42 @@ type Plan struct {
 
 // Query returns what Make wants to know of a node.
 func Query(o Options) node.Query {
-	panic("not written yet")
+	l := k3s.LayoutOf(dataDir(o, nil))
+	q := node.Query{
+		{Path: sysctlFile, Content: true}, {Path: moreSysctlFile, Content: true},
+		{Path: k3s.ConfigFile, Content: true}, {Path: k3s.DropInDir(k3s.ConfigFile), Depth: 1, Content: true},
+		{Path: l.Root()},
+	}
+	for _, f := range startFiles(o.Role) {
+		q = append(q, node.Pick{Path: f, Content: true})
+	}
+	for _, d := range startDirectories(o.Role) {
+		q = append(q, node.Pick{Path: d, Depth: 1, Content: true})
+	}
+	if o.Role == k3s.Agent {
+		return q
+	}
+	return append(q,
+		node.Pick{Path: admissionFile, Content: true}, node.Pick{Path: auditFile, Content: true},
+		node.Pick{Path: l.Server()}, node.Pick{Path: l.Logs()},
+		node.Pick{Path: l.Server() + "/psa.yaml", Content: true}, node.Pick{Path: l.Server() + "/audit.yaml", Content: true},
+		node.Pick{Path: l.Manifests(), Depth: node.Deep, Content: true})
 }
 
 // Make plans from options and from what the node has. A nil node stands for
 // one that has no K3s configuration; the plan then assumes that. The error
 // lists everything that is wrong, each with option or file and line, what was
-// found and what would be right.
+// found and what would be right; *Incomplete asks for more of the node.
 func Make(o Options, have *node.Node) (*Plan, error) {
-	panic("not written yet")
+	if err := errors.Join(o.Validate()...); err != nil {
+		return nil, err
+	}
+	p := &planner{have: have, plan: &Plan{}}
+	m, err := newMerger(o, have, p.eff)
+	if err != nil {
+		return nil, err
+	}
+	p.m, p.c = m, settle(o, p.eff)
+	p.make()
+	return p.result()
 }

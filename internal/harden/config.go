@@ -1,0 +1,253 @@
+package harden
+
+import (
+	"errors"
+	"fmt"
+	"path"
+	"slices"
+	"strings"
+
+	"github.com/k3s-cis/packer-plugin-k3s/internal/k3s"
+	"github.com/k3s-cis/packer-plugin-k3s/internal/node"
+)
+
+// merger brings wants into the configuration files of a node.
+type merger struct {
+	overwrite bool
+	// docs are the files in K3s's order, the main one first.
+	docs []*document
+	// eff is what the node says today, units and environment included; nil
+	// when it says nothing.
+	eff  *k3s.Effective
+	errs []error
+}
+
+// found is a value that the node gives a want already.
+type found struct {
+	value string
+	where string
+	doc   *document // nil outside configuration files
+	entry entry
+	item  int // index in entry.items()
+}
+
+// newMerger reads the configuration files that K3s will read.
+func newMerger(o Options, have *node.Node, eff *k3s.Effective) (*merger, error) {
+	m := &merger{overwrite: o.Overwrite, eff: eff}
+	main := k3s.ConfigFile
+	if eff != nil && eff.ConfigFile != "" {
+		main = eff.ConfigFile
+	}
+	paths := []string{main}
+	if have != nil {
+		for _, e := range have.Below(k3s.DropInDir(main)) {
+			if path.Dir(e.Path) == k3s.DropInDir(main) && e.Kind == node.KindFile && isYAML(e.Path) {
+				paths = append(paths, e.Path)
+			}
+		}
+	}
+	var errs []error
+	for _, p := range paths {
+		data, err := contentOf(have, p)
+		if err != nil {
+			errs = append(errs, err)
+			continue
+		}
+		d, err := parseDocument(p, data)
+		if err != nil {
+			errs = append(errs, err)
+			continue
+		}
+		m.docs = append(m.docs, d)
+	}
+	return m, errors.Join(errs...)
+}
+
+func isYAML(p string) bool {
+	ext := strings.ToLower(path.Ext(p))
+	return ext == ".yaml" || ext == ".yml"
+}
+
+// merge brings all wants in. Errors are collected in m.errs.
+func (m *merger) merge(ws []want) {
+	var keys []string
+	byKey := map[string][]want{}
+	for _, w := range ws {
+		if _, ok := byKey[w.key]; !ok {
+			keys = append(keys, w.key)
+		}
+		byKey[w.key] = append(byKey[w.key], w)
+	}
+	for _, key := range keys {
+		if !m.freeList(key, byKey[key]) {
+			continue
+		}
+		for _, w := range byKey[key] {
+			m.bring(w)
+		}
+	}
+}
+
+// freeList deals with drop-ins that replace a whole list: K3s then forgets what
+// earlier files say. It reports whether wants can be brought in.
+func (m *merger) freeList(key string, ws []want) bool {
+	if !ws[0].list && ws[0].flag == "" {
+		return true
+	}
+	for {
+		i := m.replacer(key)
+		if i <= 0 {
+			return true
+		}
+		var lost []string
+		for _, w := range ws {
+			if !slices.ContainsFunc(m.find(w), func(f found) bool { return w.served(f.value) }) {
+				lost = append(lost, w.text())
+			}
+		}
+		if len(lost) == 0 {
+			return true
+		}
+		doc := m.docs[i]
+		j := slices.IndexFunc(doc.entries(), func(e entry) bool { return e.name == key && !e.plus })
+		e := doc.entries()[j]
+		if !m.overwrite {
+			m.errs = append(m.errs, fmt.Errorf("%s: %s replaces the list of the files before it, so that %s would be lost: write `%s+:` there, or set overwrite = true to have that done",
+				doc.place(e.key), key, k3s.Redact(key, strings.Join(lost, ", ")), e.key.Value))
+			return false
+		}
+		doc.rename(e, e.key.Value+"+")
+	}
+}
+
+// replacer is the index of the last file that replaces key's list, -1 for none.
+func (m *merger) replacer(key string) int {
+	for i := len(m.docs) - 1; i >= 0; i-- {
+		for _, e := range m.docs[i].entries() {
+			if e.name == key && !e.plus {
+				return i
+			}
+		}
+	}
+	return -1
+}
+
+// bring makes the node say w.
+func (m *merger) bring(w want) {
+	var served bool
+	all := m.find(w)
+	for _, f := range all {
+		switch {
+		case w.served(f.value):
+			served = true
+		case w.list:
+			// another item beside ours
+		case w.union:
+			// joined below
+		case f.doc == nil:
+			m.errs = append(m.errs, fmt.Errorf("%s: %s, but %s wants %s: change it there, where K3s reads it last",
+				f.where, describe(w, f.value), w.asker(), k3s.Redact(w.key, w.value)))
+			return
+		case !m.overwrite:
+			m.errs = append(m.errs, fmt.Errorf("%s: %s, but %s wants %s: change it there, or set overwrite = true",
+				f.where, describe(w, f.value), w.asker(), k3s.Redact(w.key, w.value)))
+			return
+		default:
+			f.doc.set(f.entry, f.entry.items()[f.item], w.text())
+			served = true
+		}
+	}
+	if served {
+		return
+	}
+	if w.union {
+		m.join(w, all)
+		return
+	}
+	m.docs[0].add(w.key, w.text(), w.flag != "" || w.list)
+}
+
+// join brings a comma list in: into the node's own item where a file has one,
+// so that it also holds where K3s passes only the last of several.
+func (m *merger) join(w want, all []found) {
+	value := w.value
+	for _, f := range all {
+		value = union(value, f.value)
+	}
+	w.value = value
+	for i := len(all) - 1; i >= 0; i-- {
+		if f := all[i]; f.doc != nil {
+			f.doc.set(f.entry, f.entry.items()[f.item], w.text())
+			return
+		}
+	}
+	m.docs[0].add(w.key, w.text(), true)
+}
+
+// find returns what the node gives w today, in K3s's order, without what a
+// later file replaces.
+func (m *merger) find(w want) []found {
+	var out []found
+	first := 0
+	if w.flag != "" || w.list {
+		first = max(m.replacer(w.key), 0)
+	}
+	for _, d := range m.docs[first:] {
+		for _, e := range d.entries() {
+			if e.name != w.key {
+				continue
+			}
+			for i, item := range e.items() {
+				value := item.Value
+				if w.flag != "" {
+					a := parseArg(item.Value)
+					if a.name != w.flag {
+						continue
+					}
+					value = a.value
+				}
+				out = append(out, found{value: value, where: d.place(item), doc: d, entry: e, item: i})
+			}
+		}
+	}
+	return append(out, m.elsewhere(w)...)
+}
+
+// elsewhere returns what units and environment files give w.
+func (m *merger) elsewhere(w want) []found {
+	if m.eff == nil {
+		return nil
+	}
+	var out []found
+	if w.flag == "" {
+		for _, v := range m.eff.Settings[w.key].Values {
+			if m.outside(v.Origin) {
+				out = append(out, found{value: v.Text, where: v.Origin.String()})
+			}
+		}
+		return out
+	}
+	for _, a := range m.eff.Args[w.component] {
+		if a.Name == w.flag && m.outside(a.Origin) {
+			out = append(out, found{value: a.Value, where: a.Origin.String()})
+		}
+	}
+	return out
+}
+
+// outside says whether a value comes from neither a configuration file nor
+// K3s, nor from a kubelet drop-in, over which flags win.
+func (m *merger) outside(o k3s.Origin) bool {
+	if o.Default || strings.HasPrefix(o.Source, m.eff.DataDir+"/agent/etc/") {
+		return false
+	}
+	return !slices.ContainsFunc(m.docs, func(d *document) bool { return d.path == o.Source })
+}
+
+// describe says what was found for w, secrets left out.
+func describe(w want, value string) string {
+	if w.flag != "" {
+		return fmt.Sprintf("%s %s=%s", w.key, w.flag, value)
+	}
+	return fmt.Sprintf("%s: %s", w.key, k3s.Redact(w.key, value))
+}

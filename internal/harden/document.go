@@ -1,0 +1,195 @@
+package harden
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"regexp"
+	"slices"
+	"strings"
+
+	"go.yaml.in/yaml/v3"
+
+	"github.com/k3s-cis/packer-plugin-k3s/internal/k3s"
+)
+
+// document is one K3s configuration file that is being edited. What is not
+// edited keeps its bytes: comments, blank lines, quotes and order survive.
+type document struct {
+	path string
+	// present says whether the file is on the node already.
+	present bool
+	data    []byte
+	root    *yaml.Node // the mapping
+	// changed holds the key nodes of entries that were edited, added ones too.
+	changed map[*yaml.Node]bool
+}
+
+// entry is one key of a document.
+type entry struct {
+	doc *document
+	// name is K3s's long name of the key, without the + that appends.
+	name  string
+	plus  bool
+	key   *yaml.Node
+	value *yaml.Node
+}
+
+// parseDocument reads a configuration file. A nil data stands for a file that
+// is not there.
+func parseDocument(path string, data []byte) (*document, error) {
+	d := &document{path: path, present: data != nil, data: data, changed: map[*yaml.Node]bool{}}
+	d.root = &yaml.Node{Kind: yaml.MappingNode, Tag: "!!map"}
+	dec := yaml.NewDecoder(bytes.NewReader(data))
+	var doc yaml.Node
+	if err := dec.Decode(&doc); errors.Is(err, io.EOF) {
+		return d, nil
+	} else if err != nil {
+		return nil, fmt.Errorf("%s: is not YAML that K3s can read: %s", path, withoutQuotes(err))
+	}
+	root := doc.Content[0]
+	if root.Kind == yaml.ScalarNode && root.Tag == "!!null" {
+		return d, nil
+	}
+	if root.Kind != yaml.MappingNode {
+		return nil, fmt.Errorf("%s:%d: found a %s where K3s wants a mapping of keys to values", path, root.Line, kindName(root))
+	}
+	var second yaml.Node
+	if err := dec.Decode(&second); err == nil && len(second.Content) > 0 && second.Content[0].Tag != "!!null" {
+		return nil, fmt.Errorf("%s:%d: K3s reads the first YAML document alone and drops this one: join the two", path, second.Content[0].Line)
+	}
+	for i := 0; i < len(root.Content); i += 2 {
+		if k := root.Content[i]; k.Kind != yaml.ScalarNode || k.Tag == "!!merge" {
+			return nil, fmt.Errorf("%s:%d: found a %s as a key where K3s wants the name of a flag", path, k.Line, kindName(k))
+		}
+	}
+	d.root = root
+	return d, nil
+}
+
+// entries lists the document's keys in order. K3s counts only the last of two
+// equal keys, so earlier ones are left out.
+func (d *document) entries() []entry {
+	var out []entry
+	for i := 0; i+1 < len(d.root.Content); i += 2 {
+		k := d.root.Content[i]
+		name, plus := strings.CutSuffix(k.Value, "+")
+		if k, ok := k3s.FindKey(name); ok {
+			name = k.Name
+		}
+		e := entry{doc: d, name: name, plus: plus, key: k, value: d.root.Content[i+1]}
+		if j := slices.IndexFunc(out, func(o entry) bool { return o.key.Value == k.Value }); j >= 0 {
+			out[j] = e
+			continue
+		}
+		out = append(out, e)
+	}
+	return out
+}
+
+// items are the scalars an entry gives K3s, one a flag.
+func (e entry) items() []*yaml.Node {
+	v := resolve(e.value)
+	if v.Kind != yaml.SequenceNode {
+		return []*yaml.Node{v}
+	}
+	out := make([]*yaml.Node, 0, len(v.Content))
+	for _, n := range v.Content {
+		out = append(out, resolve(n))
+	}
+	return out
+}
+
+// place is where a node of the document stands.
+func (d *document) place(n *yaml.Node) string {
+	if n.Line == 0 {
+		return d.path
+	}
+	return fmt.Sprintf("%s:%d", d.path, n.Line)
+}
+
+// add gives key one more item; a key that has none is made, as a list when
+// list is true.
+func (d *document) add(key, value string, list bool) {
+	for _, e := range d.entries() {
+		if e.name != key {
+			continue
+		}
+		d.changed[e.key] = true
+		if v := resolve(e.value); v.Kind == yaml.SequenceNode {
+			v.Content = append(v.Content, scalar(value))
+			return
+		}
+		old := *e.value
+		*e.value = yaml.Node{Kind: yaml.SequenceNode, Tag: "!!seq"}
+		if old.Tag != "!!null" {
+			e.value.Content = append(e.value.Content, &old)
+		}
+		e.value.Content = append(e.value.Content, scalar(value))
+		return
+	}
+	k, v := scalar(key), scalar(value)
+	if list {
+		v = &yaml.Node{Kind: yaml.SequenceNode, Tag: "!!seq", Content: []*yaml.Node{v}}
+	}
+	d.root.Content = append(d.root.Content, k, v)
+	d.changed[k] = true
+}
+
+// set replaces the text of one item of e.
+func (d *document) set(e entry, item *yaml.Node, value string) {
+	n := scalar(value)
+	item.Value, item.Tag, item.Style, item.Kind = n.Value, n.Tag, n.Style, n.Kind
+	d.changed[e.key] = true
+}
+
+// remove takes one item out of e, and e itself when nothing is left.
+func (d *document) remove(e entry, item *yaml.Node) {
+	d.changed[e.key] = true
+	if v := resolve(e.value); v.Kind == yaml.SequenceNode && len(v.Content) > 1 {
+		v.Content = slices.DeleteFunc(v.Content, func(n *yaml.Node) bool { return resolve(n) == item })
+		return
+	}
+	i := slices.Index(d.root.Content, e.key)
+	d.root.Content = slices.Delete(d.root.Content, i, i+2)
+}
+
+// rename gives an entry's key another name.
+func (d *document) rename(e entry, name string) {
+	d.changed[e.key] = true
+	e.key.Value = name
+}
+
+func scalar(v string) *yaml.Node {
+	n := &yaml.Node{Kind: yaml.ScalarNode, Tag: "!!str", Value: v}
+	switch v {
+	case "true", "false":
+		n.Tag = "!!bool"
+	}
+	return n
+}
+
+func resolve(n *yaml.Node) *yaml.Node {
+	for n.Kind == yaml.AliasNode && n.Alias != nil {
+		n = n.Alias
+	}
+	return n
+}
+
+func kindName(n *yaml.Node) string {
+	switch resolve(n).Kind {
+	case yaml.MappingNode:
+		return "mapping"
+	case yaml.SequenceNode:
+		return "list"
+	default:
+		return "single value"
+	}
+}
+
+// withoutQuotes is a YAML error's text without what it quotes of the file,
+// which may be a secret.
+func withoutQuotes(err error) string { return quoted.ReplaceAllString(err.Error(), "…") }
+
+var quoted = regexp.MustCompile("`[^`]*`|'[^']{4,}'|\"[^\"]{4,}\"")

@@ -1,0 +1,92 @@
+package harden
+
+import (
+	"fmt"
+	"io/fs"
+	"sort"
+	"strings"
+
+	"github.com/k3s-cis/packer-plugin-k3s/internal/node"
+)
+
+const (
+	sysctlFile     = "/etc/sysctl.d/90-kubelet.conf"
+	moreSysctlFile = "/etc/sysctl.d/91-k3s-cis.conf"
+)
+
+// parameter is one kernel parameter.
+type parameter struct{ name, value string }
+
+// kubeletParameters are what the kubelet compares, all six exactly, before it
+// starts under protect-kernel-defaults (setupKernelTunables in Kubernetes; the
+// guide lists the first four).
+var kubeletParameters = []parameter{
+	{"vm.panic_on_oom", "0"},
+	{"vm.overcommit_memory", "1"},
+	{"kernel.panic", "10"},
+	{"kernel.panic_on_oops", "1"},
+	{"kernel.keys.root_maxkeys", "1000000"},
+	{"kernel.keys.root_maxbytes", "25000000"},
+}
+
+// kubeletValue is what the kubelet wants of a parameter, "" when it does not care.
+func kubeletValue(name string) string {
+	for _, p := range kubeletParameters {
+		if p.name == name {
+			return p.value
+		}
+	}
+	return ""
+}
+
+// sysctls plans the kernel parameters: the kubelet's in the guide's file, the
+// user's in one of their own.
+func sysctls(c *choices) ([]node.Entry, map[string]string) {
+	kernel := map[string]string{}
+	var b strings.Builder
+	b.WriteString(header + `
+# K3s CIS hardening guide, "Set kernel parameters": the values that the kubelet
+# compares before it starts when protect-kernel-defaults is set.
+`)
+	for _, p := range kubeletParameters {
+		fmt.Fprintf(&b, "%s=%s\n", p.name, p.value)
+		kernel[p.name] = p.value
+	}
+	out := []node.Entry{file(sysctlFile, 0o644, []byte(b.String()))}
+
+	var names []string
+	for name := range c.Sysctl {
+		if kubeletValue(sysctlName(name)) == "" {
+			names = append(names, name)
+		}
+	}
+	if len(names) == 0 {
+		return out, kernel
+	}
+	sort.Strings(names)
+	b.Reset()
+	b.WriteString(header + "\n# Kernel parameters of the option sysctl.\n")
+	for _, name := range names {
+		value := strings.TrimSpace(c.Sysctl[name])
+		fmt.Fprintf(&b, "%s=%s\n", name, value)
+		kernel[sysctlName(name)] = value
+	}
+	return append(out, file(moreSysctlFile, 0o644, []byte(b.String()))), kernel
+}
+
+// sysctlName is a parameter's name with dots. sysctl also takes slashes, when
+// the first separator is one; dots are then part of a name.
+func sysctlName(name string) string {
+	if i := strings.IndexAny(name, "./"); i >= 0 && name[i] == '/' {
+		return strings.NewReplacer("/", ".", ".", "/").Replace(name)
+	}
+	return name
+}
+
+func file(path string, mode uint32, data []byte) node.Entry {
+	return node.Entry{Path: path, Kind: node.KindFile, Mode: fs.FileMode(mode), Data: data, Size: int64(len(data))}
+}
+
+func directory(path string, mode uint32) node.Entry {
+	return node.Entry{Path: path, Kind: node.KindDirectory, Mode: fs.FileMode(mode)}
+}
