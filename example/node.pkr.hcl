@@ -21,7 +21,7 @@ source "k3s-image" "node" {
   iso_url          = var.base
   iso_checksum     = var.base_checksum
   output_directory = "${path.root}/output"
-  vm_name          = "node.qcow2"
+  vm_name          = "node"
   format           = "qcow2"
   disk_size        = "2G"
 }
