@@ -101,29 +101,15 @@ type Effective struct {
 	// Settings holds the K3s keys by their long names, the command line and
 	// the environment included, K3s's defaults not.
 	Settings map[string]Setting
-	// Args holds what each component is passed, in order, K3s's defaults first.
+	// Args holds what each component is passed, in K3s's order: sorted by
+	// name, the values of one name in the order they take effect. A component
+	// that this node does not run has no entry.
 	// For the kubelet the configuration files K3s writes and the drop-ins it
 	// finds are shown as the flags they stand for.
 	Args     map[Component][]Argument
 	Problems []Problem
-}
-
-// Query returns what has to be collected from a node so that Resolve can
-// answer, for a data directory dataDir ("" for K3s's default).
-func Query(role Role, dataDir string) node.Query {
-	panic("not written yet")
-}
-
-// Resolve computes the effective configuration from what was collected. It
-// returns an error only for input that it cannot judge at all (an unsupported
-// release); everything found wrong on the node is in Effective.Problems.
-func Resolve(n *node.Node, release Release, role Role) (*Effective, error) {
-	panic("not written yet")
-}
-
-// Flag returns the value a component will use for flag name after K3s's and
-// the component's own rules (last wins, or union for list flags, joined by
-// commas), the arguments it comes from, and whether it is set at all.
-func (e *Effective) Flag(c Component, name string) (value string, from []Argument, set bool) {
-	panic("not written yet")
+	// Missing names what has to be collected on top of Query because the
+	// node keeps it elsewhere; each has a problem with Unreadable. Collect it
+	// together with Query and resolve again.
+	Missing node.Query
 }

@@ -1,0 +1,185 @@
+package k3s
+
+import (
+	"slices"
+	"sort"
+	"strings"
+)
+
+// argumentKeys says which key holds the arguments of which component.
+var argumentKeys = map[Component]string{
+	APIServer:         "kube-apiserver-arg",
+	ControllerManager: "kube-controller-manager-arg",
+	Scheduler:         "kube-scheduler-arg",
+	Kubelet:           "kubelet-arg",
+	KubeProxy:         "kube-proxy-arg",
+	Etcd:              "etcd-arg",
+}
+
+// ArgumentKey is the K3s key that passes arguments to a component.
+func ArgumentKey(c Component) string { return argumentKeys[c] }
+
+// components lists what a node of this configuration runs.
+func (r *resolver) components() []Component {
+	e := r.effective
+	var out []Component
+	if r.role == Server {
+		for _, c := range []struct {
+			component Component
+			off       string
+		}{
+			{APIServer, "disable-apiserver"},
+			{ControllerManager, "disable-controller-manager"},
+			{Scheduler, "disable-scheduler"},
+		} {
+			if !e.Bool(c.off) {
+				out = append(out, c.component)
+			}
+		}
+		if e.Datastore == EtcdStore && !e.Bool("disable-etcd") {
+			out = append(out, Etcd)
+		}
+	}
+	if r.role == Agent || !e.Bool("disable-agent") {
+		out = append(out, Kubelet)
+		if !e.Bool("disable-kube-proxy") {
+			out = append(out, KubeProxy)
+		}
+	}
+	return out
+}
+
+// arguments assembles what each component is passed.
+func (r *resolver) arguments() map[Component][]Argument {
+	out := map[Component][]Argument{}
+	for _, c := range r.components() {
+		user := r.effective.Settings[argumentKeys[c]].Values
+		defaults := r.defaults(c, user)
+		switch c {
+		case APIServer:
+			user = r.cipherSuites(user)
+		case Kubelet:
+			user, defaults = r.kubeletFiles(user, defaults)
+		}
+		out[c] = r.merge(c, defaults, user)
+	}
+	return out
+}
+
+// merge applies K3s's rules for component arguments (pkg/util/args.go): any
+// user value for a name drops the default; "name+=" and "name-=" keep it and
+// append or prepend; a name given several times is passed several times, in
+// order. Releases before v1.24 know neither and keep only the last.
+func (r *resolver) merge(c Component, defaults []Argument, user []Value) []Argument {
+	values := map[string][]Argument{}
+	for _, d := range defaults {
+		values[d.Name] = append(values[d.Name], d)
+	}
+	replaced := map[string]bool{}
+	for _, item := range user {
+		name, value, given := strings.Cut(strings.TrimPrefix(item.Text, "--"), "=")
+		if !given {
+			value = "true"
+		}
+		modern := r.release.MergesArguments()
+		clean := name
+		if modern {
+			clean = strings.TrimRight(name, "-+")
+		} else if strings.HasSuffix(name, "+") || strings.HasSuffix(name, "-") {
+			r.problem(Fatal, item.Origin, "K3s %s does not know %s= (it does from v1.24) and passes it on, so %s exits: write %s= with the whole value", r.release, name, c, strings.TrimRight(name, "-+"))
+		}
+		if clean == "" {
+			r.problem(Fatal, item.Origin, "%q for %s names no flag, and %s exits", item.Text, argumentKeys[c], c)
+			continue
+		}
+		a := Argument{clean, value, item.Origin}
+		old := values[clean]
+		switch {
+		case modern && strings.HasSuffix(name, "+"):
+			values[clean] = append(slices.Clip(old), a)
+		case modern && strings.HasSuffix(name, "-"):
+			values[clean] = append([]Argument{a}, old...)
+		case !modern:
+			r.twice(c, old, a)
+			values[clean] = []Argument{a}
+		default:
+			old = slices.DeleteFunc(slices.Clone(old), func(o Argument) bool { return o.Origin.Default && !replaced[clean] })
+			r.twice(c, old, a)
+			values[clean] = append(old, a)
+		}
+		replaced[clean] = true
+		r.fatalArgument(c, a, given)
+	}
+	var names []string
+	for name := range values {
+		names = append(names, name)
+	}
+	sort.Strings(names)
+	var out []Argument
+	for _, name := range names {
+		out = append(out, values[name]...)
+	}
+	return out
+}
+
+// twice reports a flag of a single value that is given two different ones.
+func (r *resolver) twice(c Component, old []Argument, now Argument) {
+	if len(old) == 0 || joinsValues(c, now.Name) && r.release.MergesArguments() {
+		return
+	}
+	last := old[len(old)-1]
+	if last.Value == now.Value || last.Origin.Default {
+		return
+	}
+	r.problem(Ignored, last.Origin, "%s of %s is set to %s here and to %s at %s, which counts; remove one of them",
+		now.Name, c, Redact(now.Name, last.Value), Redact(now.Name, now.Value), now.Origin)
+}
+
+// listFlags are the flags whose values add up over several uses; of all other
+// flags the last use counts (pflag's StringSlice, StringArray and map types).
+var listFlags = map[Component][]string{
+	APIServer: {
+		"enable-admission-plugins", "disable-admission-plugins", "authorization-mode", "tls-cipher-suites",
+		"api-audiences", "service-account-issuer", "service-account-key-file", "feature-gates", "runtime-config",
+		"etcd-servers", "etcd-servers-overrides", "tls-sni-cert-key", "cors-allowed-origins",
+		"kubelet-preferred-address-types", "requestheader-allowed-names", "requestheader-extra-headers-prefix",
+		"requestheader-group-headers", "requestheader-username-headers", "oidc-required-claim",
+		"oidc-signing-algs", "strict-transport-security-directives", "watch-cache-sizes",
+		"disabled-metrics", "allow-metric-labels",
+	},
+	ControllerManager: {"controllers", "feature-gates", "tls-cipher-suites", "tls-sni-cert-key",
+		"authorization-always-allow-paths", "requestheader-allowed-names"},
+	Scheduler: {"feature-gates", "tls-cipher-suites", "tls-sni-cert-key", "authorization-always-allow-paths"},
+	Kubelet: {"feature-gates", "tls-cipher-suites", "cluster-dns", "node-labels",
+		"allowed-unsafe-sysctls", "system-reserved", "kube-reserved", "eviction-hard", "eviction-soft",
+		"eviction-minimum-reclaim", "eviction-soft-grace-period", "enforce-node-allocatable", "qos-reserved",
+		"reserved-memory", "manifest-url-header"},
+	KubeProxy: {"feature-gates", "nodeport-addresses", "ipvs-exclude-cidrs"},
+}
+
+// joinsValues says whether a flag's values add up.
+func joinsValues(c Component, name string) bool { return slices.Contains(listFlags[c], name) }
+
+// Flag returns the value a component will use for flag name after K3s's and
+// the component's own rules (last wins, or union for list flags, joined by
+// commas), the arguments it comes from, and whether it is set at all.
+func (e *Effective) Flag(c Component, name string) (value string, from []Argument, set bool) {
+	for _, a := range e.Args[c] {
+		// the components read _ in a flag's name as -
+		if strings.ReplaceAll(a.Name, "_", "-") == name {
+			from = append(from, a)
+		}
+	}
+	if len(from) == 0 {
+		return "", nil, false
+	}
+	if !joinsValues(c, name) {
+		from = from[len(from)-1:]
+		return from[0].Value, from, true
+	}
+	var texts []string
+	for _, a := range from {
+		texts = append(texts, a.Value)
+	}
+	return strings.Join(texts, ","), from, true
+}

@@ -1,0 +1,201 @@
+package k3s
+
+import (
+	"path"
+	"strconv"
+	"strings"
+
+	"github.com/k3s-cis/packer-plugin-k3s/internal/node"
+)
+
+// splitCommand finds K3s in a service's command line and returns the words
+// behind "server" or "agent".
+func (r *resolver) splitCommand(s *node.Service) []node.Word {
+	origin := Origin{Source: s.Path}
+	if len(s.Start) > 0 {
+		origin.Line = s.Start[0].Line
+	}
+	at := -1
+	for i, w := range s.Start {
+		if base := path.Base(w.Text); base == "k3s" || i == 0 && strings.HasPrefix(base, "k3s") {
+			at = i
+			break
+		}
+	}
+	if at < 0 {
+		r.problem(Unreadable, origin, "the command is not k3s itself, so what it runs cannot be judged: start k3s directly")
+		return nil
+	}
+	for i := at + 1; i < len(s.Start); i++ {
+		switch role := Role(s.Start[i].Text); role {
+		case Server, Agent:
+			if role != r.role {
+				r.problem(Unreadable, origin, "the service runs k3s %s, but the node is to be judged as %s: set role = %q", role, r.role, role)
+			}
+			return s.Start[i+1:]
+		}
+	}
+	r.problem(Unreadable, origin, "the command runs neither k3s server nor k3s agent")
+	return nil
+}
+
+// configFileName finds the configuration file: the environment beats the
+// command line, which beats the default.
+func (r *resolver) configFileName(words []node.Word) (string, Origin) {
+	for _, v := range r.environment {
+		if v.Name == "K3S_CONFIG_FILE" && v.Value != "" {
+			return v.Value, Origin{Source: v.Path, Line: v.Line}
+		}
+	}
+	for i, w := range words {
+		for _, flag := range []string{"--config", "-c"} {
+			if w.Text == flag && i+1 < len(words) {
+				return words[i+1].Text, Origin{Source: w.Path, Line: w.Line}
+			}
+			if value, ok := strings.CutPrefix(w.Text, flag+"="); ok {
+				return value, Origin{Source: w.Path, Line: w.Line}
+			}
+		}
+	}
+	return ConfigFile, Origin{}
+}
+
+// commandOptions reads the words behind "server" or "agent" as K3s's command
+// line parser does: --name=value, --name value, -n value; booleans take a
+// value only with "=".
+func (r *resolver) commandOptions(words []node.Word) []option {
+	var out []option
+	for i := 0; i < len(words); i++ {
+		w := words[i]
+		origin := Origin{Source: w.Path, Line: w.Line}
+		name, dashes := strings.CutPrefix(w.Text, "-")
+		if !dashes || name == "" || name == "-" {
+			r.problem(Unreadable, origin, "%q is not an option: K3s may stop reading its command line there; remove it, or write a value behind a =", r.hideWord(w.Text))
+			continue
+		}
+		name = strings.TrimPrefix(name, "-")
+		name, value, given := strings.Cut(name, "=")
+		key, known := FindKey(name)
+		if !known || !key.In(r.release, r.role) {
+			r.problem(Fatal, origin, "K3s %s %s has no option --%s and exits%s", r.release, r.role, name, r.suggest(name))
+			continue
+		}
+		if !given {
+			switch {
+			case key.Kind == Boolean:
+				value = "true"
+			case i+1 < len(words):
+				i++
+				value = words[i].Text
+				origin = Origin{Source: words[i].Path, Line: words[i].Line}
+			default:
+				r.problem(Fatal, origin, "--%s has no value, and K3s exits", name)
+				continue
+			}
+		}
+		out = append(out, option{name: name, values: []Value{{value, origin}}, origin: origin})
+	}
+	return out
+}
+
+// hideWord shows a stray word of the command line only when it is harmless.
+func (r *resolver) hideWord(text string) string {
+	if text == "true" || text == "false" || text == "" {
+		return text
+	}
+	return "(hidden)"
+}
+
+func (r *resolver) suggest(name string) string {
+	if near := Nearest(name, r.release, r.role); near != "" && near != name {
+		return "; did you mean " + near + "?"
+	}
+	return ""
+}
+
+// knownOptions drops the keys of configuration files that K3s does not know:
+// a server warns and goes on, an agent exits.
+func (r *resolver) knownOptions(options []option) []option {
+	var out []option
+	for _, o := range options {
+		key, known := FindKey(o.name)
+		if known && key.In(r.release, r.role) {
+			out = append(out, o)
+			continue
+		}
+		onlyServer := known && r.role == Agent && key.Only == Server
+		switch {
+		case onlyServer:
+			r.problem(Fatal, o.origin, "%s is for servers only, and an agent that finds it exits: remove it from agent images", o.name)
+		case r.role == Agent:
+			r.problem(Fatal, o.origin, "K3s %s agent has no key %s and exits%s", r.release, o.name, r.suggest(o.name))
+		case !r.release.AtLeast(1, 23):
+			r.problem(Fatal, o.origin, "K3s %s has no key %s: depending on the patch release it exits or drops the key%s", r.release, o.name, r.suggest(o.name))
+		default:
+			r.problem(Ignored, o.origin, "K3s %s has no key %s and drops it with a warning%s", r.release, o.name, r.suggest(o.name))
+		}
+	}
+	return out
+}
+
+// settings folds options in their order into settings: lists append, of other
+// keys the last one counts. The environment fills in what neither file nor
+// command line gave.
+func (r *resolver) settings(options []option) map[string]Setting {
+	out := map[string]Setting{}
+	for _, o := range options {
+		key, _ := FindKey(o.name)
+		old, had := out[key.Name]
+		switch {
+		case key.Kind == List:
+			out[key.Name] = Setting{Values: append(old.Values[:len(old.Values):len(old.Values)], o.values...)}
+			continue
+		case len(o.values) == 0:
+			continue
+		}
+		last := o.values[len(o.values)-1]
+		if had && !equalValue(key, old.Values[0].Text, last.Text) {
+			r.problem(Ignored, old.Values[0].Origin, "%s is set to %s here and to %s at %s, which counts; remove one of them",
+				key.Name, Redact(key.Name, old.Values[0].Text), Redact(key.Name, last.Text), last.Origin)
+		}
+		r.checkValue(key, last)
+		out[key.Name] = Setting{Values: []Value{last}}
+	}
+	for _, v := range r.environment {
+		for _, key := range keys {
+			if key.Env != v.Name || v.Value == "" || !key.In(r.release, r.role) {
+				continue
+			}
+			if _, had := out[key.Name]; had {
+				continue
+			}
+			value := Value{v.Value, Origin{Source: v.Path, Line: v.Line}}
+			r.checkValue(key, value)
+			out[key.Name] = Setting{Values: []Value{value}}
+		}
+	}
+	return out
+}
+
+func equalValue(key Key, a, b string) bool {
+	if key.Kind == Boolean {
+		x, errX := strconv.ParseBool(a)
+		y, errY := strconv.ParseBool(b)
+		return errX == nil && errY == nil && x == y
+	}
+	return a == b
+}
+
+// checkValue reports a value that K3s's command line parser refuses.
+func (r *resolver) checkValue(key Key, v Value) {
+	switch key.Kind {
+	case Boolean:
+		if _, err := strconv.ParseBool(v.Text); err != nil {
+			r.problem(Fatal, v.Origin, "%s is %q, which is not a boolean, and K3s exits: write true or false", key.Name, v.Text)
+		}
+	case Number:
+		if _, err := strconv.ParseInt(v.Text, 0, 64); err != nil {
+			r.problem(Fatal, v.Origin, "%s is %q, which is not a number, and K3s exits", key.Name, v.Text)
+		}
+	}
+}

@@ -1,0 +1,274 @@
+package k3s
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"path"
+	"strings"
+
+	yamlv2 "go.yaml.in/yaml/v2"
+	yaml "go.yaml.in/yaml/v3"
+
+	"github.com/k3s-cis/packer-plugin-k3s/internal/node"
+)
+
+// option is one key of a configuration file or one option of the command line
+// with the values it gives.
+type option struct {
+	// name is as written, without dashes and without a "+" behind it.
+	name   string
+	append bool
+	list   bool
+	values []Value
+	origin Origin
+}
+
+// readConfig reads the configuration file and its drop-ins and merges them by
+// K3s's rules: a later plain key replaces what came before, lists included;
+// "key+" appends. The order is that in which keys were first seen.
+func (r *resolver) readConfig(file string) []option {
+	entries := r.configFiles(file)
+	if len(entries) > 0 && !r.release.ReadsConfigFile() {
+		r.problem(Ignored, Origin{Source: entries[0].Path}, "K3s %s reads no configuration file (it does from v1.19): put the options into the service", r.release)
+		return nil
+	}
+	var merged []option
+	index := map[string]int{}
+	for _, e := range entries {
+		for _, o := range r.readConfigFile(e) {
+			i, seen := index[o.name]
+			if !seen {
+				index[o.name] = len(merged)
+				merged = append(merged, o)
+				continue
+			}
+			old := merged[i]
+			if o.append {
+				old.values = append(old.values[:len(old.values):len(old.values)], o.values...)
+				old.list = true
+				merged[i] = old
+				continue
+			}
+			r.replaced(old, o)
+			merged[i] = o
+		}
+	}
+	return merged
+}
+
+// replaced reports that a key takes the place of an earlier one with other values.
+func (r *resolver) replaced(old, now option) {
+	if sameValues(old.values, now.values) && old.origin.Source != now.origin.Source {
+		return
+	}
+	switch {
+	case old.origin.Source == now.origin.Source:
+		r.problem(Ignored, old.origin, "%s is given again at %s, which counts; remove one of them", old.name, now.origin)
+	case old.list || now.list:
+		r.problem(Ignored, old.origin, "the list %s is replaced whole by %s; write %s+ there to append to it", old.name, now.origin, now.name)
+	default:
+		r.problem(Ignored, old.origin, "%s: %s is replaced by %s at %s; remove one of them", old.name,
+			show(old), show(now), now.origin)
+	}
+}
+
+func show(o option) string {
+	var texts []string
+	for _, v := range o.values {
+		texts = append(texts, Redact(o.name, v.Text))
+	}
+	return strings.Join(texts, ",")
+}
+
+func sameValues(a, b []Value) bool {
+	if len(a) != len(b) {
+		return false
+	}
+	for i := range a {
+		if a[i].Text != b[i].Text {
+			return false
+		}
+	}
+	return true
+}
+
+// configFiles finds the configuration file and its drop-ins, in the order K3s
+// reads them. What was not looked at becomes a problem.
+func (r *resolver) configFiles(file string) []node.Entry {
+	var out []node.Entry
+	if strings.HasPrefix(file, "http://") || strings.HasPrefix(file, "https://") {
+		r.problem(Unreadable, Origin{Source: file}, "the configuration is read from the network at start, so it cannot be judged")
+		return nil
+	}
+	switch e, presence := r.node.Lookup(path.Clean(file)); {
+	case presence == node.Unknown:
+		r.unknown(node.Pick{Path: path.Clean(file), Content: true})
+	case presence == node.Present && e.Kind == node.KindLink: // K3s takes it for missing
+	case presence == node.Present:
+		out = append(out, e)
+	}
+	dir := DropInDir(path.Clean(file))
+	switch e, presence := r.node.Lookup(dir); {
+	case presence == node.Unknown:
+		r.unknown(node.Pick{Path: dir, Depth: 1, Content: true})
+	case presence == node.Present && e.Kind == node.KindFile:
+		r.problem(Fatal, Origin{Source: dir}, "is not a directory, and K3s refuses to start: remove it or make it a directory of .yaml files")
+	case presence == node.Present && e.Unread != "":
+		r.problem(Unreadable, Origin{Source: dir}, "cannot be listed: %s", e.Unread)
+	}
+	for _, e := range r.node.Below(dir) {
+		lower := strings.ToLower(path.Base(e.Path))
+		yamlFile := strings.HasSuffix(lower, ".yaml") || strings.HasSuffix(lower, ".yml")
+		switch {
+		case path.Dir(e.Path) != dir:
+		case !yamlFile && e.Kind == node.KindFile:
+			r.problem(Ignored, Origin{Source: e.Path}, "K3s reads only files ending in .yaml or .yml here: rename it")
+		case yamlFile && e.Kind == node.KindDirectory && e.Target != "":
+			r.problem(Fatal, Origin{Source: e.Path}, "leads to a directory, which K3s cannot read: remove the link")
+		case yamlFile && e.Kind != node.KindDirectory && !r.release.ReadsConfigDropIns():
+			r.problem(Ignored, Origin{Source: e.Path}, "K3s %s reads no drop-ins (it does from v1.21): move its keys into %s", r.release, file)
+		case yamlFile && e.Kind != node.KindDirectory:
+			out = append(out, e)
+		}
+	}
+	return out
+}
+
+// readConfigFile reads one file the way K3s does: yaml.v2, not strict, the
+// first document only. Lines come from a second parse that keeps positions.
+func (r *resolver) readConfigFile(e node.Entry) []option {
+	whole := Origin{Source: e.Path}
+	switch {
+	case e.Unread != "":
+		r.problem(Unreadable, whole, "cannot be read: %s", e.Unread)
+		return nil
+	case e.Kind == node.KindLink:
+		r.problem(Fatal, whole, "is a link that leads nowhere, and K3s refuses to start: remove it")
+		return nil
+	case e.Kind != node.KindFile:
+		r.problem(Unreadable, whole, "is not a regular file")
+		return nil
+	case e.Data == nil && e.Size > 0:
+		r.unknown(node.Pick{Path: e.Path, Content: true})
+		return nil
+	}
+	items, err := decodeV2(e.Data)
+	if err != nil {
+		r.problem(Fatal, whole, "K3s cannot parse it and exits: %s", oneLine(err))
+		return nil
+	}
+	keys, several := positions(e.Data, len(items))
+	if several {
+		r.problem(Ignored, whole, "K3s reads only the first YAML document of a file: join them into one")
+	}
+	var out []option
+	for i, item := range items {
+		origin := whole
+		if keys != nil {
+			origin.Line = keys[i].line
+		}
+		o := option{name: scalar(item.Key), origin: origin}
+		o.name, o.append = strings.CutSuffix(o.name, "+")
+		if o.append && !r.release.ReadsConfigDropIns() {
+			o.name, o.append = o.name+"+", false
+		}
+		switch v := item.Value.(type) {
+		case []any:
+			o.list = true
+			for j, element := range v {
+				at := origin
+				if keys != nil && j < len(keys[i].items) {
+					at.Line = keys[i].items[j]
+				}
+				o.values = append(o.values, Value{scalar(element), at})
+			}
+		case yamlv2.MapSlice:
+			r.problem(Fatal, origin, "%s has keys below it, which K3s does not understand: give one value or a list of values", o.name)
+			continue
+		case nil:
+			if !o.append {
+				o.values = []Value{{"", origin}}
+			}
+		default:
+			if keys != nil && keys[i].value > 0 {
+				origin.Line = keys[i].value
+			}
+			o.values = []Value{{scalar(v), origin}}
+		}
+		out = append(out, o)
+	}
+	return out
+}
+
+// decodeV2 unmarshals the first document of a file into its pairs, in order,
+// doubles included. The library guards against aliases that expand without
+// bound.
+func decodeV2(data []byte) (items yamlv2.MapSlice, err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			items, err = nil, fmt.Errorf("%v", p)
+		}
+	}()
+	err = yamlv2.Unmarshal(data, &items)
+	return items, err
+}
+
+// scalar renders a value the way K3s's conversion does: what YAML decoded,
+// printed; of a list its first element.
+func scalar(v any) string {
+	switch v := v.(type) {
+	case nil:
+		return ""
+	case string:
+		return v
+	case []any:
+		if len(v) == 0 {
+			return ""
+		}
+		return scalar(v[0])
+	}
+	return fmt.Sprint(v)
+}
+
+// position is where a pair of the root mapping stands.
+type position struct {
+	line, value int
+	items       []int
+}
+
+// positions finds the lines of the pairs of the first document's root mapping,
+// and whether more documents follow. It returns no positions when the mapping
+// does not have exactly want pairs (merge keys, or a parser that disagrees).
+func positions(data []byte, want int) (out []position, several bool) {
+	dec := yaml.NewDecoder(bytes.NewReader(data))
+	var doc, next yaml.Node
+	if dec.Decode(&doc) != nil {
+		return nil, false
+	}
+	err := dec.Decode(&next)
+	several = !errors.Is(err, io.EOF)
+	if len(doc.Content) != 1 || len(doc.Content[0].Content) != 2*want {
+		return nil, several
+	}
+	pairs := doc.Content[0].Content
+	for i := 0; i < len(pairs); i += 2 {
+		value := pairs[i+1]
+		p := position{line: pairs[i].Line, value: value.Line}
+		if value.Kind == yaml.AliasNode {
+			value = value.Alias
+		}
+		if value.Kind == yaml.SequenceNode {
+			for _, item := range value.Content {
+				p.items = append(p.items, item.Line)
+			}
+		}
+		out = append(out, p)
+	}
+	return out, several
+}
+
+func oneLine(err error) string {
+	return strings.Join(strings.Fields(err.Error()), " ")
+}

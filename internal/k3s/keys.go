@@ -1,0 +1,219 @@
+package k3s
+
+import (
+	"slices"
+
+	"github.com/agext/levenshtein"
+)
+
+// Kind is how K3s reads the value of a key.
+type Kind int
+
+// The kinds of keys. Lists take several values and append over file and
+// command line; of the others the last value counts.
+const (
+	Text Kind = iota
+	Boolean
+	Number
+	List
+)
+
+// Key is one key of K3s's configuration, which is the same as an option of its
+// command line.
+type Key struct {
+	Name string
+	// Aliases are other names for the same key: short ones and hidden ones.
+	Aliases []string
+	Kind    Kind
+	// Env is the environment variable K3s falls back to.
+	Env string
+	// Only is the one role that accepts the key; empty means both.
+	Only Role
+	// Since and Until are the first and last minor that know the key; 0 means
+	// all, as far as known.
+	Since, Until int
+}
+
+// In says whether a release accepts the key for a role.
+func (k Key) In(release Release, role Role) bool {
+	return (k.Only == "" || k.Only == role) && release.AtLeast(1, k.Since) &&
+		(k.Until == 0 || !release.AtLeast(1, k.Until+1))
+}
+
+// Keys lists every key that some release knows
+// (K3s: pkg/cli/cmds/server.go, agent.go, log.go, config.go).
+func Keys() []Key { return slices.Clone(keys) }
+
+// FindKey returns the key of that name or alias.
+func FindKey(name string) (Key, bool) {
+	i, ok := keyIndex[name]
+	if !ok {
+		return Key{}, false
+	}
+	return keys[i], true
+}
+
+// Nearest returns the key a release accepts for a role whose name is nearest
+// to a misspelt one, or "" when none is near.
+func Nearest(name string, release Release, role Role) string {
+	best, near := 3, ""
+	for _, k := range keys {
+		if len(k.Name) < 4 || !k.In(release, role) {
+			continue
+		}
+		if d := levenshtein.Distance(name, k.Name, nil); d < best {
+			best, near = d, k.Name
+		}
+	}
+	return near
+}
+
+var keyIndex = func() map[string]int {
+	out := map[string]int{}
+	for i, k := range keys {
+		out[k.Name] = i
+		for _, a := range k.Aliases {
+			out[a] = i
+		}
+	}
+	return out
+}()
+
+var keys = []Key{
+	// logging and general
+	{Name: "config", Aliases: []string{"c"}, Env: "K3S_CONFIG_FILE"},
+	{Name: "debug", Kind: Boolean, Env: "K3S_DEBUG"},
+	{Name: "v", Kind: Number},
+	{Name: "vmodule"},
+	{Name: "log", Aliases: []string{"l"}},
+	{Name: "alsologtostderr", Kind: Boolean},
+	{Name: "data-dir", Aliases: []string{"d"}, Env: "K3S_DATA_DIR"},
+	// listener
+	{Name: "bind-address"},
+	{Name: "https-listen-port", Kind: Number, Only: Server},
+	{Name: "advertise-address", Only: Server},
+	{Name: "advertise-port", Kind: Number, Only: Server},
+	{Name: "tls-san", Kind: List, Only: Server},
+	{Name: "tls-san-security", Kind: Boolean, Only: Server},
+	// networking
+	{Name: "cluster-cidr", Kind: List, Only: Server},
+	{Name: "service-cidr", Kind: List, Only: Server},
+	{Name: "multi-cluster-cidr", Kind: Boolean, Only: Server, Since: 26, Until: 28},
+	{Name: "service-node-port-range", Only: Server},
+	{Name: "cluster-dns", Kind: List, Only: Server},
+	{Name: "cluster-domain", Only: Server},
+	{Name: "flannel-backend", Only: Server},
+	{Name: "flannel-ipv6-masq", Kind: Boolean, Only: Server},
+	{Name: "flannel-external-ip", Kind: Boolean, Only: Server},
+	{Name: "egress-selector-mode", Only: Server},
+	{Name: "servicelb-namespace", Only: Server},
+	{Name: "node-ip", Aliases: []string{"i"}, Kind: List},
+	{Name: "node-external-ip", Kind: List},
+	{Name: "node-internal-dns", Kind: List, Since: 31},
+	{Name: "node-external-dns", Kind: List, Since: 31},
+	{Name: "resolv-conf", Env: "K3S_RESOLV_CONF"},
+	{Name: "flannel-iface"},
+	{Name: "flannel-conf"},
+	{Name: "flannel-cni-conf"},
+	{Name: "vpn-auth", Env: "K3S_VPN_AUTH"},
+	{Name: "vpn-auth-file", Env: "K3S_VPN_AUTH_FILE"},
+	// client
+	{Name: "write-kubeconfig", Aliases: []string{"o"}, Env: "K3S_KUBECONFIG_OUTPUT", Only: Server},
+	{Name: "write-kubeconfig-mode", Env: "K3S_KUBECONFIG_MODE", Only: Server},
+	{Name: "write-kubeconfig-group", Env: "K3S_KUBECONFIG_GROUP", Only: Server},
+	{Name: "helm-job-image", Only: Server},
+	// cluster
+	{Name: "token", Aliases: []string{"t"}, Env: "K3S_TOKEN"},
+	{Name: "token-file", Env: "K3S_TOKEN_FILE"},
+	{Name: "agent-token", Env: "K3S_AGENT_TOKEN", Only: Server},
+	{Name: "agent-token-file", Env: "K3S_AGENT_TOKEN_FILE", Only: Server},
+	{Name: "server", Aliases: []string{"s"}, Env: "K3S_URL"},
+	{Name: "cluster-init", Kind: Boolean, Env: "K3S_CLUSTER_INIT", Only: Server},
+	{Name: "cluster-reset", Kind: Boolean, Env: "K3S_CLUSTER_RESET", Only: Server},
+	{Name: "cluster-reset-restore-path", Only: Server},
+	{Name: "cluster-secret", Env: "K3S_CLUSTER_SECRET", Until: 28},
+	// component arguments
+	{Name: "kube-apiserver-arg", Kind: List, Only: Server},
+	{Name: "etcd-arg", Kind: List, Only: Server},
+	{Name: "kube-controller-manager-arg", Aliases: []string{"kube-controller-arg"}, Kind: List, Only: Server},
+	{Name: "kube-scheduler-arg", Kind: List, Only: Server},
+	{Name: "kube-cloud-controller-manager-arg", Aliases: []string{"kube-cloud-controller-arg"}, Kind: List, Only: Server},
+	{Name: "kubelet-arg", Kind: List},
+	{Name: "kube-proxy-arg", Kind: List},
+	// datastore
+	{Name: "kine-tls", Kind: Boolean, Only: Server},
+	{Name: "datastore-endpoint", Env: "K3S_DATASTORE_ENDPOINT", Only: Server},
+	{Name: "datastore-cafile", Env: "K3S_DATASTORE_CAFILE", Only: Server},
+	{Name: "datastore-certfile", Env: "K3S_DATASTORE_CERTFILE", Only: Server},
+	{Name: "datastore-keyfile", Env: "K3S_DATASTORE_KEYFILE", Only: Server},
+	{Name: "etcd-expose-metrics", Kind: Boolean, Only: Server},
+	{Name: "etcd-disable-snapshots", Kind: Boolean, Only: Server},
+	{Name: "etcd-snapshot-name", Only: Server},
+	{Name: "etcd-snapshot-schedule-cron", Only: Server},
+	{Name: "etcd-snapshot-reconcile-interval", Only: Server},
+	{Name: "etcd-snapshot-retention", Kind: Number, Only: Server},
+	{Name: "etcd-snapshot-dir", Only: Server},
+	{Name: "etcd-snapshot-compress", Kind: Boolean, Only: Server},
+	{Name: "etcd-s3", Kind: Boolean, Only: Server},
+	{Name: "etcd-s3-endpoint", Only: Server},
+	{Name: "etcd-s3-endpoint-ca", Only: Server},
+	{Name: "etcd-s3-skip-ssl-verify", Kind: Boolean, Only: Server},
+	{Name: "etcd-s3-access-key", Env: "AWS_ACCESS_KEY_ID", Only: Server},
+	{Name: "etcd-s3-secret-key", Env: "AWS_SECRET_ACCESS_KEY", Only: Server},
+	{Name: "etcd-s3-session-token", Env: "AWS_SESSION_TOKEN", Only: Server},
+	{Name: "etcd-s3-bucket", Only: Server},
+	{Name: "etcd-s3-bucket-lookup-type", Only: Server},
+	{Name: "etcd-s3-region", Only: Server},
+	{Name: "etcd-s3-folder", Only: Server},
+	{Name: "etcd-s3-proxy", Only: Server},
+	{Name: "etcd-s3-config-secret", Only: Server},
+	{Name: "etcd-s3-insecure", Kind: Boolean, Only: Server},
+	{Name: "etcd-s3-timeout", Only: Server},
+	{Name: "etcd-s3-retention", Kind: Number, Only: Server},
+	{Name: "default-local-storage-path", Only: Server},
+	// components
+	{Name: "disable", Kind: List, Only: Server},
+	{Name: "no-deploy", Kind: List, Only: Server, Until: 25},
+	{Name: "disable-scheduler", Kind: Boolean, Only: Server},
+	{Name: "disable-cloud-controller", Kind: Boolean, Only: Server},
+	{Name: "disable-kube-proxy", Kind: Boolean, Only: Server},
+	{Name: "disable-network-policy", Kind: Boolean, Only: Server},
+	{Name: "disable-helm-controller", Kind: Boolean, Only: Server},
+	{Name: "disable-apiserver", Kind: Boolean, Only: Server},
+	{Name: "disable-controller-manager", Kind: Boolean, Only: Server},
+	{Name: "disable-etcd", Kind: Boolean, Only: Server},
+	{Name: "disable-agent", Kind: Boolean, Only: Server},
+	{Name: "embedded-registry", Kind: Boolean, Only: Server},
+	{Name: "supervisor-metrics", Kind: Boolean, Only: Server},
+	{Name: "disable-apiserver-lb", Kind: Boolean, Only: Agent},
+	// node
+	{Name: "node-name", Env: "K3S_NODE_NAME"},
+	{Name: "with-node-id", Kind: Boolean},
+	{Name: "node-label", Kind: List},
+	{Name: "node-taint", Kind: List},
+	{Name: "image-credential-provider-bin-dir"},
+	{Name: "image-credential-provider-config"},
+	{Name: "selinux", Kind: Boolean, Env: "K3S_SELINUX"},
+	{Name: "lb-server-port", Kind: Number, Env: "K3S_LB_SERVER_PORT"},
+	{Name: "protect-kernel-defaults", Kind: Boolean},
+	{Name: "secrets-encryption", Kind: Boolean, Only: Server},
+	{Name: "secrets-encryption-provider", Only: Server, Since: 30},
+	// runtime
+	{Name: "docker", Kind: Boolean},
+	{Name: "container-runtime-endpoint"},
+	{Name: "default-runtime"},
+	{Name: "image-service-endpoint"},
+	{Name: "disable-default-registry-endpoint", Kind: Boolean},
+	{Name: "nonroot-devices", Kind: Boolean, Since: 30},
+	{Name: "pause-image"},
+	{Name: "snapshotter"},
+	{Name: "private-registry"},
+	{Name: "system-default-registry", Env: "K3S_SYSTEM_DEFAULT_REGISTRY", Only: Server},
+	{Name: "airgap-extra-registry", Kind: List},
+	// experimental, deprecated, hidden
+	{Name: "enable-pprof", Kind: Boolean},
+	{Name: "rootless", Kind: Boolean},
+	{Name: "prefer-bundled-bin", Kind: Boolean},
+	{Name: "no-flannel", Kind: Boolean, Until: 28},
+	{Name: "disable-selinux", Kind: Boolean, Until: 28},
+}

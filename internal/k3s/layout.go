@@ -1,0 +1,90 @@
+package k3s
+
+import "path"
+
+// Paths that do not depend on the data directory (K3s: pkg/cli/cmds, install.sh).
+const (
+	ConfigDir      = "/etc/rancher/k3s"
+	ConfigFile     = "/etc/rancher/k3s/config.yaml"
+	RegistriesFile = "/etc/rancher/k3s/registries.yaml"
+	Kubeconfig     = "/etc/rancher/k3s/k3s.yaml"
+	NodeDir        = "/etc/rancher/node"
+	DefaultDataDir = "/var/lib/rancher/k3s"
+	SystemdDir     = "/etc/systemd/system"
+)
+
+// BinaryPaths are where K3s is installed, the usual place first (install.sh).
+func BinaryPaths() []string {
+	return []string{"/usr/local/bin/k3s", "/opt/bin/k3s", "/usr/bin/k3s"}
+}
+
+// DropInDir returns the directory of the drop-ins of a configuration file.
+func DropInDir(configFile string) string { return configFile + ".d" }
+
+// Layout is where K3s keeps things below its data directory.
+type Layout struct{ dataDir string }
+
+// LayoutOf returns the layout of a data directory; "" stands for the default.
+func LayoutOf(dataDir string) Layout {
+	if dataDir == "" {
+		dataDir = DefaultDataDir
+	}
+	return Layout{path.Clean(dataDir)}
+}
+
+// Root is the data directory itself.
+func (l Layout) Root() string { return l.dataDir }
+
+// Server holds what a server keeps: certificates, credentials, datastore.
+func (l Layout) Server() string { return l.dataDir + "/server" }
+
+// Manifests is where the deploy controller looks for manifests.
+func (l Layout) Manifests() string { return l.Server() + "/manifests" }
+
+// Logs is where the guide puts the audit log.
+func (l Layout) Logs() string { return l.Server() + "/logs" }
+
+// TLS holds the cluster's certificates, authorities and keys.
+func (l Layout) TLS() string { return l.Server() + "/tls" }
+
+// Cred holds kubeconfigs, the encryption configuration and passwords.
+func (l Layout) Cred() string { return l.Server() + "/cred" }
+
+// DB holds the embedded datastore.
+func (l Layout) DB() string { return l.Server() + "/db" }
+
+// Etcd is the data directory of the embedded etcd.
+func (l Layout) Etcd() string { return l.DB() + "/etcd" }
+
+// Token is the file with the server's token.
+func (l Layout) Token() string { return l.Server() + "/token" }
+
+// ServerEtc holds configuration files K3s writes for its components.
+func (l Layout) ServerEtc() string { return l.Server() + "/etc" }
+
+// Agent holds what every node keeps.
+func (l Layout) Agent() string { return l.dataDir + "/agent" }
+
+// Images is where air-gap archives are imported from.
+func (l Layout) Images() string { return l.Agent() + "/images" }
+
+// PodManifests is the directory of static pods.
+func (l Layout) PodManifests() string { return l.Agent() + "/pod-manifests" }
+
+// KubeletConfigDir holds the kubelet's configuration files (from v1.32).
+func (l Layout) KubeletConfigDir() string { return l.Agent() + "/etc/kubelet.conf.d" }
+
+// ServiceName is the name of the service that runs a role (install.sh).
+func (r Role) ServiceName() string {
+	if r == Agent {
+		return "k3s-agent"
+	}
+	return "k3s"
+}
+
+// EnvironmentFiles lists the environment files that install.sh names in the
+// unit of a role, in the order systemd reads them.
+func (r Role) EnvironmentFiles() []string {
+	n := r.ServiceName()
+	return []string{"/etc/default/" + n, "/etc/sysconfig/" + n, SystemdDir + "/" + n + ".service.env"}
+}

@@ -1,0 +1,99 @@
+package k3s
+
+import "fmt"
+
+// Range is a run of release lines for which the hardening guide and K3s's
+// own behaviour are the same.
+type Range struct {
+	// Name is how people speak of it, such as "v1.25 to v1.28".
+	Name string
+	// First and Last are Kubernetes minors; Last 0 means all that follow.
+	First, Last int
+	// PodSecurityPolicy: the API server has that admission plugin.
+	PodSecurityPolicy bool
+	// NamespaceLabel: every namespace carries kubernetes.io/metadata.name, so
+	// that network policies can select it by name.
+	NamespaceLabel bool
+	// TraefikLabel is the label, as "key=value", of the Traefik that K3s ships.
+	TraefikLabel string
+	// ExtendTokenExpiration: the guide turns
+	// service-account-extend-token-expiration off.
+	ExtendTokenExpiration bool
+	// GCThreshold is the guide's terminated-pod-gc-threshold.
+	GCThreshold int
+	// IPTablesUtilChains: the guide sets the kubelet's make-iptables-util-chains.
+	IPTablesUtilChains bool
+}
+
+// Ranges is every supported range, oldest first
+// (K3s CIS hardening guide, the tabs of its configuration section).
+func Ranges() []Range {
+	return []Range{
+		{Name: "up to v1.20", First: OldestMinor, Last: 20, PodSecurityPolicy: true, TraefikLabel: "app=traefik", GCThreshold: 10, IPTablesUtilChains: true},
+		{Name: "v1.21 to v1.24", First: 21, Last: 24, PodSecurityPolicy: true, NamespaceLabel: true, TraefikLabel: "app.kubernetes.io/name=traefik", GCThreshold: 10, IPTablesUtilChains: true},
+		{Name: "v1.25 to v1.28", First: 25, Last: 28, NamespaceLabel: true, TraefikLabel: "app.kubernetes.io/name=traefik", GCThreshold: 10},
+		{Name: "v1.29 and newer", First: 29, NamespaceLabel: true, TraefikLabel: "app.kubernetes.io/name=traefik", ExtendTokenExpiration: true, GCThreshold: 100},
+	}
+}
+
+// The Kubernetes minors this package was written against.
+const (
+	OldestMinor = 17
+	NewestMinor = 37
+)
+
+// Range returns the range that r belongs to; the nearest one for a release
+// that Supported refuses.
+func (r Release) Range() Range {
+	all := Ranges()
+	for _, g := range all {
+		if r.Major == 1 && r.Minor <= g.Last || g.Last == 0 {
+			return g
+		}
+	}
+	return all[len(all)-1]
+}
+
+// Supported returns an error for a release this package cannot judge, and a
+// warning for one newer than it was written against.
+func (r Release) Supported() (warning string, err error) {
+	switch {
+	case !r.AtLeast(1, OldestMinor):
+		return "", fmt.Errorf("K3s %s is too old: the oldest supported release line is v1.%d", r, OldestMinor)
+	case r.AtLeast(1, NewestMinor+1):
+		return fmt.Sprintf("K3s %s is newer than the newest release line known here, v1.%d: it is treated as v1.%d", r, NewestMinor, NewestMinor), nil
+	}
+	return "", nil
+}
+
+// PodSecurityConfigVersion is the newest apiVersion of
+// PodSecurityConfiguration that r reads; empty where Pod Security does not
+// exist or PodSecurityPolicy does its work (kubernetes.io, "Enforce Pod
+// Security Standards by configuring the built-in admission controller").
+func (r Release) PodSecurityConfigVersion() string {
+	const group = "pod-security.admission.config.k8s.io/"
+	switch {
+	case r.AtLeast(1, 25):
+		return group + "v1"
+	case r.AtLeast(1, 23):
+		return group + "v1beta1"
+	case r.AtLeast(1, 22):
+		return group + "v1alpha1"
+	}
+	return ""
+}
+
+// ReadsConfigFile says whether r reads /etc/rancher/k3s/config.yaml at all.
+func (r Release) ReadsConfigFile() bool { return r.AtLeast(1, 19) }
+
+// ReadsConfigDropIns says whether r reads config.yaml.d and keys ending in "+".
+func (r Release) ReadsConfigDropIns() bool { return r.AtLeast(1, 21) }
+
+// MergesArguments says whether r knows "name+=value" and "name-=value" in
+// component arguments and passes one name several times
+// (pkg/daemons/config/types.go, from v1.24).
+func (r Release) MergesArguments() bool { return r.AtLeast(1, 24) }
+
+// WritesKubeletConfig says whether r configures the kubelet by a directory of
+// configuration files, which a node may add to (from v1.32).
+func (r Release) WritesKubeletConfig() bool { return r.AtLeast(1, 32) }

@@ -1,0 +1,152 @@
+package k3s
+
+import (
+	"fmt"
+	"path"
+	"strconv"
+	"strings"
+
+	"github.com/k3s-cis/packer-plugin-k3s/internal/node"
+)
+
+// Query returns what has to be collected from a node so that Resolve can
+// answer, for a data directory dataDir ("" for K3s's default). Where a node
+// keeps its configuration elsewhere, Effective.Missing names what is to be
+// collected on top.
+func Query(role Role, dataDir string) node.Query {
+	layout := LayoutOf(dataDir)
+	q := node.Query{
+		{Path: ConfigFile, Content: true},
+		{Path: DropInDir(ConfigFile), Depth: 1, Content: true},
+		{Path: layout.KubeletConfigDir(), Depth: node.Deep, Content: true},
+		{Path: layout.DB(), Depth: 1},
+		{Path: path.Join(SystemdDir, role.other().ServiceName()+".service")},
+	}
+	q = append(q, node.SystemdQuery(role.ServiceName(), role.EnvironmentFiles()...)...)
+	return append(q, node.OpenRCQuery(role.ServiceName())...)
+}
+
+func (r Role) other() Role {
+	if r == Agent {
+		return Server
+	}
+	return Agent
+}
+
+// resolver gathers what one Resolve finds.
+type resolver struct {
+	node        *node.Node
+	release     Release
+	role        Role
+	environment []node.Variable
+	effective   *Effective
+}
+
+// Resolve computes the effective configuration from what was collected. It
+// returns an error only for input that it cannot judge at all (an unsupported
+// release or role); everything found wrong on the node is in
+// Effective.Problems.
+func Resolve(n *node.Node, release Release, role Role) (*Effective, error) {
+	if _, err := release.Supported(); err != nil {
+		return nil, err
+	}
+	if role != Server && role != Agent {
+		return nil, fmt.Errorf("%q is not a role of K3s: it is server or agent", role)
+	}
+	r := &resolver{node: n, release: release, role: role, effective: &Effective{Release: release, Role: role}}
+	e := r.effective
+
+	words := r.service()
+	file, origin := r.configFileName(words)
+	e.ConfigFile = file
+	options := r.readConfig(file)
+	if _, presence := n.Lookup(path.Clean(file)); presence == node.Absent && origin.Source != "" && len(options) == 0 {
+		r.problem(Ignored, origin, "names the configuration file %s, which does not exist: K3s starts without any", file)
+	}
+	e.Settings = r.settings(append(r.knownOptions(options), r.commandOptions(words)...))
+	e.DataDir = LayoutOf(e.Text("data-dir")).Root()
+	e.Datastore = r.datastore()
+	e.Args = r.arguments()
+	return e, nil
+}
+
+// service reads the service that runs K3s and returns the words of its
+// command line behind "server" or "agent".
+func (r *resolver) service() []node.Word {
+	name := r.role.ServiceName()
+	s, err := node.SystemdService(r.node, name)
+	if s == nil && err == nil {
+		s, err = node.OpenRCService(r.node, name)
+	}
+	if err != nil {
+		r.unreadable(err)
+		return nil
+	}
+	if s == nil {
+		other := path.Join(SystemdDir, r.role.other().ServiceName()+".service")
+		if _, presence := r.node.Lookup(other); presence == node.Present {
+			r.problem(Unreadable, Origin{Source: other}, "the node has this service but no %s.service: it is not a %s; set role = %q", name, r.role, r.role.other())
+		}
+		return nil
+	}
+	if s.Masked {
+		r.problem(Fatal, Origin{Source: s.Path}, "the service is masked and will not start: unmask it")
+		return nil
+	}
+	for _, f := range s.Faults {
+		r.problem(Unreadable, Origin{Source: s.Path}, "%s", f)
+	}
+	r.environment = s.Environment
+	return r.splitCommand(s)
+}
+
+// datastore says where K3s will keep its state (pkg/cluster/managed.go): an
+// etcd found on disk wins, then an endpoint, then cluster-init or a server to
+// join; else SQLite.
+func (r *resolver) datastore() Datastore {
+	if r.role == Agent {
+		return ""
+	}
+	etcd := LayoutOf(r.effective.DataDir).Etcd()
+	switch _, presence := r.node.Lookup(etcd); presence {
+	case node.Present:
+		return EtcdStore
+	case node.Unknown:
+		r.unknown(node.Pick{Path: LayoutOf(r.effective.DataDir).DB(), Depth: 1})
+	}
+	endpoint := r.effective.Text("datastore-endpoint")
+	switch {
+	case strings.HasPrefix(endpoint, "sqlite:"):
+		return SQLite
+	case endpoint != "" && endpoint != "etcd":
+		return External
+	case endpoint == "etcd", r.effective.Bool("cluster-init"), r.effective.Bool("cluster-reset"), r.effective.Text("server") != "":
+		return EtcdStore
+	}
+	return SQLite
+}
+
+// Text returns the last value of a setting, or "" where it is not set.
+func (e *Effective) Text(key string) string {
+	values := e.Settings[key].Values
+	if len(values) == 0 {
+		return ""
+	}
+	return values[len(values)-1].Text
+}
+
+// Bool says whether a boolean setting is on.
+func (e *Effective) Bool(key string) bool {
+	on, err := strconv.ParseBool(e.Text(key))
+	return err == nil && on
+}
+
+func (r *resolver) problem(c Consequence, o Origin, format string, args ...any) {
+	r.effective.Problems = append(r.effective.Problems, Problem{c, fmt.Sprintf(format, args...), o})
+}
+
+// unknown reports that a path matters that was not collected.
+func (r *resolver) unknown(p node.Pick) {
+	r.effective.Missing = append(r.effective.Missing, p)
+	r.problem(Unreadable, Origin{Source: p.Path}, "was not looked at, so what K3s will do is not known")
+}
