@@ -17,6 +17,12 @@ type format struct {
 func formats() []format {
 	return []format{
 		{"report.json", renderJSON},
+		{"report.junit.xml", renderJUnit},
+		{"report.sarif", renderSARIF},
+		{"report.oscal.json", renderOSCAL},
+		{"kube-bench.json", renderKubeBench},
+		{"report.md", renderMarkdown},
+		{"report.html", renderHTML},
 	}
 }
 

@@ -1,0 +1,244 @@
+package report
+
+import (
+	"bytes"
+	"encoding/json"
+	"encoding/xml"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/defenseunicorns/go-oscal/src/pkg/validation"
+	"github.com/jstemmer/go-junit-report/v2/junit"
+	"github.com/k3s-cis/packer-plugin-k3s/internal/cis"
+	"github.com/owenrumney/go-sarif/v3/pkg/report/v210/sarif"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+// nasty would break out of a careless writer of any format.
+const nasty = "]]></testcase>\"'`|<script>alert(1)</script>\n\x00\x1b[31m\u202e\xff{{.}} --> ${x} [a](javascript:alert(1)) &amp; \\ \uffff"
+
+// hostile is a report whose every text is nasty, in every status.
+func hostile() Report {
+	var results []cis.Result
+	for i, s := range cis.Statuses {
+		n := string(rune('a' + i))
+		results = append(results, cis.Result{
+			ID: nasty + n, Key: nasty + "key" + n, Title: nasty, Status: s, Section: nasty, Found: nasty,
+			Expected: nasty, Reason: nasty, Remediation: nasty,
+			Evidence: []cis.Evidence{{Source: "/" + nasty, Line: 3, Detail: nasty}, {Source: nasty, Line: -1}},
+			Waiver: &cis.Waiver{Control: nasty, Reason: nasty, Owner: nasty, Role: nasty, Build: nasty,
+				Expires: time.Date(2027, 1, 1, 0, 0, 0, 0, time.UTC)},
+		})
+	}
+	m := fixtureMeta()
+	m.PluginVersion, m.K3sVersion, m.Node.Build, m.Node.Access = nasty, nasty, nasty, nasty
+	return New(m, results)
+}
+
+// reports are what every format must render into something valid.
+func reports() map[string]Report {
+	m := fixtureMeta()
+	m.Node = Node{}
+	m.Role = "agent"
+	return map[string]Report{"fixture": fixture(), "hostile": hostile(), "empty": New(m, nil)}
+}
+
+func TestFormatsMatchGolden(t *testing.T) {
+	for _, f := range formats() {
+		t.Run(f.name, func(t *testing.T) {
+			data, err := f.render(fixture())
+			require.NoError(t, err)
+			golden(t, f.name, data)
+		})
+	}
+}
+
+func TestFormatsDifferOnlyInTime(t *testing.T) {
+	later := fixture()
+	later.Created = later.Created.Add(time.Hour)
+	for _, f := range formats() {
+		if f.name == "report.oscal.json" {
+			continue // its UUIDs stand for the content, time included
+		}
+		a, err := f.render(fixture())
+		require.NoError(t, err)
+		b, err := f.render(later)
+		require.NoError(t, err)
+		assert.Equal(t, string(a), strings.ReplaceAll(string(b), "09:30:00", "08:30:00"), f.name)
+	}
+}
+
+// validators parse and check each format with something that did not write it.
+func TestFormatsAreValid(t *testing.T) {
+	validators := map[string]func(*testing.T, Report, []byte){
+		"report.json":       func(t *testing.T, _ Report, data []byte) { _, err := LoadReport(data); require.NoError(t, err) },
+		"report.junit.xml":  checkJUnit,
+		"report.sarif":      checkSARIF,
+		"report.oscal.json": checkOSCAL,
+		"kube-bench.json":   checkKubeBench,
+		"report.md":         checkMarkdown,
+		"report.html":       checkHTML,
+	}
+	for name, r := range reports() {
+		for _, f := range formats() {
+			t.Run(name+"/"+f.name, func(t *testing.T) {
+				data, err := f.render(r)
+				require.NoError(t, err)
+				require.Contains(t, validators, f.name)
+				validators[f.name](t, r, data)
+				assert.NotContains(t, string(data), "\x1b")
+				assert.NotContains(t, string(data), "\u202e")
+			})
+		}
+	}
+}
+
+func checkJUnit(t *testing.T, r Report, data []byte) {
+	var doc junit.Testsuites
+	require.NoError(t, xml.Unmarshal(data, &doc))
+	assert.Equal(t, len(r.Results), doc.Tests)
+	assert.Equal(t, r.Summary[cis.Fail], doc.Failures)
+	assert.Equal(t, r.Summary[cis.Error], doc.Errors)
+	assert.Equal(t, len(r.Results)-r.Summary[cis.Pass]-r.Summary[cis.Fail]-r.Summary[cis.Error], doc.Skipped)
+	cases := 0
+	for _, s := range doc.Suites {
+		cases += len(s.Testcases)
+		for _, c := range s.Testcases {
+			assert.NotEmpty(t, c.Name)
+			assert.NotEmpty(t, c.Classname)
+			if c.Skipped != nil {
+				assert.NotEmpty(t, c.Skipped.Message, c.Name)
+			}
+		}
+	}
+	assert.Equal(t, len(r.Results), cases)
+}
+
+func checkSARIF(t *testing.T, r Report, data []byte) {
+	doc, err := sarif.FromBytes(data)
+	require.NoError(t, err)
+	require.NoError(t, doc.Validate(), "the library carries the official schema of 2.1.0")
+	assert.Equal(t, "2.1.0", doc.Version)
+	require.Len(t, doc.Runs, 1)
+	run := doc.Runs[0]
+	assert.Equal(t, toolName, *run.Tool.Driver.Name)
+	require.Len(t, run.Tool.Driver.Rules, len(r.Results))
+	require.Len(t, run.Results, len(r.Results))
+	for i, res := range run.Results {
+		assert.Equal(t, *run.Tool.Driver.Rules[res.RuleIndex].ID, *res.RuleID)
+		if res.Kind != "fail" {
+			assert.Equal(t, "none", res.Level, "only failures have a level")
+		}
+		assert.NotEmpty(t, *res.Message.Text)
+		assert.Equal(t, r.Results[i].Status == cis.Waived, len(res.Suppressions) == 1)
+		assert.Len(t, res.Locations, len(r.Results[i].Evidence))
+	}
+	// What the library's types would hide: the raw document has both lists.
+	var raw struct {
+		Runs []struct {
+			Results *[]any
+			Tool    struct{ Driver struct{ Rules *[]any } }
+		}
+	}
+	require.NoError(t, json.Unmarshal(data, &raw))
+	assert.NotNil(t, raw.Runs[0].Results)
+	assert.NotNil(t, raw.Runs[0].Tool.Driver.Rules)
+}
+
+func checkOSCAL(t *testing.T, r Report, data []byte) {
+	v, err := validation.NewValidatorDesiredVersion(data, oscalVersion)
+	require.NoError(t, err)
+	require.NoError(t, v.Validate())
+	result, err := v.GetValidationResult()
+	require.NoError(t, err)
+	require.True(t, result.Valid, "%v", result.Errors)
+	var doc struct {
+		AR struct {
+			Results []struct {
+				Observations, Risks []struct{ UUID string }
+				Findings            []struct {
+					UUID   string
+					Target struct{ Status struct{ State string } }
+				}
+			}
+		} `json:"assessment-results"`
+	}
+	require.NoError(t, json.Unmarshal(data, &doc))
+	ar := doc.AR.Results[0]
+	assert.Len(t, ar.Observations, len(r.Results))
+	states := map[string]int{}
+	for _, f := range ar.Findings {
+		states[f.Target.Status.State]++
+	}
+	assert.Equal(t, r.Summary[cis.Pass], states["satisfied"])
+	bad := r.Summary[cis.Fail] + r.Summary[cis.Error] + r.Summary[cis.Waived]
+	assert.Equal(t, bad, states["not-satisfied"])
+	assert.Len(t, ar.Risks, bad)
+	seen := map[string]bool{}
+	for _, o := range ar.Observations {
+		assert.False(t, seen[o.UUID], "UUIDs are unique")
+		seen[o.UUID] = true
+	}
+}
+
+func checkKubeBench(t *testing.T, r Report, data []byte) {
+	var doc kbOverall
+	d := json.NewDecoder(bytes.NewReader(data))
+	d.DisallowUnknownFields()
+	require.NoError(t, d.Decode(&doc))
+	states := map[string]int{}
+	for _, c := range doc.Controls {
+		sum := kbSummary{}
+		for _, g := range c.Groups {
+			assert.Len(t, g.Checks, g.Pass+g.Fail+g.Warn+g.Info)
+			sum.Pass, sum.Fail, sum.Warn, sum.Info = sum.Pass+g.Pass, sum.Fail+g.Fail, sum.Warn+g.Warn, sum.Info+g.Info
+			for _, check := range g.Checks {
+				states[check.State]++
+				if check.State == "WARN" || check.State == "INFO" {
+					assert.NotEmpty(t, check.Reason, check.ID)
+				}
+			}
+		}
+		assert.Equal(t, sum, c.kbSummary)
+	}
+	assert.Equal(t, kbSummary{states["PASS"], states["FAIL"], states["WARN"], states["INFO"]}, doc.Totals)
+	assert.Equal(t, r.Summary[cis.Pass], doc.Totals.Pass)
+	assert.Equal(t, len(r.Failed()), doc.Totals.Fail)
+	assert.Equal(t, r.Summary[cis.NotApplicable], doc.Totals.Info)
+}
+
+func checkMarkdown(t *testing.T, r Report, data []byte) {
+	s := string(data)
+	assert.NotContains(t, s, "<script")
+	assert.NotRegexp(t, `(^|[^\\])\]\(`, s, "no link that the report did not write")
+	columns := 0
+	for _, l := range strings.Split(s, "\n") {
+		if !strings.HasPrefix(l, "|") {
+			columns = 0
+			continue
+		}
+		n := strings.Count(strings.ReplaceAll(l, `\|`, ""), "|")
+		if columns == 0 {
+			columns = n
+		}
+		assert.Equal(t, columns, n, l)
+	}
+	for _, res := range r.Results {
+		assert.Contains(t, s, md(heading(res)))
+	}
+}
+
+func checkHTML(t *testing.T, r Report, data []byte) {
+	s := string(data)
+	assert.Equal(t, 1, strings.Count(s, "<script"), "only the page's own script")
+	assert.Equal(t, len(r.Results), strings.Count(s, `<details`))
+	assert.NotContains(t, s, "ZgotmplZ", "nothing in a place where html/template refuses it")
+	assert.NotContains(t, s, "javascript:alert(1)\"")
+	for _, outside := range []string{"http://", "https://", "src=", "url(", "@import"} {
+		if r.PluginVersion == fixtureMeta().PluginVersion {
+			assert.NotContains(t, s, outside, "the page needs no network")
+		}
+	}
+}

@@ -1,0 +1,209 @@
+package report
+
+import (
+	"bytes"
+	"crypto/sha256"
+	_ "embed"
+	"encoding/base64"
+	"fmt"
+	"html/template"
+	"math"
+	"strconv"
+	"time"
+
+	"github.com/k3s-cis/packer-plugin-k3s/internal/cis"
+)
+
+var (
+	//go:embed page/report.html.tmpl
+	pageTemplate string
+	//go:embed page/style.css
+	pageStyle string
+	//go:embed page/script.js
+	pageScript string
+)
+
+// meanings says each status for a reader who has only the page.
+var meanings = map[cis.Status]string{
+	cis.Pass:          "Evidence on the node proves the control.",
+	cis.Fail:          "Evidence on the node says otherwise. Keeps the image from being made.",
+	cis.Error:         "Evidence that should be there could not be read. Keeps the image from being made.",
+	cis.Waived:        "Failed, and someone accepts that until the day the waiver ends.",
+	cis.Deferred:      "What the control speaks of exists only once K3s has run. Not counted as proven.",
+	cis.Manual:        "CIS leaves the control to a person.",
+	cis.NotApplicable: "K3s or this role has nothing that the control speaks of.",
+}
+
+// page is what the template shows.
+type page struct {
+	Report   Report
+	Title    string
+	Headline string
+	Verdict  string
+	// Others are the totals of the controls that the benchmark does not number.
+	Others []string
+	Facts  [][2]string
+	// Proven and Total count the benchmark's controls; Ring shows them.
+	Proven, Total int
+	Ring          []arc
+	Blocking      []pageControl
+	Filters       []pageFilter
+	Sections      []pageSection
+	Created       string
+	CSP           string
+	Style         template.CSS
+	Script        template.JS
+}
+
+type pageFilter struct {
+	Status         cis.Status
+	Label, Meaning string
+	Count          int
+}
+
+type pageSection struct {
+	// Anchor is the section's id in the page, Number the benchmark's, if any.
+	Anchor, Number, Title, Name, Summary string
+	Proven                               int
+	Bar                                  []arc
+	Controls                             []pageControl
+}
+
+type pageControl struct {
+	Result cis.Result
+	Anchor string
+	Label  string
+	Open   bool
+}
+
+// arc is the share of one status in a ring or bar, in percent.
+type arc struct {
+	Status        cis.Status
+	Start, Length string
+	Rest, Offset  string
+}
+
+// renderHTML renders report.html: one file that needs no network and no
+// script to be read; the script adds search, filters and folding. Everything
+// that comes from the node is escaped by html/template, and a content security
+// policy lets nothing run but the page's own style and script.
+func renderHTML(r Report) ([]byte, error) {
+	t, err := template.New("report.html").Parse(pageTemplate)
+	if err != nil {
+		return nil, err
+	}
+	var b bytes.Buffer
+	err = t.Execute(&b, newPage(r))
+	return b.Bytes(), err
+}
+
+func newPage(r Report) page {
+	benchmark := r.of(fromCIS)
+	n := count(benchmark)
+	p := page{
+		Report:   r,
+		Title:    fmt.Sprintf("%s: K3s node image %s", r.Benchmark, r.Node.Build),
+		Headline: headline(r),
+		Verdict:  r.Verdict(),
+		Facts:    r.facts(),
+		Proven:   n[cis.Pass],
+		Total:    len(benchmark),
+		Ring:     arcs(n, len(benchmark)),
+		Created:  r.Created.Format(time.RFC3339),
+		CSP: "default-src 'none'; base-uri 'none'; form-action 'none'; " +
+			"style-src " + cspHash(pageStyle) + "; script-src " + cspHash(pageScript),
+		// Both are this package's own files.
+		Style:  template.CSS(pageStyle), //nolint:gosec
+		Script: template.JS(pageScript), //nolint:gosec
+	}
+	for _, f := range []string{fromImage, fromOwn} {
+		if results := r.of(f); len(results) > 0 {
+			p.Others = append(p.Others, chapters[f]+": "+totals(results))
+		}
+	}
+	for _, s := range cis.Statuses {
+		p.Filters = append(p.Filters, pageFilter{Status: s, Label: labels[s], Meaning: meanings[s], Count: r.Summary[s]})
+	}
+	for _, res := range r.Failed() {
+		p.Blocking = append(p.Blocking, newPageControl(res))
+	}
+	for _, s := range r.sections() {
+		p.Sections = append(p.Sections, newPageSection(s))
+	}
+	return p
+}
+
+// headline says in a few words whether the node may become an image.
+func headline(r Report) string {
+	switch n := len(r.Failed()); {
+	case len(r.Results) == 0:
+		return "Nothing was judged"
+	case n == 1:
+		return "1 control must be mended"
+	case n > 1:
+		return fmt.Sprintf("%d controls must be mended", n)
+	default:
+		return "No control failed"
+	}
+}
+
+func newPageSection(s section) pageSection {
+	out := pageSection{
+		Anchor:  "section-" + token(s.ID),
+		Title:   s.Title,
+		Name:    s.Title,
+		Summary: totals(s.Results),
+		Proven:  s.Summary[cis.Pass],
+		Bar:     arcs(s.Summary, len(s.Results)),
+	}
+	if s.ID != fromImage && s.ID != fromOwn {
+		out.Number = s.ID
+		out.Name = s.ID + " " + s.Title
+	}
+	for _, res := range s.Results {
+		out.Controls = append(out.Controls, newPageControl(res))
+	}
+	return out
+}
+
+func newPageControl(res cis.Result) pageControl {
+	return pageControl{
+		Result: res,
+		Anchor: "control-" + token(res.Key),
+		Label:  labels[res.Status],
+		Open:   res.Status == cis.Fail || res.Status == cis.Error,
+	}
+}
+
+// arcs divides a whole of total by the counts of the statuses, proven first.
+func arcs(n map[cis.Status]int, total int) []arc {
+	order := []cis.Status{cis.Pass, cis.Waived, cis.Deferred, cis.Manual, cis.NotApplicable, cis.Error, cis.Fail}
+	var out []arc
+	before := 0
+	percent := func(n int) float64 { return 100 * float64(n) / float64(total) }
+	for _, s := range order {
+		if n[s] == 0 {
+			continue
+		}
+		out = append(out, arc{
+			Status: s,
+			Start:  decimal(percent(before)),
+			Length: decimal(percent(n[s])),
+			Rest:   decimal(100 - percent(n[s])),
+			Offset: decimal(-percent(before)),
+		})
+		before += n[s]
+	}
+	return out
+}
+
+// decimal writes f with three places at most.
+func decimal(f float64) string {
+	return strconv.FormatFloat(math.Round(f*1000)/1000, 'f', -1, 64)
+}
+
+// cspHash is the source expression that allows exactly content.
+func cspHash(content string) string {
+	sum := sha256.Sum256([]byte(content))
+	return "'sha256-" + base64.StdEncoding.EncodeToString(sum[:]) + "'"
+}
