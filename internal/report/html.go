@@ -34,14 +34,14 @@ var meanings = map[cis.Status]string{
 	cis.NotApplicable: "K3s or this role has nothing that the control speaks of.",
 }
 
-// page is what the template shows.
-type page struct {
+// pageData is what the template shows.
+type pageData struct {
 	Report   Report
 	Title    string
 	Headline string
 	Verdict  string
-	// Others are the totals of the controls that the benchmark does not number.
-	Others []string
+	// Totals has a line for the benchmark, the image and the user's controls.
+	Totals []string
 	Facts  [][2]string
 	// Proven and Total count the benchmark's controls; Ring shows them.
 	Proven, Total int
@@ -97,10 +97,10 @@ func renderHTML(r Report) ([]byte, error) {
 	return b.Bytes(), err
 }
 
-func newPage(r Report) page {
+func newPage(r Report) pageData {
 	benchmark := r.of(fromCIS)
 	n := count(benchmark)
-	p := page{
+	p := pageData{
 		Report:   r,
 		Title:    fmt.Sprintf("%s: K3s node image %s", r.Benchmark, r.Node.Build),
 		Headline: headline(r),
@@ -116,9 +116,10 @@ func newPage(r Report) page {
 		Style:  template.CSS(pageStyle), //nolint:gosec
 		Script: template.JS(pageScript), //nolint:gosec
 	}
+	p.Totals = []string{r.Benchmark + ": " + totals(benchmark)}
 	for _, f := range []string{fromImage, fromOwn} {
 		if results := r.of(f); len(results) > 0 {
-			p.Others = append(p.Others, chapters[f]+": "+totals(results))
+			p.Totals = append(p.Totals, chapters[f]+": "+totals(results))
 		}
 	}
 	for _, s := range cis.Statuses {
