@@ -4,52 +4,33 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"path"
+	"slices"
+	"strings"
 
 	"github.com/k3s-cis/packer-plugin-k3s/internal/k3s"
 	"github.com/k3s-cis/packer-plugin-k3s/internal/node"
 )
 
-// assume lists what the plan was made from. A plan without a node takes for
-// granted that the node says nothing itself, or was hardened by this very plan.
+// assume lists what the plan was made from: of each file that Query collects
+// the bytes it had, and of each directory that there are no further files in it
+// that K3s or systemd would read. A plan without a node takes for granted that
+// the node says nothing itself, or was hardened by this very plan.
 func (p *planner) assume() {
-	if p.have != nil {
-		p.pin()
-		return
-	}
-	var out []node.Assumption
+	written := map[string]string{}
 	for _, e := range p.plan.Change.Write {
 		if e.Kind == node.KindFile {
-			out = append(out, node.Assumption{Path: e.Path, Either: []string{"", hash(e.Data)}})
+			written[e.Path] = hash(e.Data)
 		}
 	}
-	out = append(out, node.Assumption{Path: k3s.DropInDir(k3s.ConfigFile), Children: true, Suffixes: yamlSuffixes})
-	for _, f := range startFiles(p.c.Role) {
-		out = append(out, node.Assumption{Path: f, Either: []string{"", hash(nil)}})
-	}
-	for _, dir := range startDirectories(p.c.Role) {
-		out = append(out, node.Assumption{Path: dir, Children: true, Suffixes: []string{".conf"}})
-	}
-	if p.c.Role == k3s.Server {
-		out = append(out, node.Assumption{Path: p.c.layout().Manifests(), Children: true, Suffixes: manifestSuffixes})
-	}
-	p.plan.Change.Assume = out
-}
-
-// pin holds the plan to the very bytes it was made from.
-func (p *planner) pin() {
-	var out []node.Assumption
-	pinned := map[string]bool{}
-	add := func(f string) {
-		if pinned[f] {
+	done := map[string]bool{}
+	var dirs []node.Assumption
+	add := func(name string) {
+		if done[name] {
 			return
 		}
-		pinned[f] = true
-		e, presence := p.have.Lookup(f)
-		switch {
-		case presence == node.Absent:
-			out = append(out, node.Assumption{Path: f, Either: []string{""}})
-		case presence == node.Present && e.Kind == node.KindFile && e.Data != nil:
-			out = append(out, node.Assumption{Path: f, Either: []string{hash(e.Data)}})
+		done[name] = true
+		if either := p.contents(name, written[name]); either != nil {
+			p.plan.Change.Assume = append(p.plan.Change.Assume, node.Assumption{Path: name, Either: either})
 		}
 	}
 	for _, e := range p.plan.Change.Write {
@@ -57,50 +38,86 @@ func (p *planner) pin() {
 			add(e.Path)
 		}
 	}
-	dirs := []node.Assumption{{Path: k3s.DropInDir(p.m.docs[0].path), Children: true, Suffixes: yamlSuffixes}}
-	for _, f := range startFiles(p.c.Role) {
-		add(f)
-	}
-	for _, d := range startDirectories(p.c.Role) {
-		dirs = append(dirs, node.Assumption{Path: d, Children: true, Suffixes: []string{".conf"}})
-	}
-	if p.c.Role == k3s.Server {
-		dirs = append(dirs, node.Assumption{Path: p.c.layout().Manifests(), Children: true, Suffixes: manifestSuffixes})
-	}
-	for _, d := range dirs {
-		for _, e := range p.have.Below(d.Path) {
-			if e.Kind == node.KindFile && path.Dir(e.Path) == d.Path {
-				add(e.Path)
+	for _, pick := range p.query() {
+		suffixes := startSuffixes(pick)
+		switch {
+		case !pick.Content || done[pick.Path] || pick.Path == environmentFile && p.have == nil:
+			// Without an OpenRC script, whose absence is assumed too, nobody
+			// reads the environment of all users for K3s.
+		case suffixes == nil:
+			add(pick.Path)
+		default:
+			done[pick.Path] = true
+			dirs = append(dirs, node.Assumption{Path: pick.Path, Children: true, Suffixes: suffixes})
+			for _, name := range p.children(pick.Path, suffixes) {
+				add(name)
 			}
 		}
 	}
-	p.plan.Change.Assume = append(out, dirs...)
+	p.plan.Change.Assume = append(p.plan.Change.Assume, dirs...)
 }
 
-// The endings of the files that K3s reads from its directories.
-var (
-	yamlSuffixes     = []string{".yaml", ".yml", ".YAML", ".YML"}
-	manifestSuffixes = []string{".yaml", ".yml", ".json", ".skip"}
-)
-
-// startFiles say how K3s is started: its unit and its environment.
-func startFiles(role k3s.Role) []string {
-	name := role.ServiceName()
-	files := []string{
-		k3s.SystemdDir + "/" + name + ".service",
-		"/usr/local/lib/systemd/system/" + name + ".service",
-		"/usr/lib/systemd/system/" + name + ".service",
-		"/lib/systemd/system/" + name + ".service",
-		"/etc/init.d/" + name, "/etc/conf.d/" + name,
-		"/etc/rancher/k3s/" + name + ".env",
+// contents lists what a file may hold for the plan to be right.
+func (p *planner) contents(name, planned string) []string {
+	if p.have == nil {
+		switch {
+		case planned != "":
+			return []string{"", planned}
+		case slices.Contains(p.own(), name):
+			return []string{""}
+		default:
+			return []string{"", hash(nil)}
+		}
 	}
-	return append(files, role.EnvironmentFiles()...)
+	e, presence := p.have.Lookup(name)
+	switch {
+	case presence == node.Absent:
+		return []string{""}
+	case presence == node.Present && e.Kind == node.KindFile && e.Data != nil:
+		return []string{hash(e.Data)}
+	}
+	return nil
 }
 
-// startDirectories hold drop-ins of the unit.
-func startDirectories(role k3s.Role) []string {
-	name := role.ServiceName()
-	return []string{k3s.SystemdDir + "/" + name + ".service.d"}
+// children are the files of the node in dir that count.
+func (p *planner) children(dir string, suffixes []string) []string {
+	if p.have == nil {
+		return nil
+	}
+	var out []string
+	for _, e := range p.have.Below(dir) {
+		if e.Kind == node.KindFile && path.Dir(e.Path) == dir && slices.ContainsFunc(suffixes, func(s string) bool { return strings.HasSuffix(e.Path, s) }) {
+			out = append(out, e.Path)
+		}
+	}
+	return out
+}
+
+// query is everything that the plan was made from.
+func (p *planner) query() node.Query {
+	q := append(Query(p.c.Options), below(p.c.Role, p.c.dataDir)...)
+	if main := p.m.docs[0].path; main != k3s.ConfigFile {
+		q = append(q, node.Pick{Path: main, Content: true}, node.Pick{Path: k3s.DropInDir(main), Depth: 1, Content: true})
+	}
+	return q
+}
+
+// environmentFile is what every login and some OpenRC scripts read.
+const environmentFile = "/etc/environment"
+
+// startSuffixes are the endings of the files that count in a directory, nil
+// for a file.
+func startSuffixes(pick node.Pick) []string {
+	switch {
+	case pick.Depth == 0:
+		return nil
+	case pick.Depth == node.Deep && path.Base(pick.Path) == "manifests":
+		return []string{".yaml", ".yml", ".json", ".skip"}
+	case strings.HasSuffix(pick.Path, ".yaml.d"):
+		return []string{".yaml", ".yml", ".YAML", ".YML"}
+	default:
+		return []string{".conf"}
+	}
 }
 
 func hash(data []byte) string {

@@ -3,7 +3,6 @@ package harden
 import (
 	"errors"
 	"fmt"
-	"path"
 	"slices"
 	"sort"
 	"strings"
@@ -16,6 +15,57 @@ import (
 // that read these directories takes a file with this ending.
 const keepSuffix = ".before-k3s-cis"
 
+// Query returns what Make wants to know of a node.
+func Query(o Options) node.Query {
+	q := append(node.Query{
+		{Path: sysctlFile, Content: true}, {Path: moreSysctlFile, Content: true},
+		{Path: admissionFile, Content: true}, {Path: auditFile, Content: true},
+	}, below(o.Role, dataDir(o, nil))...)
+	return append(q, k3s.Query(o.Role, "")...)
+}
+
+// below is what Make wants to know of a data directory.
+func below(role k3s.Role, dir string) node.Query {
+	l := k3s.LayoutOf(dir)
+	q := append(node.Query{{Path: l.Root()}, {Path: l.Server()}}, k3s.Query(role, dir)...)
+	if role == k3s.Agent {
+		return q
+	}
+	return append(q,
+		node.Pick{Path: l.Logs()}, node.Pick{Path: l.Images(), Depth: 1},
+		// Where the guide keeps its policies.
+		node.Pick{Path: l.Server() + "/psa.yaml", Content: true}, node.Pick{Path: l.Server() + "/audit.yaml", Content: true},
+		node.Pick{Path: l.Manifests(), Depth: node.Deep, Content: true})
+}
+
+// Make plans from options and from what the node has. A nil node stands for
+// one that has no K3s configuration; the plan then assumes that. The error
+// lists everything that is wrong, each with option or file and line, what was
+// found and what would be right. An *Incomplete asks for more of the node.
+func Make(o Options, have *node.Node) (*Plan, error) {
+	if o.Role != k3s.Server && o.Role != k3s.Agent {
+		return nil, fmt.Errorf("role: %q is not one of %s, %s", o.Role, k3s.Server, k3s.Agent)
+	}
+	if o.Release == (k3s.Release{}) {
+		return nil, errors.New("k3s_version: is missing: write the release the node will run, such as v1.36.3+k3s1")
+	}
+	if err := errors.Join(o.Validate()...); err != nil {
+		return nil, err
+	}
+	p := &planner{have: have, plan: &Plan{}}
+	if err := p.look(o); err != nil {
+		return nil, err
+	}
+	p.c = settle(o, p.eff)
+	m, err := newMerger(o, have, p.eff)
+	if err != nil {
+		return nil, err
+	}
+	p.m = m
+	p.make()
+	return p.result()
+}
+
 // planner is one run of Make.
 type planner struct {
 	have *node.Node
@@ -26,8 +76,32 @@ type planner struct {
 	errs []error
 }
 
-// plan fills in the plan for a node.
+// look finds out what the node says of itself.
+func (p *planner) look(o Options) error {
+	if p.have == nil {
+		return nil
+	}
+	eff, err := k3s.Resolve(p.have, o.Release, o.Role)
+	if err != nil {
+		return err
+	}
+	p.eff = eff
+	missing := eff.Missing
+	dir := dataDir(o, eff)
+	if _, presence := p.have.Lookup(k3s.LayoutOf(dir).Server()); presence == node.Unknown {
+		missing = append(missing, below(o.Role, dir)...)
+	}
+	if len(missing) > 0 {
+		return &Incomplete{missing}
+	}
+	return nil
+}
+
+// make fills in the plan.
 func (p *planner) make() {
+	if warning, _ := p.c.Release.Supported(); warning != "" {
+		p.warn("%s", warning)
+	}
 	entries, kernel := sysctls(p.c)
 	p.plan.Change.Kernel = kernel
 	p.write(entries...)
@@ -46,7 +120,9 @@ func (p *planner) make() {
 	sort.SliceStable(p.plan.Change.Write, func(i, j int) bool {
 		return p.plan.Change.Write[i].Path < p.plan.Change.Write[j].Path
 	})
+	p.remove()
 	p.keep()
+	p.verify(ws)
 	p.assume()
 }
 
@@ -92,7 +168,7 @@ func (p *planner) server() {
 		p.write(pspManifest(c))
 	}
 	for _, f := range c.NetworkPolicies.Manifests {
-		p.write(file(c.manifest(path.Base(strings.ReplaceAll(f.Name, `\`, "/"))), 0o600, f.Data))
+		p.write(file(c.manifest(baseName(f.Name)), 0o600, f.Data))
 	}
 	p.notes()
 }
@@ -141,6 +217,27 @@ func (p *planner) notes() {
 	p.note("the policy of namespace default also keeps Traefik from pods there: add a policy of your own for what Traefik is to reach")
 	if more := p.c.moreNamespaces(); len(more) > 0 {
 		p.note("the policies of %s are applied once these namespaces exist; until then K3s retries them every 15 seconds", enumerate(more, 5))
+	}
+}
+
+// own are the files that only a plan makes, whatever the options.
+func (p *planner) own() []string {
+	files := []string{sysctlFile, moreSysctlFile, admissionFile, auditFile}
+	for _, name := range planManifests {
+		files = append(files, p.c.manifest(name))
+	}
+	return files
+}
+
+// remove takes away what an earlier plan made and this one does not.
+func (p *planner) remove() {
+	for _, name := range p.own() {
+		if slices.ContainsFunc(p.plan.Change.Write, func(e node.Entry) bool { return e.Path == name }) {
+			continue
+		}
+		if data, err := contentOf(p.have, name); err == nil && ours(data) {
+			p.plan.Change.Remove = append(p.plan.Change.Remove, name)
+		}
 	}
 }
 

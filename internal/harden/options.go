@@ -4,8 +4,6 @@
 package harden
 
 import (
-	"errors"
-
 	"github.com/k3s-cis/packer-plugin-k3s/internal/k3s"
 	"github.com/k3s-cis/packer-plugin-k3s/internal/node"
 )
@@ -100,7 +98,7 @@ type RateLimit struct {
 // NetworkPolicies are the policies baked for namespaces.
 type NetworkPolicies struct {
 	// Namespaces get a policy that admits traffic from the same namespace
-	// alone; nil means kube-system, default and kube-public.
+	// alone, as kube-system, default and kube-public always do.
 	Namespaces []string
 	// Deny* leave out the policies that keep K3s's own services reachable.
 	DenyDNS, DenyMetricsServer, DenyServiceLB, DenyTraefik bool
@@ -115,46 +113,4 @@ type Plan struct {
 	Notes []string
 	// Warnings tell of things that will not work as they may think.
 	Warnings []string
-}
-
-// Query returns what Make wants to know of a node.
-func Query(o Options) node.Query {
-	l := k3s.LayoutOf(dataDir(o, nil))
-	q := node.Query{
-		{Path: sysctlFile, Content: true}, {Path: moreSysctlFile, Content: true},
-		{Path: k3s.ConfigFile, Content: true}, {Path: k3s.DropInDir(k3s.ConfigFile), Depth: 1, Content: true},
-		{Path: l.Root()},
-	}
-	for _, f := range startFiles(o.Role) {
-		q = append(q, node.Pick{Path: f, Content: true})
-	}
-	for _, d := range startDirectories(o.Role) {
-		q = append(q, node.Pick{Path: d, Depth: 1, Content: true})
-	}
-	if o.Role == k3s.Agent {
-		return q
-	}
-	return append(q,
-		node.Pick{Path: admissionFile, Content: true}, node.Pick{Path: auditFile, Content: true},
-		node.Pick{Path: l.Server()}, node.Pick{Path: l.Logs()},
-		node.Pick{Path: l.Server() + "/psa.yaml", Content: true}, node.Pick{Path: l.Server() + "/audit.yaml", Content: true},
-		node.Pick{Path: l.Manifests(), Depth: node.Deep, Content: true})
-}
-
-// Make plans from options and from what the node has. A nil node stands for
-// one that has no K3s configuration; the plan then assumes that. The error
-// lists everything that is wrong, each with option or file and line, what was
-// found and what would be right; *Incomplete asks for more of the node.
-func Make(o Options, have *node.Node) (*Plan, error) {
-	if err := errors.Join(o.Validate()...); err != nil {
-		return nil, err
-	}
-	p := &planner{have: have, plan: &Plan{}}
-	m, err := newMerger(o, have, p.eff)
-	if err != nil {
-		return nil, err
-	}
-	p.m, p.c = m, settle(o, p.eff)
-	p.make()
-	return p.result()
 }

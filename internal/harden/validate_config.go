@@ -1,0 +1,205 @@
+package harden
+
+import (
+	"fmt"
+	"maps"
+	"path"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/k3s-cis/packer-plugin-k3s/internal/k3s"
+	"github.com/k3s-cis/packer-plugin-k3s/internal/kube"
+)
+
+func (v *checker) networkPolicies() {
+	n := v.o.NetworkPolicies
+	for i, ns := range n.Namespaces {
+		v.namespace(at("network_policies.namespaces", i), ns)
+	}
+	addOns := map[string]string{}
+	for _, name := range planManifests {
+		addOns[addOn(name)] = "the plugin's own " + name
+	}
+	for i, f := range n.Manifests {
+		option := at("network_policies.manifests", i)
+		base := baseName(f.Name)
+		if err := kube.CheckManifestName(base); err != nil {
+			v.wrong(option, "%s: %w", f.Name, err)
+			continue
+		}
+		if other, ok := addOns[addOn(base)]; ok {
+			v.wrong(option, "%s: K3s would take it and %s for one manifest and delete the objects of the one when it deploys the other: give it another name", f.Name, other)
+			continue
+		}
+		addOns[addOn(base)] = f.Name
+		_, err := kube.LoadManifest(f.Name, f.Data)
+		v.load(option, err)
+	}
+}
+
+// planManifests are the manifests of the plan's own.
+var planManifests = []string{policiesManifest, morePoliciesManifest, accountsManifest, podPoliciesManifest}
+
+// addOn is the name under which K3s keeps track of a manifest.
+func addOn(file string) string {
+	name, _, _ := strings.Cut(path.Base(file), ".")
+	return name
+}
+
+// baseName is the last part of a path of the build host, whatever system it runs.
+func baseName(name string) string { return path.Base(strings.ReplaceAll(name, `\`, "/")) }
+
+var sysctlPattern = regexp.MustCompile(`^[A-Za-z0-9_][A-Za-z0-9_.:/@-]*$`)
+
+func (v *checker) sysctl() {
+	seen := map[string]string{}
+	for _, name := range slices.Sorted(maps.Keys(v.o.Sysctl)) {
+		option := fmt.Sprintf("sysctl[%q]", name)
+		value := v.o.Sysctl[name]
+		if !sysctlPattern.MatchString(name) || !strings.ContainsAny(name, "./") || strings.Contains(name, "..") {
+			v.wrong(option, "is not the name of a kernel parameter: write names such as net.ipv4.ip_forward")
+			continue
+		}
+		if strings.TrimSpace(value) == "" || strings.ContainsAny(value, "\n\r\x00") {
+			v.wrong(option, "%q is not a value: write one line", value)
+			continue
+		}
+		dotted := sysctlName(name)
+		if other, ok := seen[dotted]; ok {
+			v.wrong(option, "is the same parameter as %q: leave one out", other)
+		}
+		seen[dotted] = name
+		if want := kubeletValue(dotted); want != "" && strings.TrimSpace(value) != want {
+			v.wrong(option, "%s contradicts protect-kernel-defaults: the kubelet starts with %s alone; leave it out", value, want)
+		}
+	}
+}
+
+func (v *checker) config() {
+	seen := map[string]string{}
+	for _, name := range slices.Sorted(maps.Keys(v.o.Config)) {
+		option := fmt.Sprintf("config[%q]", name)
+		key := strings.TrimSuffix(name, "+")
+		known, ok := k3s.FindKey(key)
+		if !ok {
+			hint := ""
+			if v.released() {
+				if near := k3s.Nearest(key, v.o.Release, v.o.Role); near != "" {
+					hint = fmt.Sprintf(": did you mean %s?", near)
+				}
+			}
+			v.wrong(option, "K3s has no such key and would drop it%s", hint)
+			continue
+		}
+		if other, twice := seen[known.Name]; twice {
+			v.wrong(option, "is the same key as %q: leave one out", other)
+		}
+		seen[known.Name] = name
+		switch {
+		case known.Name == "config":
+			v.wrong(option, "a configuration file cannot name another: leave it out")
+		case k3s.Secret(known.Name):
+			v.wrong(option, "a secret in the image would be the same in each of its copies, and in whoever's hands one is: let first boot bring it%s", secretHint(known.Name))
+		case v.o.Role != "" && known.Only != "" && known.Only != v.o.Role:
+			v.wrong(option, "only a K3s %s has this key, and this node is a %s: leave it out", known.Only, v.o.Role)
+		case v.released() && !known.In(v.o.Release, known.Only):
+			v.wrong(option, "K3s %s does not have this key: leave it out", v.o.Release)
+		default:
+			v.value(option, known, v.o.Config[name])
+		}
+	}
+}
+
+func secretHint(key string) string {
+	if key == "token" || key == "agent-token" || key == "vpn-auth" {
+		return ", with " + key + "-file"
+	}
+	return ""
+}
+
+// value checks the type and the form of a key's value.
+func (v *checker) value(option string, key k3s.Key, value any) {
+	items, isList := listOf(value)
+	if isList && key.Kind != k3s.List {
+		v.wrong(option, "is a list, and the key takes one value")
+		return
+	}
+	if isList && len(items) == 0 {
+		v.wrong(option, "is empty: leave the key out")
+	}
+	for _, x := range rawItems(value) {
+		switch x.(type) {
+		case string, bool, int, int64, uint64, float64:
+		default:
+			v.wrong(option, "holds a %T: write a text, a number, true or false, or a list of these", x)
+			return
+		}
+	}
+	for _, text := range items {
+		if strings.ContainsAny(text, "\n\r\x00") {
+			v.wrong(option, "holds a line break: write one line")
+			return
+		}
+	}
+	if isList {
+		return
+	}
+	text := items[0]
+	switch _, isBool := boolean(text); {
+	case key.Kind == k3s.Boolean && !isBool:
+		v.wrong(option, "%q is neither true nor false", k3s.Redact(key.Name, text))
+	case key.Kind == k3s.Number && !isNumber(text):
+		v.wrong(option, "%q is not a number", k3s.Redact(key.Name, text))
+	case key.Name == "data-dir":
+		v.absolute(option, text)
+	}
+}
+
+func isNumber(s string) bool {
+	_, err := strconv.ParseInt(s, 0, 64)
+	return err == nil
+}
+
+func rawItems(v any) []any {
+	if list, ok := v.([]any); ok {
+		return list
+	}
+	if _, ok := v.([]string); ok {
+		return nil
+	}
+	return []any{v}
+}
+
+var flagPattern = regexp.MustCompile(`^[a-z0-9][a-z0-9-]*$`)
+
+// args checks the component arguments by their form, and by what the component
+// of the release knows.
+func (v *checker) args() {
+	c := &choices{Options: v.o}
+	byComponent := map[k3s.Component][]k3s.Argument{}
+	for _, w := range c.userArgs() {
+		if !flagPattern.MatchString(w.flag) {
+			v.wrong(w.option, "%q is not a flag of %s: write items such as %q, without spaces or leading dashes", w.flag, w.component, "v=2")
+			continue
+		}
+		if strings.ContainsAny(w.value, "\n\r\x00") {
+			v.wrong(w.option, "%s holds a line break: write one line", w.flag)
+			continue
+		}
+		if v.o.Role == k3s.Agent && !agentMay(w.key) {
+			v.wrong(w.option, "an agent runs no %s and does not start with this key: leave it out", w.component)
+			continue
+		}
+		byComponent[w.component] = append(byComponent[w.component], k3s.Argument{Name: w.flag, Value: w.value, Origin: k3s.Origin{Source: w.option}})
+	}
+	if !v.released() {
+		return
+	}
+	for _, comp := range components {
+		for _, p := range kube.CheckArguments(v.o.Release, comp, byComponent[comp]) {
+			v.wrong(p.Origin.Source, "%s", p.Text)
+		}
+	}
+}
