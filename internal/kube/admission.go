@@ -119,7 +119,7 @@ func (l *admissionLoader) plugin(i int, p admissionPlugin) {
 		return
 	}
 	l.seen[p.Name] = i
-	if known, why := knownPlugin(l.release, p.Name); !known {
+	if why, known := lackingPlugin(l.release, p.Name); why != "" && known {
 		l.out.Ignored = append(l.out.Ignored, entry.errorf("name", "%s: no plugin reads this entry", why))
 		return
 	}

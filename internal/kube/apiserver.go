@@ -42,7 +42,7 @@ func CheckAPIServer(s APIServer) []k3s.Problem {
 // flags that are no lists.
 func (s APIServer) last(name string) (k3s.Argument, bool) {
 	for _, a := range slices.Backward(s.Args) {
-		if a.Name == name {
+		if canonical(a.Name) == name {
 			return a, a.Value != ""
 		}
 	}
@@ -52,7 +52,7 @@ func (s APIServer) last(name string) (k3s.Argument, bool) {
 // enabled returns the argument that enables an admission plugin.
 func (s APIServer) enabled(plugin string) (k3s.Argument, bool) {
 	for _, a := range s.Args {
-		if a.Name == "enable-admission-plugins" && slices.Contains(splitList(a.Value), plugin) {
+		if canonical(a.Name) == "enable-admission-plugins" && slices.Contains(splitList(a.Value), plugin) {
 			return a, true
 		}
 	}

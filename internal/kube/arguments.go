@@ -2,6 +2,8 @@ package kube
 
 import (
 	"fmt"
+	"maps"
+	"slices"
 	"strings"
 
 	"github.com/k3s-cis/packer-plugin-k3s/internal/k3s"
@@ -9,14 +11,17 @@ import (
 
 // CheckArguments returns what in args makes component c of release r exit:
 // flags it does not know, values it cannot parse, admission plugins it does
-// not have. args are in the order in which the component gets them.
+// not have. args are in the order in which the component gets them; those of
+// which Origin.Default is true are K3s's own and are taken to be right. For a
+// release newer than this package knows, an unknown name is k3s.Unreadable.
 func CheckArguments(r k3s.Release, c k3s.Component, args []k3s.Argument) []k3s.Problem {
 	var out []k3s.Problem
 	for _, a := range args {
-		if text := checkFlag(r, c, a); text != "" {
-			out = append(out, k3s.Problem{Consequence: k3s.Fatal, Text: text, Origin: a.Origin})
+		if p := checkFlag(r, c, a); p != nil {
+			out = append(out, *p)
 		}
 	}
+	out = append(out, checkValues(c, args)...)
 	if c == k3s.APIServer {
 		out = append(out, checkPlugins(r, args)...)
 	}
@@ -29,7 +34,7 @@ func checkPlugins(r k3s.Release, args []k3s.Argument) []k3s.Problem {
 	enabled, disabled := map[string]k3s.Argument{}, map[string]k3s.Argument{}
 	for _, a := range args {
 		into := enabled
-		switch a.Name {
+		switch canonical(a.Name) {
 		case "enable-admission-plugins":
 		case "disable-admission-plugins":
 			into = disabled
@@ -38,12 +43,17 @@ func checkPlugins(r k3s.Release, args []k3s.Argument) []k3s.Problem {
 		}
 		for _, name := range splitList(a.Value) {
 			into[name] = a
-			if known, why := knownPlugin(r, name); !known {
-				out = append(out, fatal(a, "%s %s", a.Name, why))
+			if why, known := lackingPlugin(r, name); why != "" {
+				p := fatal(a, "%s %s", a.Name, why)
+				if !known {
+					p.Consequence = k3s.Unreadable
+				}
+				out = append(out, p)
 			}
 		}
 	}
-	for name, a := range disabled {
+	for _, name := range slices.Sorted(maps.Keys(disabled)) {
+		a := disabled[name]
 		if b, both := enabled[name]; both {
 			out = append(out, fatal(a, "[%s] in enable-admission-plugins and disable-admission-plugins overlapped (enabled at %s); name it in one of them", name, b.Origin))
 		}

@@ -1,48 +1,172 @@
 package kube
 
 import (
+	_ "embed" // flags.tsv
 	"fmt"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
 
 	"github.com/k3s-cis/packer-plugin-k3s/internal/k3s"
 )
 
-// removedFlag is a flag that a component had once.
-type removedFlag struct {
-	component k3s.Component
-	name      string
-	// removed is the minor of Kubernetes 1 that has it no more.
-	removed int
-	// instead says what would be right.
-	instead string
+// flagTable lists the flags that the components of v1.20 to v1.37 register,
+// read from the sources of each minor.
+//
+//go:embed flags.tsv
+var flagTable string
+
+// flag is one flag of one component.
+type flag struct {
+	kind string
+	span span
 }
 
-// removedFlags are the flags that stand in guides and posts for older releases.
-var removedFlags = []removedFlag{
-	{k3s.APIServer, "insecure-port", 24, "take it out, the insecure port is gone for good"},
-	{k3s.APIServer, "insecure-bind-address", 24, "take it out, the insecure port is gone for good"},
-	{k3s.APIServer, "address", 24, "write bind-address"},
-	{k3s.APIServer, "port", 24, "take it out, the insecure port is gone for good"},
-	{k3s.APIServer, "basic-auth-file", 19, "take it out, basic authentication is gone"},
-	{k3s.APIServer, "kubelet-https", 22, "take it out, kubelets are always asked by HTTPS"},
-	{k3s.APIServer, "experimental-encryption-provider-config", 30, "write encryption-provider-config"},
-	{k3s.ControllerManager, "port", 24, "write secure-port"},
-	{k3s.ControllerManager, "address", 24, "write bind-address"},
-	{k3s.Scheduler, "port", 24, "write secure-port"},
-	{k3s.Scheduler, "address", 24, "write bind-address"},
-	{k3s.Kubelet, "container-runtime", 27, "take it out, there is only the remote runtime"},
-	{k3s.Kubelet, "cni-bin-dir", 24, "take it out, the container runtime sets up the network"},
-	{k3s.Kubelet, "cni-conf-dir", 24, "take it out, the container runtime sets up the network"},
-	{k3s.Kubelet, "network-plugin", 24, "take it out, the container runtime sets up the network"},
-	{k3s.Kubelet, "allow-privileged", 15, "take it out"},
-	{k3s.Kubelet, "cadvisor-port", 12, "take it out"},
-}
-
-// checkFlag says why component c of release r would not take the flag, or "".
-func checkFlag(r k3s.Release, c k3s.Component, a k3s.Argument) string {
-	for _, f := range removedFlags {
-		if f.component == c && f.name == a.Name && r.AtLeast(1, f.removed) {
-			return fmt.Sprintf("unknown flag: --%s (Kubernetes v1.%d removed it from %s); %s", a.Name, f.removed, c, f.instead)
+// flags holds flagTable by component and name.
+var flags = sync.OnceValue(func() map[k3s.Component]map[string]flag {
+	out := map[k3s.Component]map[string]flag{}
+	for row := range strings.Lines(flagTable) {
+		if strings.HasPrefix(row, "#") {
+			continue
 		}
+		column := strings.Split(strings.TrimSuffix(row, "\n"), "\t")
+		since, _ := strconv.Atoi(column[3]) // empty is 0
+		until, _ := strconv.Atoi(column[4])
+		c := k3s.Component(column[0])
+		if out[c] == nil {
+			out[c] = map[string]flag{}
+		}
+		out[c][column[1]] = flag{kind: column[2], span: span{since: since, until: until}}
+	}
+	return out
+})
+
+// flagAdvice says what to do without a flag that guides and posts for older
+// releases tell people to set.
+var flagAdvice = map[string]string{
+	"address":               "write bind-address, or take it out: K3s binds to the loopback address by itself",
+	"basic-auth-file":       "take it out, basic authentication is gone",
+	"cni-bin-dir":           "take it out, K3s's containerd sets up the network",
+	"cni-conf-dir":          "take it out, K3s's containerd sets up the network",
+	"container-runtime":     "take it out, only remote runtimes are left",
+	"insecure-bind-address": "take it out, the insecure port is gone",
+	"insecure-port":         "take it out, the insecure port is gone",
+	"kubelet-https":         "take it out, kubelets are always asked by HTTPS",
+	"network-plugin":        "take it out, K3s's containerd sets up the network",
+	"port":                  "take it out, the insecure port is gone",
+
+	"experimental-encryption-provider-config": "write encryption-provider-config",
+}
+
+// canonical writes a flag's name as Kubernetes looks it up.
+func canonical(name string) string { return strings.ReplaceAll(name, "_", "-") }
+
+// checkFlag judges one argument of component c, or nil.
+func checkFlag(r k3s.Release, c k3s.Component, a k3s.Argument) *k3s.Problem {
+	table := flags()[c]
+	if table == nil || a.Origin.Default {
+		return nil // etcd has no flags under K3s; what K3s passes itself is right for its release
+	}
+	name := canonical(a.Name)
+	f, listed := table[name]
+	switch {
+	case !listed && (newer(r) || !r.AtLeast(1, 20)):
+		return &k3s.Problem{Consequence: k3s.Unreadable, Origin: a.Origin,
+			Text: fmt.Sprintf("--%s is not a flag of %s from v1.20 to v1.%d, and what %s has is not known here; %s", name, c, newestMinor, r.MinorName(), instead(r, c, name))}
+	case !listed:
+		p := fatal(a, "unknown flag: --%s (%s has none of that name); %s", name, c, instead(r, c, name))
+		return &p
+	}
+	if missing := f.span.missing(r); missing != "" {
+		p := fatal(a, "unknown flag: --%s (%s); %s", name, missing, instead(r, c, name))
+		return &p
+	}
+	if why := parseValue(f.kind, a.Value); why != "" {
+		p := fatal(a, "invalid argument %q for %q flag: %s", a.Value, "--"+name, why)
+		return &p
+	}
+	return nil
+}
+
+// argumentKeys are the K3s keys that pass arguments to each component.
+var argumentKeys = map[k3s.Component]string{
+	k3s.APIServer:         "kube-apiserver-arg",
+	k3s.ControllerManager: "kube-controller-manager-arg",
+	k3s.Scheduler:         "kube-scheduler-arg",
+	k3s.Kubelet:           "kubelet-arg",
+	k3s.KubeProxy:         "kube-proxy-arg",
+}
+
+// instead says what would be right in place of a flag that c does not have.
+func instead(r k3s.Release, c k3s.Component, name string) string {
+	if advice := flagAdvice[name]; advice != "" {
+		return advice
+	}
+	for _, other := range []k3s.Component{k3s.Kubelet, k3s.APIServer, k3s.ControllerManager, k3s.Scheduler, k3s.KubeProxy} {
+		if f, has := flags()[other][name]; has && other != c && f.span.missing(r) == "" {
+			return fmt.Sprintf("it is a flag of %s: put it under %s", other, argumentKeys[other])
+		}
+	}
+	best := ""
+	for known, f := range flags()[c] {
+		if near(name, known) && f.span.missing(r) == "" && (best == "" || known < best) {
+			best = known
+		}
+	}
+	if best != "" {
+		return "write " + best
+	}
+	return "take it out"
+}
+
+// near says whether a is b but for case and at most two letters.
+func near(a, b string) bool {
+	a, b = strings.ToLower(a), strings.ToLower(b)
+	if len(a)-len(b) > 2 || len(b)-len(a) > 2 {
+		return false
+	}
+	row := make([]int, len(b)+1) // edit distance of a[:i] and b[:j]
+	for j := range row {
+		row[j] = j
+	}
+	for i := range len(a) {
+		diagonal := row[0]
+		row[0] = i + 1
+		for j := range len(b) {
+			cost := diagonal
+			if a[i] != b[j] {
+				cost++
+			}
+			diagonal, row[j+1] = row[j+1], min(cost, row[j]+1, row[j+1]+1)
+		}
+	}
+	return row[len(b)] <= 2
+}
+
+// parseValue says why a flag of this kind cannot take value, or "".
+func parseValue(kind, value string) string {
+	var err error
+	switch kind {
+	case "bool":
+		if _, err = strconv.ParseBool(value); err != nil {
+			return "it is true or false"
+		}
+	case "int", "int64":
+		_, err = strconv.ParseInt(value, 0, 64)
+	case "int32":
+		_, err = strconv.ParseInt(value, 0, 32)
+	case "uint":
+		_, err = strconv.ParseUint(value, 0, 64)
+	case "float":
+		_, err = strconv.ParseFloat(value, 64)
+	case "duration":
+		if _, err = time.ParseDuration(value); err != nil {
+			return err.Error() + "; write a number with a unit, such as 300s or 5m"
+		}
+	}
+	if err != nil {
+		return "it is a number"
 	}
 	return ""
 }

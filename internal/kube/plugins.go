@@ -1,6 +1,7 @@
 package kube
 
 import (
+	"cmp"
 	"fmt"
 	"maps"
 	"slices"
@@ -16,9 +17,27 @@ const (
 	alwaysPullImagesPlugin = "AlwaysPullImages"
 )
 
+// newestMinor is the newest minor of Kubernetes 1 whose flags and plugins this
+// package knows.
+const newestMinor = 37
+
 // span is the minors of Kubernetes 1 that have something: from since, up to
-// and without until. 0 stands for "before v1.20" and "still there".
+// and without until. 0 stands for "before v1.20" and "still there in v1.37".
 type span struct{ since, until int }
+
+// missing says why release r does not have what has this span, or "".
+func (s span) missing(r k3s.Release) string {
+	switch {
+	case s.until > 0 && r.AtLeast(1, s.until):
+		return fmt.Sprintf("Kubernetes v1.%d removed it, and this is %s", s.until, r.MinorName())
+	case s.since > 0 && !r.AtLeast(1, s.since):
+		return fmt.Sprintf("it came with Kubernetes v1.%d, and this is %s", s.since, r.MinorName())
+	}
+	return ""
+}
+
+// newer says whether r is newer than what this package knows.
+func newer(r k3s.Release) bool { return r.AtLeast(1, newestMinor+1) }
 
 // plugins are the admission plugins of kube-apiserver, from
 // pkg/kubeapiserver/options/plugins.go of the releases v1.20 to v1.37.
@@ -29,7 +48,7 @@ var plugins = map[string]span{
 	"CertificateApproval":                  {},
 	"CertificateSigning":                   {},
 	"CertificateSubjectRestriction":        {},
-	"ClusterTrustBundleAttest":             {since: 26},
+	"ClusterTrustBundleAttest":             {since: 27},
 	"DefaultIngressClass":                  {},
 	"DefaultStorageClass":                  {},
 	"DefaultTolerationSeconds":             {},
@@ -39,6 +58,7 @@ var plugins = map[string]span{
 	"EventRateLimit":                       {},
 	"ExtendedResourceToleration":           {},
 	"ImagePolicyWebhook":                   {},
+	"JobValidation":                        {since: 36, until: 37},
 	"LimitPodHardAntiAffinityTopology":     {},
 	"LimitRanger":                          {},
 	"MutatingAdmissionPolicy":              {since: 32},
@@ -51,9 +71,10 @@ var plugins = map[string]span{
 	"OwnerReferencesPermissionEnforcement": {},
 	"PersistentVolumeClaimResize":          {},
 	"PersistentVolumeLabel":                {until: 31},
-	"PodGroupProtection":                   {since: 37},
+	"PodGroupProtection":                   {since: 36},
+	"PodGroupWorkloadExists":               {since: 36, until: 37},
 	"PodNodeSelector":                      {},
-	"PodResizeValidator":                   {since: 37},
+	"PodResizeValidator":                   {since: 36},
 	"PodSecurity":                          {since: 22},
 	"PodSecurityPolicy":                    {until: 25},
 	"PodTolerationRestriction":             {},
@@ -75,28 +96,25 @@ var pluginAdvice = map[string]string{
 	"SecurityContextDeny": "take it out, Pod Security Admission stands in its place",
 }
 
-// knownPlugin says whether the API server of release r has an admission plugin
-// of this name, and if not, why and what would be right.
-func knownPlugin(r k3s.Release, name string) (bool, string) {
+// lackingPlugin says why the API server of release r has no admission plugin of
+// this name, and what would be right; "" when it has. known is false when the
+// release is newer than this package and the plugin may have come with it.
+func lackingPlugin(r k3s.Release, name string) (why string, known bool) {
 	s, listed := plugins[name]
 	if !listed {
-		advice := "names are written as in " + strings.Join([]string{"NodeRestriction", "EventRateLimit"}, ", ")
-		for _, known := range slices.Sorted(maps.Keys(plugins)) {
-			if strings.EqualFold(known, strings.TrimSpace(name)) {
-				advice = "write " + known
+		if newer(r) {
+			return fmt.Sprintf("plugin %q is unknown up to Kubernetes v1.%d, and what %s has is not known here", name, newestMinor, r.MinorName()), false
+		}
+		advice := "take it out"
+		for _, other := range slices.Sorted(maps.Keys(plugins)) {
+			if near(strings.TrimSpace(name), other) && plugins[other].missing(r) == "" {
+				advice = "write " + other
 			}
 		}
-		return false, fmt.Sprintf("plugin %q is unknown; %s", name, advice)
+		return fmt.Sprintf("plugin %q is unknown; %s", name, advice), true
 	}
-	if s.until > 0 && r.AtLeast(1, s.until) {
-		advice := pluginAdvice[name]
-		if advice == "" {
-			advice = "take it out"
-		}
-		return false, fmt.Sprintf("plugin %q is unknown: Kubernetes v1.%d removed it, and this is %s; %s", name, s.until, r.MinorName(), advice)
+	if missing := s.missing(r); missing != "" {
+		return fmt.Sprintf("plugin %q is unknown: %s; %s", name, missing, cmp.Or(pluginAdvice[name], "take it out")), true
 	}
-	if s.since > 0 && !r.AtLeast(1, s.since) {
-		return false, fmt.Sprintf("plugin %q is unknown: it came with Kubernetes v1.%d, and this is %s; take it out", name, s.since, r.MinorName())
-	}
-	return true, ""
+	return "", true
 }
