@@ -1,0 +1,114 @@
+// Package image is the Packer builder k3s-image: it hands a root file system
+// (from a tar, a directory or a disk image) to the provisioners without
+// booting it, and makes an image of the result.
+package image
+
+import (
+	"context"
+	"errors"
+
+	"github.com/hashicorp/hcl/v2/hcldec"
+	"github.com/hashicorp/packer-plugin-sdk/multistep"
+	"github.com/hashicorp/packer-plugin-sdk/multistep/commonsteps"
+	packersdk "github.com/hashicorp/packer-plugin-sdk/packer"
+
+	"github.com/k3s-cis/packer-plugin-k3s/internal/disk"
+)
+
+// Names of the data that the builder generates for provisioners and
+// post-processors.
+const (
+	// RootDirectory is the absolute path, on this host, of the tree that the
+	// image is made of.
+	RootDirectory = "RootDirectory"
+	// RootReadOnly is "true" when the tree must not be changed, else "false".
+	RootReadOnly = "RootReadOnly"
+)
+
+// Builder implements packersdk.Builder.
+type Builder struct {
+	config Config
+}
+
+var _ packersdk.Builder = (*Builder)(nil)
+
+// ConfigSpec returns the HCL schema of the builder's options.
+func (b *Builder) ConfigSpec() hcldec.ObjectSpec { return b.config.FlatMapstructure().HCL2Spec() }
+
+// Prepare decodes and checks the options and returns the names of the
+// generated data.
+func (b *Builder) Prepare(raws ...any) (generated, warnings []string, err error) {
+	warnings, err = b.config.Prepare(raws...)
+	if err != nil {
+		return nil, warnings, err
+	}
+	return []string{RootDirectory, RootReadOnly}, warnings, nil
+}
+
+// Run makes the image.
+func (b *Builder) Run(ctx context.Context, ui packersdk.Ui, hook packersdk.Hook) (packersdk.Artifact, error) {
+	state := new(multistep.BasicStateBag)
+	state.Put("ui", ui)
+	state.Put("hook", hook)
+	w := &work{}
+	state.Put(workKey, w)
+
+	commonsteps.NewRunner(b.steps(), b.config.PackerConfig, ui).Run(ctx, state)
+
+	if err, ok := state.GetOk("error"); ok {
+		// An image of a build that could not clean up is not handed out.
+		return nil, errors.Join(err.(error), b.artifact(state, w).Destroy())
+	}
+	if _, ok := state.GetOk(multistep.StateCancelled); ok {
+		return nil, errors.New("the build was cancelled; nothing was written")
+	}
+	if _, ok := state.GetOk(multistep.StateHalted); ok {
+		return nil, errors.New("the build was halted; nothing was written")
+	}
+	return b.artifact(state, w), nil
+}
+
+// steps is the build in its order. Cleanup runs the other way round.
+func (b *Builder) steps() []multistep.Step {
+	c := &b.config
+	download := len(c.ISOUrls) > 0
+	makesImage := c.Format != ""
+	format := disk.Format(c.Format)
+	return []multistep.Step{
+		&stepPreflight{URLs: c.ISOUrls, Directory: c.RootfsDirectory, Format: format},
+		multistep.If(makesImage, &stepOutput{
+			Directory: c.OutputDirectory, Name: c.fileName(), Force: c.PackerForce,
+		}),
+		multistep.If(download, &commonsteps.StepDownload{
+			Checksum:    c.ISOChecksum,
+			Description: "base",
+			Extension:   c.TargetExtension,
+			ResultKey:   baseKey,
+			TargetPath:  c.TargetPath,
+			Url:         c.ISOUrls,
+		}),
+		&stepWorkspace{},
+		multistep.If(download, &stepIdentify{Format: format, Partition: c.Partition, DiskSize: c.diskSize}),
+		&stepTree{
+			Directory: c.RootfsDirectory, ReadOnly: c.ReadOnly, Format: format,
+			Partition: c.Partition, DiskSize: c.diskSize, Architecture: c.Architecture,
+		},
+		&stepCommunicator{ReadOnly: c.ReadOnly},
+		&commonsteps.StepProvision{},
+		&stepSeal{},
+		multistep.If(makesImage, &stepImage{Format: format, DiskSize: c.diskSize}),
+	}
+}
+
+// artifact describes what a successful build made.
+func (b *Builder) artifact(state multistep.StateBag, w *work) *Artifact {
+	place := b.config.RootfsDirectory
+	if place == "" {
+		place = w.base
+	}
+	data, _ := state.Get("generated_data").(map[string]any)
+	return &Artifact{
+		image: w.published, place: place, readOnly: b.config.ReadOnly, source: w.source,
+		architecture: w.architecture, format: b.config.Format, data: data,
+	}
+}

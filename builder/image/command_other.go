@@ -1,0 +1,19 @@
+//go:build !linux
+
+package image
+
+import (
+	"context"
+	"io/fs"
+	"os"
+
+	packersdk "github.com/hashicorp/packer-plugin-sdk/packer"
+
+	"github.com/k3s-cis/packer-plugin-k3s/internal/disk"
+)
+
+func startCommand(context.Context, context.Context, string, *packersdk.RemoteCmd) (<-chan int, error) {
+	return nil, disk.ErrNotLinux
+}
+
+func keepOwner(*os.File, fs.FileInfo) error { return disk.ErrNotLinux }

@@ -1,0 +1,44 @@
+package image
+
+import (
+	"context"
+	"strconv"
+
+	"github.com/hashicorp/packer-plugin-sdk/multistep"
+	"github.com/hashicorp/packer-plugin-sdk/packerbuilderdata"
+)
+
+// stepCommunicator gives the provisioners their way into the tree, and tells
+// those that need none where the tree is.
+type stepCommunicator struct {
+	ReadOnly bool
+}
+
+func (s *stepCommunicator) Run(ctx context.Context, state multistep.StateBag) multistep.StepAction {
+	w, _ := of(state)
+	w.comm = newCommunicator(ctx, w.root, s.ReadOnly)
+	state.Put("communicator", w.comm)
+	data := packerbuilderdata.GeneratedData{State: state}
+	data.Put(RootDirectory, w.root)
+	data.Put(RootReadOnly, strconv.FormatBool(s.ReadOnly))
+	return multistep.ActionContinue
+}
+
+// Cleanup ends every command that still runs.
+func (s *stepCommunicator) Cleanup(state multistep.StateBag) {
+	if w, _ := of(state); w.comm != nil {
+		w.comm.close()
+	}
+}
+
+// stepSeal ends the provisioners' access, so that nothing changes while the
+// image is made, and takes a disk's file system away.
+type stepSeal struct{}
+
+func (s *stepSeal) Run(_ context.Context, state multistep.StateBag) multistep.StepAction {
+	w, _ := of(state)
+	w.comm.close()
+	return multistep.ActionContinue
+}
+
+func (s *stepSeal) Cleanup(multistep.StateBag) {}

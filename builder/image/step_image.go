@@ -1,0 +1,93 @@
+package image
+
+import (
+	"context"
+	"fmt"
+	"path/filepath"
+
+	"github.com/docker/go-units"
+	"github.com/hashicorp/packer-plugin-sdk/multistep"
+
+	"github.com/k3s-cis/packer-plugin-k3s/internal/disk"
+)
+
+// stepImage makes the image from the tree, or from the disk that the tree was
+// mounted from, and puts it in its place as the last thing of all.
+type stepImage struct {
+	Format   disk.Format
+	DiskSize int64
+}
+
+func (s *stepImage) Run(ctx context.Context, state multistep.StateBag) multistep.StepAction {
+	w, ui := of(state)
+	ui.Say(fmt.Sprintf("Making the %s image...", s.Format))
+	if err := s.make(ctx, state, w); err != nil {
+		return halt(state, fmt.Errorf("making the %s image: %w", s.Format, err))
+	}
+	published, err := disk.Publish(ctx, w.partial, w.final)
+	if err != nil {
+		return halt(state, fmt.Errorf("making the %s image: %w", s.Format, err))
+	}
+	w.published = published
+	return multistep.ActionContinue
+}
+
+func (s *stepImage) make(ctx context.Context, state multistep.StateBag, w *work) error {
+	switch {
+	case s.Format == disk.Tar:
+		return s.archive(ctx, state, w)
+	case w.disk != "":
+		if err := unmount(w); err != nil {
+			return err
+		}
+		return s.fromDisk(ctx, w)
+	default:
+		return s.fromTree(ctx, w)
+	}
+}
+
+func (s *stepImage) archive(ctx context.Context, state multistep.StateBag, w *work) error {
+	_, ui := of(state)
+	sockets, err := disk.ArchiveFile(ctx, w.root, w.partial, w.held)
+	if err != nil {
+		return err
+	}
+	if sockets > 0 {
+		ui.Say(fmt.Sprintf("%d sockets of the tree are not in the image: a tar cannot hold them", sockets))
+	}
+	return unmount(w)
+}
+
+// fromDisk makes the image from the disk whose file system was worked on.
+func (s *stepImage) fromDisk(ctx context.Context, w *work) error {
+	if s.Format == disk.Raw {
+		return nil // the disk is the partial image already
+	}
+	return disk.Convert(ctx, w.disk, disk.Raw, w.partial, s.Format)
+}
+
+// fromTree makes a disk that is one file system.
+func (s *stepImage) fromTree(ctx context.Context, w *work) error {
+	usage, err := disk.Measure(w.root)
+	if err != nil {
+		return err
+	}
+	size := s.DiskSize
+	if size == 0 {
+		size = usage.Comfortable()
+	}
+	if least := usage.Least(); size < least {
+		return fmt.Errorf("disk_size: %s is too small: the files need %s",
+			units.BytesSize(float64(size)), units.BytesSize(float64(least)))
+	}
+	if s.Format == disk.Raw {
+		return disk.MakeExt4(ctx, w.root, w.partial, size, w.held, w.scratch)
+	}
+	raw := filepath.Join(w.scratch, "disk.raw")
+	if err := disk.MakeExt4(ctx, w.root, raw, size, w.held, w.scratch); err != nil {
+		return err
+	}
+	return disk.Convert(ctx, raw, disk.Raw, w.partial, s.Format)
+}
+
+func (s *stepImage) Cleanup(multistep.StateBag) {}

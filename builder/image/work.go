@@ -1,0 +1,64 @@
+package image
+
+import (
+	"github.com/hashicorp/packer-plugin-sdk/multistep"
+	packersdk "github.com/hashicorp/packer-plugin-sdk/packer"
+
+	"github.com/k3s-cis/packer-plugin-k3s/internal/disk"
+)
+
+// Keys of the state bag beyond those of the SDK's steps.
+const (
+	workKey = "work"      // *work
+	baseKey = "base_path" // string, by the SDK's download step
+)
+
+// work is what the steps hand to one another.
+type work struct {
+	// base is the path of the downloaded base, kind what it holds; by
+	// stepIdentify. source is where it came from.
+	base, source string
+	kind         disk.Kind
+	// scratch is a directory for everything that is gone after the build; by
+	// stepWorkspace.
+	scratch string
+	// partial is the image while it is made, final where it goes; by
+	// stepOutput.
+	partial, final string
+	// root is the tree, held what is missing from it, architecture that of
+	// its programs; by stepTree.
+	root         string
+	held         *disk.Held
+	architecture string
+	// mounted is set while the tree is a mounted disk; by stepTree.
+	mounted *disk.Mounted
+	// disk is the raw disk that the tree was mounted from; by stepTree.
+	disk string
+	// comm is the tree's communicator; by stepCommunicator.
+	comm *communicator
+	// published is the finished image; by stepImage.
+	published *disk.Published
+}
+
+// of returns what the steps share, and the Ui.
+func of(state multistep.StateBag) (*work, packersdk.Ui) {
+	return state.Get(workKey).(*work), state.Get("ui").(packersdk.Ui)
+}
+
+// halt ends the build with an error.
+func halt(state multistep.StateBag, err error) multistep.StepAction {
+	state.Put("error", err)
+	state.Get("ui").(packersdk.Ui).Error(err.Error())
+	return multistep.ActionHalt
+}
+
+// failCleanup makes a build whose cleanup failed a failed build.
+func failCleanup(state multistep.StateBag, err error) {
+	if err == nil {
+		return
+	}
+	state.Get("ui").(packersdk.Ui).Error(err.Error())
+	if _, ok := state.GetOk("error"); !ok {
+		state.Put("error", err)
+	}
+}
