@@ -41,9 +41,7 @@ func (p *planner) assume() {
 	for _, pick := range p.query() {
 		suffixes := startSuffixes(pick)
 		switch {
-		case !pick.Content || done[pick.Path] || pick.Path == environmentFile && p.have == nil:
-			// Without an OpenRC script, whose absence is assumed too, nobody
-			// reads the environment of all users for K3s.
+		case !pick.Content || done[pick.Path] || p.have == nil && slices.Contains(p.unread(), pick.Path):
 		case suffixes == nil:
 			add(pick.Path)
 		default:
@@ -63,10 +61,10 @@ func (p *planner) contents(name, planned string) []string {
 		switch {
 		case planned != "":
 			return []string{"", planned}
-		case slices.Contains(p.own(), name):
-			return []string{""}
-		default:
+		case slices.Contains(p.environmentFiles(), name):
 			return []string{"", hash(nil)}
+		default:
+			return []string{""}
 		}
 	}
 	e, presence := p.have.Lookup(name)
@@ -78,6 +76,10 @@ func (p *planner) contents(name, planned string) []string {
 	}
 	return nil
 }
+
+// environmentFiles may be there and empty; K3s's installer makes one so. An
+// empty unit file would mask the unit.
+func (p *planner) environmentFiles() []string { return p.c.Role.EnvironmentFiles() }
 
 // children are the files of the node in dir that count.
 func (p *planner) children(dir string, suffixes []string) []string {
@@ -102,8 +104,13 @@ func (p *planner) query() node.Query {
 	return q
 }
 
-// environmentFile is what every login and some OpenRC scripts read.
-const environmentFile = "/etc/environment"
+// unread lists what nobody reads on a node without K3s configuration: the
+// environment of all users is for OpenRC scripts, the guide's policies for the
+// flags that name them.
+func (p *planner) unread() []string {
+	server := p.c.layout().Server()
+	return []string{"/etc/environment", server + "/psa.yaml", server + "/audit.yaml"}
+}
 
 // startSuffixes are the endings of the files that count in a directory, nil
 // for a file.

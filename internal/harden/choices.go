@@ -29,12 +29,14 @@ type choices struct {
 	// leaves K3s's own list alone.
 	plugins []string
 	seccomp bool
+	// asked are the options before defaults were filled in.
+	asked Options
 }
 
 // settle fills in what the options leave open. eff is what the node says
 // today; nil for a node without K3s configuration.
 func settle(o Options, eff *k3s.Effective) *choices {
-	c := &choices{Options: o, dataDir: dataDir(o, eff)}
+	c := &choices{Options: o, asked: o, dataDir: dataDir(o, eff)}
 	c.Audit.MaxAge = orDefault(o.Audit.MaxAge, defaultMaxAge)
 	c.Audit.MaxBackup = orDefault(o.Audit.MaxBackup, defaultMaxBackup)
 	c.Audit.MaxSize = orDefault(o.Audit.MaxSize, defaultMaxSize)
@@ -59,7 +61,7 @@ func settle(o Options, eff *k3s.Effective) *choices {
 	c.auditLog = firstOf(o.Audit.LogPath, said(eff, "audit-log-path"), c.layout().Logs()+"/audit.log")
 	c.auditFile = firstOf(optionArg(o, "audit-policy-file"), said(eff, "audit-policy-file"), auditFile)
 	c.plugins = c.wantedPlugins()
-	if c.needsAdmission() {
+	if o.needsAdmission() {
 		c.admissionFile = firstOf(optionArg(o, "admission-control-config-file"), said(eff, "admission-control-config-file"), admissionFile)
 	}
 	return c

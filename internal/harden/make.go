@@ -154,9 +154,9 @@ func (p *planner) server() {
 	} else if c.auditLog != "-" {
 		p.warn("the audit log %s stands in a directory of the system, whose mode is left alone: give it one of its own with audit.log_path", c.auditLog)
 	}
-	p.policyFile(c.auditFile, "audit", c.Audit.asked(), auditPolicy)
+	p.policyFile(c.auditFile, "audit", c.asked.Audit.asked(), auditPolicy)
 	if c.admissionFile != "" {
-		p.policyFile(c.admissionFile, "pod_security or event_rate_limit", c.PodSecurity.asked() || len(c.EventRateLimit) > 0, admission)
+		p.policyFile(c.admissionFile, "pod_security or event_rate_limit", c.asked.PodSecurity.asked() || len(c.EventRateLimit) > 0, admission)
 	}
 	entries, err := networkPolicies(c, p.serviceLBSpace())
 	p.add(err, entries...)

@@ -59,7 +59,7 @@ func admission(c *choices) (node.Entry, error) {
 		return file(c.admissionFile, 0o600, c.PodSecurity.Policy.Data), nil
 	}
 	conf := admissionConfiguration{APIVersion: "apiserver.config.k8s.io/v1", Kind: "AdmissionConfiguration"}
-	if !c.usesPSP() || c.PodSecurity.asked() {
+	if !c.usesPSP() || c.asked.PodSecurity.asked() {
 		conf.Plugins = append(conf.Plugins, admissionPlugin{"PodSecurity", c.podSecurity()})
 	}
 	if len(c.EventRateLimit) > 0 {
