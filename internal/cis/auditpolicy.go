@@ -1,0 +1,117 @@
+package cis
+
+import (
+	"fmt"
+
+	"go.yaml.in/yaml/v3"
+	"k8s.io/apiserver/pkg/apis/audit"
+	auditpolicy "k8s.io/apiserver/pkg/audit/policy"
+	"k8s.io/apiserver/pkg/authentication/user"
+	"k8s.io/apiserver/pkg/authorization/authorizer"
+
+	"github.com/k3s-cis/packer-plugin-k3s/internal/k3s"
+	"github.com/k3s-cis/packer-plugin-k3s/internal/node"
+)
+
+// auditPolicy wants the API server to have an audit policy that records.
+type auditPolicy struct {
+	// sensitive asks for the requests that CIS names, each at a fit level.
+	sensitive bool
+}
+
+func (d *decoder) auditPolicy(n *yaml.Node) expectation {
+	var a auditPolicy
+	d.fields(n, "audit_policy", map[string]func(*yaml.Node){
+		"covers": func(n *yaml.Node) { a.sensitive = d.oneOf(n, "any", "sensitive") == "sensitive" },
+	}, "covers")
+	return a
+}
+
+func (a auditPolicy) picks(p paths) node.Query {
+	server := k3s.LayoutOf(p.data).Server()
+	return node.Query{{Path: server + "/audit.yaml", Content: true}, {Path: k3s.ConfigDir + "/audit.yaml", Content: true}}
+}
+
+func (auditPolicy) component() k3s.Component { return k3s.APIServer }
+
+func (a auditPolicy) judge(x *examination) verdict {
+	v := verdict{expected: "kube-apiserver has an audit policy that records requests, and a log to record them in"}
+	if a.sensitive {
+		v.expected = "the audit policy records Secrets, ConfigMaps and TokenReviews at Metadata, changes of pods and deployments and the use of pods/exec, pods/portforward, pods/proxy and services/proxy at Metadata or more"
+	}
+	if blocked := x.configuration(); blocked != nil {
+		blocked.expected = v.expected
+		return *blocked
+	}
+	p, c := x.audit()
+	if c != nil {
+		return c.verdict(v.expected)
+	}
+	file, named, _ := x.named("audit-policy-file")
+	v.evidence = append(named, Evidence{Source: file, Detail: fmt.Sprintf("loads; %d rules", len(p.Policy.Rules))})
+	if log, _, _ := x.in.Effective.Flag(k3s.APIServer, "audit-log-path"); log == "" {
+		if hook, _, _ := x.in.Effective.Flag(k3s.APIServer, "audit-webhook-config-file"); hook == "" {
+			v.status, v.hard, v.found = Fail, true, "neither audit-log-path nor audit-webhook-config-file is set: nothing is recorded"
+			return v
+		}
+	}
+	recorded, gaps := coverage(p.Policy)
+	switch {
+	case recorded == 0:
+		v.status, v.hard, v.found = Fail, true, "the policy records none of the requests that CIS names"
+	case a.sensitive && len(gaps) > 0:
+		v.status, v.found = Fail, few(gaps)
+	default:
+		v.status, v.found = Pass, fmt.Sprintf("%s records %d of %d kinds of requests that CIS names", file, recorded, len(sensitiveRequests))
+	}
+	return v
+}
+
+// sensitiveRequest is a kind of request that CIS 3.2.2 names.
+type sensitiveRequest struct {
+	verb, group, resource, subresource string
+	// metadataOnly: recording the body would put secrets into the log.
+	metadataOnly bool
+}
+
+var sensitiveRequests = []sensitiveRequest{
+	{"get", "", "secrets", "", true}, {"list", "", "secrets", "", true}, {"create", "", "secrets", "", true},
+	{"update", "", "secrets", "", true}, {"patch", "", "secrets", "", true}, {"delete", "", "secrets", "", true},
+	{"get", "", "configmaps", "", true}, {"create", "", "configmaps", "", true}, {"update", "", "configmaps", "", true},
+	{"patch", "", "configmaps", "", true}, {"delete", "", "configmaps", "", true},
+	{"create", "authentication.k8s.io", "tokenreviews", "", true},
+	{"create", "", "pods", "", false}, {"update", "", "pods", "", false}, {"patch", "", "pods", "", false}, {"delete", "", "pods", "", false},
+	{"create", "apps", "deployments", "", false}, {"update", "apps", "deployments", "", false},
+	{"patch", "apps", "deployments", "", false}, {"delete", "apps", "deployments", "", false},
+	{"create", "", "pods", "exec", false}, {"get", "", "pods", "exec", false},
+	{"create", "", "pods", "portforward", false}, {"get", "", "pods", "portforward", false},
+	{"create", "", "pods", "proxy", false}, {"get", "", "pods", "proxy", false},
+	{"create", "", "services", "proxy", false}, {"get", "", "services", "proxy", false},
+}
+
+// coverage asks Kubernetes's own evaluator what an ordinary user's requests
+// are recorded at: how many kinds are recorded at all, and which are not as
+// they should be.
+func coverage(p *audit.Policy) (recorded int, gaps []string) {
+	rules := auditpolicy.NewPolicyRuleEvaluator(p)
+	for _, r := range sensitiveRequests {
+		level := rules.EvaluatePolicyRule(authorizer.AttributesRecord{
+			User: &user.DefaultInfo{Name: "someone", Groups: []string{user.AllAuthenticated}},
+			Verb: r.verb, Namespace: "default", APIGroup: r.group, APIVersion: "v1",
+			Resource: r.resource, Subresource: r.subresource, Name: "something", ResourceRequest: true,
+		}).Level
+		name := r.verb + " " + r.resource
+		if r.subresource != "" {
+			name += "/" + r.subresource
+		}
+		switch {
+		case level == audit.LevelNone:
+			gaps = append(gaps, name+" is not recorded")
+			continue
+		case r.metadataOnly && level != audit.LevelMetadata:
+			gaps = append(gaps, fmt.Sprintf("%s is recorded at %s: the content reaches the log", name, level))
+		}
+		recorded++
+	}
+	return recorded, gaps
+}

@@ -1,0 +1,170 @@
+package cis
+
+import (
+	"embed"
+	"fmt"
+	"path"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+
+	"go.yaml.in/yaml/v3"
+
+	"github.com/k3s-cis/packer-plugin-k3s/internal/k3s"
+)
+
+//go:embed catalogue/*.yaml
+var catalogueFiles embed.FS
+
+// benchmarkTable is the file that is not a list of controls.
+const benchmarkTable = "catalogue/benchmarks.yaml"
+
+// benchmark is one CIS release as the K3s documentation applies it.
+type benchmark struct {
+	name string
+	// k3s are the release lines that the K3s documentation names for it.
+	k3s []minor
+}
+
+type data struct {
+	benchmarks []benchmark // oldest first
+	controls   []located   // in file order
+}
+
+// catalogue returns the embedded data. It is a part of the program: an error
+// in it is a bug that every test finds, so it panics.
+var catalogue = sync.OnceValue(func() data {
+	c, err := readCatalogue(catalogueFiles.ReadFile, catalogueNames())
+	if err != nil {
+		panic(fmt.Sprintf("the embedded catalogue is broken: %v", err))
+	}
+	return c
+})
+
+func catalogueNames() []string {
+	entries, err := catalogueFiles.ReadDir("catalogue")
+	if err != nil {
+		panic(err) // embedded
+	}
+	var out []string
+	for _, e := range entries {
+		out = append(out, path.Join("catalogue", e.Name()))
+	}
+	return out
+}
+
+func readCatalogue(read func(string) ([]byte, error), files []string) (data, error) {
+	var c data
+	raw, err := read(benchmarkTable)
+	if err != nil {
+		return c, err
+	}
+	d := &decoder{name: benchmarkTable}
+	d.each(d.document(raw), "the file", func(n *yaml.Node) {
+		var b benchmark
+		d.fields(n, "a benchmark", map[string]func(*yaml.Node){
+			"name": func(n *yaml.Node) { b.name = d.text(n) },
+			"k3s":  func(n *yaml.Node) { d.each(n, "k3s", func(n *yaml.Node) { b.k3s = append(b.k3s, *d.line(n)) }) },
+		}, "name", "k3s")
+		c.benchmarks = append(c.benchmarks, b)
+	})
+	var known []string
+	for _, b := range c.benchmarks {
+		known = append(known, b.name)
+	}
+	for _, f := range files {
+		if f == benchmarkTable {
+			continue
+		}
+		raw, err := read(f)
+		if err != nil {
+			return c, err
+		}
+		d.name = f
+		controls := d.controls(raw, known)
+		for i := range controls {
+			controls[i].control.section = ownSection(controls[i].control.Key)
+		}
+		c.controls = append(c.controls, controls...)
+	}
+	return c, d.err()
+}
+
+// Benchmarks returns the names of the benchmark releases, oldest first.
+func Benchmarks() []string {
+	var out []string
+	for _, b := range catalogue().benchmarks {
+		out = append(out, b.name)
+	}
+	return out
+}
+
+// Select returns the benchmark that name stands for on release r. "auto" and
+// "" mean the newest that the K3s documentation has for r's release line; for
+// lines newer than any it names, the newest there is. The error of a benchmark
+// that does not fit names those that do.
+func Select(r k3s.Release, name string) (string, error) {
+	all := catalogue().benchmarks
+	line := minor{r.Major, r.Minor}
+	var fitting []string
+	known := false
+	for _, b := range all {
+		if slices.Contains(b.k3s, line) {
+			fitting = append(fitting, b.name)
+		}
+		known = known || slices.ContainsFunc(b.k3s, func(m minor) bool { return !r.AtLeast(m.major, m.minor+1) })
+	}
+	if !known { // newer than every line
+		fitting = []string{all[len(all)-1].name}
+	}
+	auto := name == "" || name == "auto"
+	switch {
+	case !auto && !slices.Contains(Benchmarks(), name):
+		return "", fmt.Errorf("%q is not a benchmark: use auto, %s", name, strings.Join(Benchmarks(), ", "))
+	case len(fitting) == 0:
+		return "", fmt.Errorf("no benchmark fits K3s %s: the oldest, %s, begins with K3s %s", r, all[0].name, all[0].k3s[0])
+	case auto:
+		return fitting[len(fitting)-1], nil
+	case !slices.Contains(fitting, name):
+		return "", fmt.Errorf("%s does not fit K3s %s: use auto or %s", name, r, strings.Join(fitting, ", "))
+	}
+	return name, nil
+}
+
+// controlsOf returns a benchmark's controls in its own order, then ours.
+func controlsOf(benchmark string) []Control {
+	var numbered, own []Control
+	for _, c := range catalogue().controls {
+		switch {
+		case c.control.ids[benchmark] != "":
+			numbered = append(numbered, c.control)
+		case c.control.ids == nil || c.control.always:
+			own = append(own, c.control)
+		}
+	}
+	slices.SortStableFunc(numbered, func(a, b Control) int { return compareIDs(a.ID(benchmark), b.ID(benchmark)) })
+	return append(numbered, own...)
+}
+
+// ownSection is the section of a control that a benchmark does not number:
+// "node.hygiene" or "node".
+func ownSection(key string) string {
+	if strings.HasPrefix(key, "node.hygiene.") {
+		return "node.hygiene"
+	}
+	return "node"
+}
+
+// compareIDs orders ids as the benchmark does: 1.2.9 before 1.2.10.
+func compareIDs(a, b string) int {
+	numbers := func(id string) []int {
+		var out []int
+		for part := range strings.SplitSeq(id, ".") {
+			n, _ := strconv.Atoi(part) // the catalogue's test admits digits alone
+			out = append(out, n)
+		}
+		return out
+	}
+	return slices.Compare(numbers(a), numbers(b))
+}

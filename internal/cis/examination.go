@@ -1,0 +1,212 @@
+package cis
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"path"
+	"slices"
+	"strings"
+	"sync"
+
+	"github.com/k3s-cis/packer-plugin-k3s/internal/k3s"
+	"github.com/k3s-cis/packer-plugin-k3s/internal/kube"
+	"github.com/k3s-cis/packer-plugin-k3s/internal/node"
+)
+
+// examination is one evaluation: the input, and what several controls look at
+// and that is read only once.
+type examination struct {
+	in    Input
+	paths paths
+
+	configuration func() *verdict
+	manifests     func() manifests
+	admission     func() (*kube.Admission, *complaint)
+	audit         func() (*kube.AuditPolicy, *complaint)
+	kernel        func() (*node.BootParameters, error)
+	problems      func() []k3s.Problem
+}
+
+// complaint is why something cannot be judged or does not hold.
+type complaint struct {
+	// status is Fail when the node is at fault and Error when it is the
+	// evidence that is missing.
+	status   Status
+	text     string
+	evidence []Evidence
+}
+
+func examine(in Input) *examination {
+	x := &examination{in: in}
+	if in.Node == nil {
+		x.in.Node = &node.Node{}
+	}
+	if in.Effective != nil {
+		x.paths = paths{data: in.Effective.DataDir, config: in.Effective.ConfigFile}
+	}
+	x.configuration = sync.OnceValue(x.judgeConfiguration)
+	x.manifests = sync.OnceValue(x.readManifests)
+	x.admission = sync.OnceValues(x.readAdmission)
+	x.audit = sync.OnceValues(x.readAudit)
+	x.kernel = sync.OnceValues(func() (*node.BootParameters, error) { return node.KernelParameters(x.node()) })
+	x.problems = sync.OnceValue(x.findProblems)
+	return x
+}
+
+func (x *examination) node() *node.Node { return x.in.Node }
+
+func (x *examination) running() bool { return x.in.Node.Kernel != nil }
+
+func (x *examination) release() k3s.Release {
+	if x.in.Effective == nil {
+		return k3s.Release{}
+	}
+	return x.in.Effective.Release
+}
+
+func (x *examination) defaultSource() string {
+	return fmt.Sprintf("K3s %s default", x.release().MinorName())
+}
+
+// judgeConfiguration returns nil when the effective configuration can be
+// relied on, and otherwise the verdict of everything that rests on it.
+func (x *examination) judgeConfiguration() *verdict {
+	if x.in.Effective == nil {
+		return &verdict{status: Error, found: "the effective configuration of K3s is not known", reason: "the evidence is missing"}
+	}
+	v := &verdict{status: Error, reason: "what K3s will run with is not known for sure"}
+	var texts []string
+	for _, p := range x.in.Effective.Problems {
+		if p.Consequence == k3s.Unreadable {
+			texts = append(texts, p.Text)
+			v.evidence = append(v.evidence, Evidence{p.Origin.Source, p.Origin.Line, p.Text})
+		}
+	}
+	if len(texts) > 0 {
+		v.found = few(texts)
+		return v
+	}
+	if found, unknown := x.k3sOnNode(); !found {
+		v.found = "no K3s found on the node: no configuration file, no service, no binary"
+		if unknown != "" {
+			v.found += " (" + unknown + " was not looked at)"
+		}
+		v.reason = "K3s's defaults prove nothing where K3s is not known to run"
+		return v
+	}
+	return nil
+}
+
+// k3sOnNode looks for a sign that K3s will run on the node: its configuration,
+// its service or its binary. Without one, K3s's own defaults are no evidence.
+func (x *examination) k3sOnNode() (found bool, unknown string) {
+	config := x.configFile()
+	signs := append([]string{config}, k3s.BinaryPaths()...)
+	for _, dir := range serviceDirs {
+		signs = append(signs, path.Join(dir, x.in.Role.ServiceName()+".service"))
+	}
+	signs = append(signs, "/etc/init.d/"+x.in.Role.ServiceName())
+	for _, p := range signs {
+		switch _, presence := x.node().Lookup(p); presence {
+		case node.Present:
+			return true, ""
+		case node.Unknown:
+			if unknown == "" {
+				unknown = p
+			}
+		}
+	}
+	for _, e := range x.node().Below(k3s.DropInDir(config)) {
+		if e.Kind == node.KindFile && isYAML(e.Path) {
+			return true, ""
+		}
+	}
+	return x.node().K3sVersion != "", unknown
+}
+
+var serviceDirs = []string{"/etc/systemd/system", "/usr/local/lib/systemd/system", "/usr/lib/systemd/system", "/lib/systemd/system"}
+
+func isYAML(p string) bool {
+	return slices.Contains([]string{".yaml", ".yml"}, strings.ToLower(path.Ext(p)))
+}
+
+// children returns what is directly in dir; a directory that is known to be
+// absent has none. The text says why that is not known.
+func (x *examination) children(dir string) ([]node.Entry, string) {
+	return x.below(dir, dir+"/-", false)
+}
+
+// tree returns everything below dir.
+func (x *examination) tree(dir string) ([]node.Entry, string) {
+	return x.below(dir, dir+"/-/-/-/-/-/-", true)
+}
+
+// below returns what is below dir, provided that a probe path there would have
+// been seen.
+func (x *examination) below(dir, probe string, deep bool) ([]node.Entry, string) {
+	e, presence := x.node().Lookup(dir)
+	switch {
+	case presence == node.Unknown:
+		return nil, dir + " was not looked at"
+	case presence == node.Absent:
+		return nil, ""
+	case e.Unread != "":
+		return nil, fmt.Sprintf("%s could not be read: %s", dir, e.Unread)
+	}
+	if _, p := x.node().Lookup(probe); p == node.Unknown {
+		return nil, "what is in " + dir + " was not looked at"
+	}
+	var out []node.Entry
+	for _, e := range x.node().Below(dir) {
+		if deep && e.Kind == node.KindDirectory && e.Unread != "" {
+			return nil, fmt.Sprintf("%s could not be read: %s", e.Path, e.Unread)
+		}
+		if deep || path.Dir(e.Path) == dir {
+			out = append(out, e)
+		}
+	}
+	return out, ""
+}
+
+// errNotCollected marks files that nothing is known of.
+var errNotCollected = errors.New("was not looked at")
+
+// readFile returns the bytes of a file of the node; it is what Kubernetes's
+// loaders read with.
+func (x *examination) readFile(p string) ([]byte, error) {
+	e, presence := x.node().Lookup(p)
+	switch {
+	case presence == node.Absent:
+		return nil, fmt.Errorf("%s: %w", p, fs.ErrNotExist)
+	case presence == node.Unknown:
+		return nil, fmt.Errorf("%s %w", p, errNotCollected)
+	case e.Unread != "":
+		return nil, fmt.Errorf("%s could not be read: %s", p, e.Unread)
+	case e.Kind != node.KindFile:
+		return nil, fmt.Errorf("%s is a %s: %w", p, e.Kind, fs.ErrNotExist)
+	case e.Data == nil:
+		return nil, fmt.Errorf("the content of %s %w", p, errNotCollected)
+	}
+	return e.Data, nil
+}
+
+// file returns a file's bytes, or the complaint that the verdict becomes.
+func (x *examination) file(p string) ([]byte, *complaint) {
+	data, err := x.readFile(p)
+	switch {
+	case err == nil:
+		return data, nil
+	case errors.Is(err, fs.ErrNotExist):
+		return nil, &complaint{Fail, p + " is missing", []Evidence{{Source: p, Detail: "not there"}}}
+	}
+	return nil, &complaint{Error, err.Error(), []Evidence{{Source: p, Detail: err.Error()}}}
+}
+
+func (c *complaint) verdict(expected string) verdict {
+	v := verdict{status: c.status, found: c.text, expected: expected, evidence: c.evidence, hard: true}
+	if c.status == Error {
+		v.reason = "the evidence is missing"
+	}
+	return v
+}

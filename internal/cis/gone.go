@@ -1,0 +1,89 @@
+package cis
+
+import (
+	"path"
+	"slices"
+	"strings"
+
+	"github.com/k3s-cis/packer-plugin-k3s/internal/node"
+)
+
+// gone wants nothing to be at paths. The last element of a path may be a
+// pattern.
+type gone struct {
+	paths  []string
+	except []string
+	// running: a running machine has it by nature, so that only an image at
+	// rest can be judged.
+	running bool
+}
+
+func (g gone) picks(p paths) node.Query {
+	var q node.Query
+	for _, s := range g.paths {
+		dir, depth := patternRoot(p.expand(s))
+		q = append(q, node.Pick{Path: dir, Depth: depth})
+	}
+	return q
+}
+
+func (g gone) judge(x *examination) verdict {
+	v := verdict{expected: "nothing at " + strings.Join(expandAll(x.paths, g.paths), ", ")}
+	var found []string
+	for _, s := range g.paths {
+		p := x.paths.expand(s)
+		entries, problem := g.entries(x, p)
+		if problem != "" {
+			return verdict{status: Error, expected: v.expected, found: problem, reason: "the evidence is missing", evidence: []Evidence{{Source: p, Detail: problem}}}
+		}
+		for _, e := range entries {
+			found = append(found, e.Path)
+			v.evidence = append(v.evidence, Evidence{Source: e.Path, Detail: describe(e)})
+		}
+	}
+	switch {
+	case len(found) == 0:
+		v.status, v.found = Pass, "none of it is there"
+		v.evidence = []Evidence{{Source: x.paths.expand(g.paths[0]), Detail: "looked for and not there"}}
+	case g.running && x.running():
+		v.status, v.found = Deferred, few(found)
+		v.reason = "the machine is running and has it by nature: remove it in the last step before the image is taken"
+	default:
+		v.status, v.found = Fail, few(found)
+	}
+	return v
+}
+
+func (g gone) entries(x *examination, p string) ([]node.Entry, string) {
+	dir, depth := patternRoot(p)
+	if depth == 0 {
+		e, presence := x.node().Lookup(p)
+		switch presence {
+		case node.Unknown:
+			return nil, p + " was not looked at"
+		case node.Present:
+			return []node.Entry{e}, ""
+		}
+		return nil, ""
+	}
+	all, problem := x.below(dir, dir+strings.Repeat("/-", depth), depth > 1)
+	if problem != "" {
+		return nil, problem
+	}
+	var out []node.Entry
+	for _, e := range all {
+		if ok, _ := path.Match(p, e.Path); ok && !slices.Contains(g.except, path.Base(e.Path)) {
+			out = append(out, e)
+		}
+	}
+	return out, ""
+}
+
+// patternRoot takes a path apart into the directory before its first pattern
+// and how many elements come after that; a path without one is its own root.
+func patternRoot(p string) (dir string, depth int) {
+	for dir = p; strings.ContainsAny(dir, "*?["); dir = path.Dir(dir) {
+		depth++
+	}
+	return dir, depth
+}

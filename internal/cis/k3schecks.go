@@ -1,0 +1,165 @@
+package cis
+
+import (
+	"fmt"
+	"slices"
+	"sort"
+	"strings"
+
+	"go.yaml.in/yaml/v3"
+
+	"github.com/k3s-cis/packer-plugin-k3s/internal/k3s"
+	"github.com/k3s-cis/packer-plugin-k3s/internal/kube"
+	"github.com/k3s-cis/packer-plugin-k3s/internal/node"
+)
+
+// k3sCheck wants K3s to take the node's configuration as it is written.
+type k3sCheck struct{ name string }
+
+// k3sChecks are the questions and what a good answer says.
+var k3sChecks = map[string]string{
+	"starts":         "nothing on the node keeps K3s or a component of it from starting",
+	"config-keys":    "K3s heeds everything that its configuration says",
+	"manifest-names": "K3s deploys every manifest that is there, each under a name of its own",
+}
+
+func (d *decoder) k3s(n *yaml.Node) expectation {
+	var c k3sCheck
+	d.fields(n, "k3s", map[string]func(*yaml.Node){
+		"check": func(n *yaml.Node) { c.name = d.oneOf(n, names(k3sChecks)...) },
+	}, "check")
+	return c
+}
+
+func (c k3sCheck) picks(p paths) node.Query {
+	switch c.name {
+	case "manifest-names":
+		return manifestPicks(p)
+	case "starts":
+		q := node.Query{{Path: k3s.LayoutOf(p.data).Images(), Depth: 1}}
+		return append(append(q, auditPolicy{}.picks(p)...), podSecurity{}.picks(p)...)
+	}
+	return nil
+}
+
+func (c k3sCheck) judge(x *examination) verdict {
+	v := verdict{expected: k3sChecks[c.name]}
+	if blocked := x.configuration(); blocked != nil {
+		blocked.expected = v.expected
+		return *blocked
+	}
+	problems, wanted := x.problems(), k3s.Fatal
+	switch c.name {
+	case "config-keys":
+		wanted = k3s.Ignored
+	case "manifest-names":
+		m := x.manifests()
+		if m.problem != nil {
+			return m.problem.verdict(v.expected)
+		}
+		problems, wanted = m.faults, ""
+	}
+	var wrong, unread []string
+	for _, p := range problems {
+		switch {
+		case p.Consequence == k3s.Unreadable && c.name == "starts":
+			unread = append(unread, p.Text)
+		case wanted == "" || p.Consequence == wanted:
+			wrong = append(wrong, p.Text)
+		default:
+			continue
+		}
+		v.evidence = append(v.evidence, Evidence{p.Origin.Source, p.Origin.Line, p.Text})
+	}
+	switch {
+	case len(wrong) > 0:
+		v.status, v.found = Fail, few(wrong)
+	case len(unread) > 0:
+		v.status, v.found, v.reason = Error, few(unread), "the evidence is missing"
+	default:
+		v.status, v.found = Pass, "nothing found against it"
+		v.evidence = []Evidence{{Source: x.in.Effective.ConfigFile, Detail: "read with its drop-ins, the service and its environment; " + v.found}}
+	}
+	return v
+}
+
+// findProblems gathers what K3s's configuration and the files it names would
+// make K3s do: from K3s's own rules, Kubernetes's loaders and the kubelet's
+// demands on the kernel.
+func (x *examination) findProblems() []k3s.Problem {
+	e := x.in.Effective
+	out := slices.Clone(e.Problems)
+	for _, c := range components {
+		args, runs := e.Args[c]
+		switch {
+		case !runs || c == k3s.Etcd:
+		case c == k3s.APIServer:
+			out = append(out, kube.CheckAPIServer(kube.APIServer{
+				Release: e.Release, DataDir: e.DataDir, Args: args, ReadFile: x.readFile, PreloadedImages: x.preloaded(),
+			})...)
+		default:
+			out = append(out, kube.CheckArguments(e.Release, c, args)...)
+		}
+	}
+	return append(out, x.kernelProblems()...)
+}
+
+// preloaded returns where the node keeps images for use without a registry.
+func (x *examination) preloaded() string {
+	dir := k3s.LayoutOf(x.paths.data).Images()
+	for _, e := range x.node().Below(dir) {
+		if e.Kind == node.KindFile {
+			return dir
+		}
+	}
+	return ""
+}
+
+// kernelDefaults are the values that the kubelet insists on when it protects
+// kernel defaults (kubelet: setupKernelTunables).
+var kernelDefaults = map[string]string{
+	"vm.overcommit_memory": "1", "vm.panic_on_oom": "0", "kernel.panic": "10",
+	"kernel.panic_on_oops": "1", "kernel.keys.root_maxkeys": "1000000", "kernel.keys.root_maxbytes": "25000000",
+}
+
+// kernelProblems tells of parameters at which the kubelet would exit. Those
+// that no file sets are left out: the kernel's own value decides.
+func (x *examination) kernelProblems() []k3s.Problem {
+	protect, from, set := x.in.Effective.Flag(k3s.Kubelet, "protect-kernel-defaults")
+	if !set || !same(protect, "true") {
+		return nil
+	}
+	boot, err := x.kernel()
+	if err != nil {
+		return nil // node.kernel-parameters says so
+	}
+	var out []k3s.Problem
+	for _, name := range names(kernelDefaults) {
+		if p, ok := boot.Lookup(name); ok && p.Setting.Path != "" && p.Setting.Value != kernelDefaults[name] {
+			out = append(out, k3s.Problem{Consequence: k3s.Fatal, Origin: k3s.Origin{Source: p.Setting.Path, Line: p.Setting.Line},
+				Text: fmt.Sprintf("the kubelet exits because %s=%s at boot and protect-kernel-defaults (%s) wants %s", name, p.Setting.Value, from[0].Origin, kernelDefaults[name])})
+		}
+	}
+	return out
+}
+
+// FollowUp returns what has to be collected on top of Query because the node's
+// configuration names it, such as an audit policy in a place of the user's
+// own. Where it is not empty, collect it together with Query, resolve again
+// and evaluate that; otherwise the controls concerned are errors.
+func FollowUp(n *node.Node, e *k3s.Effective) node.Query {
+	q := slices.Clone(e.Missing)
+	x := examine(Input{Node: n, Effective: e})
+	for _, flag := range []string{"admission-control-config-file", "audit-policy-file", "authentication-config", "authorization-config", "encryption-provider-config"} {
+		value, from, set := e.Flag(k3s.APIServer, flag)
+		if !set || value == "" || !slices.ContainsFunc(from, func(a k3s.Argument) bool { return !a.Origin.Default }) {
+			continue
+		}
+		file, _, _ := x.named(flag)
+		if entry, presence := n.Lookup(file); presence == node.Unknown || entry.Kind == node.KindFile && entry.Data == nil && entry.Unread == "" {
+			q = append(q, node.Pick{Path: file, Content: true})
+		}
+	}
+	sort.Slice(q, func(i, j int) bool { return strings.Compare(q[i].Path, q[j].Path) < 0 })
+	return q
+}

@@ -1,0 +1,190 @@
+package cis
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	"go.yaml.in/yaml/v3"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/k3s-cis/packer-plugin-k3s/internal/k3s"
+	"github.com/k3s-cis/packer-plugin-k3s/internal/kube"
+	"github.com/k3s-cis/packer-plugin-k3s/internal/node"
+)
+
+// podSecurity wants pods that do one forbidden thing to be refused in a
+// namespace without labels of its own.
+type podSecurity struct{ rule string }
+
+func (d *decoder) podSecurity(n *yaml.Node) expectation {
+	var p podSecurity
+	d.fields(n, "pod_security", map[string]func(*yaml.Node){
+		"refuses": func(n *yaml.Node) { p.rule = d.oneOf(n, names(podRules)...) },
+	}, "refuses")
+	return p
+}
+
+func (podSecurity) picks(p paths) node.Query {
+	server := k3s.LayoutOf(p.data).Server()
+	return node.Query{{Path: server + "/psa.yaml", Content: true}, {Path: k3s.ConfigDir + "/psa.yaml", Content: true}}
+}
+
+func (podSecurity) component() k3s.Component { return k3s.APIServer }
+
+// podRule is one thing that pods are not to do.
+type podRule struct {
+	says string
+	// breaks makes a pod that is fit for the restricted level do it.
+	breaks func(*corev1.PodSpec)
+	// forbids says whether a PodSecurityPolicy of K3s before v1.25 refuses it.
+	forbids func(podSecurityPolicy) bool
+}
+
+var podRules = map[string]podRule{
+	"privileged": {"a privileged container",
+		func(s *corev1.PodSpec) { s.Containers[0].SecurityContext.Privileged = ptr(true) },
+		func(p podSecurityPolicy) bool { return !p.Spec.Privileged }},
+	"host_pid": {"the host's process namespace", func(s *corev1.PodSpec) { s.HostPID = true },
+		func(p podSecurityPolicy) bool { return !p.Spec.HostPID }},
+	"host_ipc": {"the host's IPC namespace", func(s *corev1.PodSpec) { s.HostIPC = true },
+		func(p podSecurityPolicy) bool { return !p.Spec.HostIPC }},
+	"host_network": {"the host's network", func(s *corev1.PodSpec) { s.HostNetwork = true },
+		func(p podSecurityPolicy) bool { return !p.Spec.HostNetwork }},
+	"privilege_escalation": {"privilege escalation",
+		func(s *corev1.PodSpec) { s.Containers[0].SecurityContext.AllowPrivilegeEscalation = ptr(true) },
+		func(p podSecurityPolicy) bool {
+			return p.Spec.AllowPrivilegeEscalation != nil && !*p.Spec.AllowPrivilegeEscalation
+		}},
+	"root": {"a container that runs as root",
+		func(s *corev1.PodSpec) { s.SecurityContext.RunAsNonRoot = nil },
+		podSecurityPolicy.refusesRoot},
+	"net_raw": {"the capability NET_RAW",
+		func(s *corev1.PodSpec) {
+			s.Containers[0].SecurityContext.Capabilities.Drop = []corev1.Capability{"CHOWN"}
+		},
+		func(p podSecurityPolicy) bool { return p.drops("NET_RAW") }},
+	"added_capabilities": {"added capabilities",
+		func(s *corev1.PodSpec) {
+			s.Containers[0].SecurityContext.Capabilities.Add = []corev1.Capability{"SYS_ADMIN"}
+		},
+		func(p podSecurityPolicy) bool { return len(p.Spec.AllowedCapabilities) == 0 }},
+	"capabilities": {"capabilities that were not dropped",
+		func(s *corev1.PodSpec) {
+			s.Containers[0].SecurityContext.Capabilities.Drop = []corev1.Capability{"NET_RAW"}
+		},
+		func(p podSecurityPolicy) bool { return p.drops("ALL") }},
+	"windows_host_process": {"a Windows host process",
+		func(s *corev1.PodSpec) {
+			s.Containers[0].SecurityContext.WindowsOptions = &corev1.WindowsSecurityContextOptions{HostProcess: ptr(true)}
+		},
+		// Kubernetes admits host processes on the host's network alone.
+		func(p podSecurityPolicy) bool { return !p.Spec.HostNetwork }},
+	"host_path": {"a hostPath volume",
+		func(s *corev1.PodSpec) {
+			s.Volumes = []corev1.Volume{{Name: "host", VolumeSource: corev1.VolumeSource{HostPath: &corev1.HostPathVolumeSource{Path: "/"}}}}
+		},
+		func(p podSecurityPolicy) bool {
+			return !slices.Contains(p.Spec.Volumes, "*") && !slices.Contains(p.Spec.Volumes, "hostPath")
+		}},
+	"host_ports": {"a port of the host",
+		func(s *corev1.PodSpec) {
+			s.Containers[0].Ports = []corev1.ContainerPort{{ContainerPort: 80, HostPort: 80}}
+		},
+		func(p podSecurityPolicy) bool {
+			return !slices.ContainsFunc(p.Spec.HostPorts, func(r portRange) bool { return r.Max > 0 })
+		}},
+	"proc_mount": {"an unmasked /proc",
+		func(s *corev1.PodSpec) { s.Containers[0].SecurityContext.ProcMount = ptr(corev1.UnmaskedProcMount) },
+		func(p podSecurityPolicy) bool { return !slices.Contains(p.Spec.AllowedProcMountTypes, "Unmasked") }},
+}
+
+func ptr[T any](v T) *T { return &v }
+
+// pod returns a pod that is fit for the restricted level but for the rule.
+func (r podRule) pod() kube.Object {
+	spec := corev1.PodSpec{
+		SecurityContext: &corev1.PodSecurityContext{
+			RunAsNonRoot: ptr(true), SeccompProfile: &corev1.SeccompProfile{Type: corev1.SeccompProfileTypeRuntimeDefault},
+		},
+		Containers: []corev1.Container{{Name: "c", Image: "i", SecurityContext: &corev1.SecurityContext{
+			AllowPrivilegeEscalation: ptr(false),
+			Capabilities:             &corev1.Capabilities{Drop: []corev1.Capability{"ALL"}},
+		}}},
+	}
+	r.breaks(&spec)
+	meta := metav1.ObjectMeta{Name: "p", Namespace: metav1.NamespaceDefault}
+	return kube.Object{APIVersion: "v1", Kind: "Pod", Namespace: meta.Namespace, Name: meta.Name, Typed: &corev1.Pod{ObjectMeta: meta, Spec: spec}}
+}
+
+func (p podSecurity) judge(x *examination) verdict {
+	rule := podRules[p.rule]
+	v := verdict{expected: "pods with " + rule.says + " are refused in namespaces without labels"}
+	if blocked := x.configuration(); blocked != nil {
+		blocked.expected = v.expected
+		return *blocked
+	}
+	if !x.release().AtLeast(1, 25) {
+		plugins, _, _ := x.in.Effective.Flag(k3s.APIServer, "enable-admission-plugins")
+		if slices.Contains(items(plugins), pspPlugin) || !x.release().AtLeast(1, 23) {
+			return rule.judgePolicies(x, v)
+		}
+	}
+	return rule.judgeAdmission(x, v)
+}
+
+// judgeAdmission asks the Pod Security library whether it refuses the pod.
+func (r podRule) judgeAdmission(x *examination, v verdict) verdict {
+	if off, from, _ := x.in.Effective.Flag(k3s.APIServer, "disable-admission-plugins"); slices.Contains(items(off), "PodSecurity") {
+		v.status, v.found, v.evidence = Fail, "PodSecurity is off: --disable-admission-plugins="+off, evidenceOf(from)
+		return v
+	}
+	a, c := x.admission()
+	if c != nil {
+		return c.verdict(v.expected)
+	}
+	file, named, _ := x.named("admission-control-config-file")
+	v.evidence = named
+	if a.PodSecurity == nil {
+		v.status, v.found = Fail, file+" has no entry for PodSecurity, whose default is privileged"
+		return v
+	}
+	objects := []kube.Object{r.pod()}
+	m := x.manifests()
+	if m.problem != nil {
+		return m.problem.verdict(v.expected)
+	}
+	for _, o := range m.objects {
+		if o.Kind == "Namespace" && o.Name == metav1.NamespaceDefault {
+			objects = append(objects, o)
+			v.evidence = append(v.evidence, Evidence{o.File, o.Line, "labels of namespace default"})
+		}
+	}
+	psa := *a.PodSecurity
+	says := fmt.Sprintf("enforce: %s, version %s", psa.Enforce.Name, psa.Enforce.Version)
+	v.evidence = append(v.evidence, Evidence{Source: file, Detail: says})
+	if exempt := exemptions(psa.Exempt); exempt != "" {
+		says += "; exempt: " + exempt
+	}
+	rejected := kube.Workloads(x.release(), objects, psa)
+	if len(rejected) == 0 {
+		v.status, v.found = Fail, "admitted in namespace default; "+says
+		return v
+	}
+	v.status, v.found = Pass, says
+	return v
+}
+
+func exemptions(e kube.Exemptions) string {
+	var out []string
+	for _, kind := range []struct {
+		name string
+		list []string
+	}{{"namespaces", e.Namespaces}, {"users", e.Usernames}, {"runtime classes", e.RuntimeClasses}} {
+		if len(kind.list) > 0 {
+			out = append(out, kind.name+" "+strings.Join(kind.list, ", "))
+		}
+	}
+	return strings.Join(out, "; ")
+}

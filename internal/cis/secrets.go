@@ -1,0 +1,260 @@
+package cis
+
+import (
+	"bytes"
+	"fmt"
+	"net/url"
+	"regexp"
+	"slices"
+	"strings"
+
+	"go.yaml.in/yaml/v3"
+
+	"github.com/k3s-cis/packer-plugin-k3s/internal/k3s"
+	"github.com/k3s-cis/packer-plugin-k3s/internal/node"
+)
+
+// secrets wants no secret in a kind of files. What is found is named by file,
+// line and key; the value never leaves this file.
+type secrets struct{ place string }
+
+// secretPlaces are the kinds of files and how each is searched.
+var secretPlaces = map[string]func(*examination) ([]Evidence, string){
+	"configuration": (*examination).secretsInConfiguration,
+	"environment":   (*examination).secretsInEnvironment,
+	"service":       (*examination).secretsInService,
+	"registries":    (*examination).secretsInRegistries,
+}
+
+func (d *decoder) secrets(n *yaml.Node) expectation {
+	var s secrets
+	d.fields(n, "secrets", map[string]func(*yaml.Node){
+		"in": func(n *yaml.Node) { s.place = d.oneOf(n, names(secretPlaces)...) },
+	}, "in")
+	return s
+}
+
+func (s secrets) picks(paths) node.Query {
+	switch s.place {
+	case "registries":
+		return node.Query{{Path: k3s.RegistriesFile, Content: true}}
+	case "environment":
+		var q node.Query
+		for _, role := range []k3s.Role{k3s.Server, k3s.Agent} {
+			for _, f := range role.EnvironmentFiles() {
+				q = append(q, node.Pick{Path: f, Content: true})
+			}
+		}
+		return q
+	}
+	return nil // K3s's own query has them
+}
+
+func (s secrets) judge(x *examination) verdict {
+	v := verdict{expected: "no token, password or key in the " + s.place}
+	found, problem := secretPlaces[s.place](x)
+	switch {
+	case problem != "":
+		v.status, v.found, v.reason = Error, problem, "the evidence is missing"
+	case len(found) > 0:
+		v.status, v.evidence = Fail, found
+		var where []string
+		for _, e := range found {
+			where = append(where, fmt.Sprintf("%s:%d: %s", e.Source, e.Line, e.Detail))
+		}
+		v.found = few(where)
+	default:
+		v.status, v.found = Pass, "none found"
+		v.evidence = []Evidence{{Source: s.place, Detail: "searched, none found"}}
+	}
+	return v
+}
+
+// files returns files for a search; absent ones are left out.
+func (x *examination) files(names ...string) ([]node.Entry, string) {
+	var out []node.Entry
+	for _, p := range names {
+		e, presence := x.node().Lookup(p)
+		switch {
+		case presence == node.Unknown:
+			return nil, p + " was not looked at"
+		case presence == node.Absent || e.Kind != node.KindFile:
+			continue
+		case e.Data == nil:
+			return nil, fmt.Sprintf("%s could not be read: %s", p, e.Unread)
+		}
+		out = append(out, e)
+	}
+	return out, ""
+}
+
+func (x *examination) configFile() string {
+	if x.in.Effective != nil && x.in.Effective.ConfigFile != "" {
+		return x.in.Effective.ConfigFile
+	}
+	return k3s.ConfigFile
+}
+
+func (x *examination) secretsInConfiguration() ([]Evidence, string) {
+	names := []string{x.configFile()}
+	dropIns, problem := x.children(k3s.DropInDir(x.configFile()))
+	if problem != "" {
+		return nil, problem
+	}
+	for _, e := range dropIns {
+		names = append(names, e.Path)
+	}
+	files, problem := x.files(names...)
+	if problem != "" {
+		return nil, problem
+	}
+	var out []Evidence
+	for _, f := range files {
+		out = append(out, secretKeys(f.Path, f.Data)...)
+		out = append(out, passwordURLs(f.Path, f.Data)...)
+	}
+	return out, ""
+}
+
+// secretKeys finds top-level keys of a K3s configuration file that hold
+// secrets, in every document of it.
+func secretKeys(file string, data []byte) []Evidence {
+	var out []Evidence
+	dec := yaml.NewDecoder(bytes.NewReader(data))
+	for {
+		var doc yaml.Node
+		if err := dec.Decode(&doc); err != nil {
+			break
+		}
+		if len(doc.Content) == 0 || doc.Content[0].Kind != yaml.MappingNode {
+			continue
+		}
+		pairs := doc.Content[0].Content
+		for i := 0; i+1 < len(pairs); i += 2 {
+			name := strings.TrimSuffix(pairs[i].Value, "+")
+			if k3s.Secret(name) && !harmless(name, pairs[i+1].Value) {
+				out = append(out, Evidence{file, pairs[i].Line, name + " has a value (not shown)"})
+			}
+		}
+	}
+	return out
+}
+
+// harmless says whether a value under a secret's name is none: an empty one,
+// or the address of a datastore without a password.
+func harmless(name, value string) bool {
+	datastore := slices.Contains([]string{"datastore-endpoint", "K3S_DATASTORE_ENDPOINT"}, name)
+	return value == "" || datastore && !userPassword.MatchString(value)
+}
+
+// userPassword is the part of a URL that holds a password.
+var userPassword = regexp.MustCompile(`[A-Za-z][A-Za-z0-9+.-]*://[^/@\s:]*:[^@\s]+@`)
+
+// passwordURLs finds URLs with a password in any line that is no comment.
+func passwordURLs(file string, data []byte) []Evidence {
+	var out []Evidence
+	line := 0
+	for text := range bytes.Lines(data) {
+		line++
+		if !bytes.HasPrefix(bytes.TrimSpace(text), []byte("#")) && userPassword.Match(text) {
+			out = append(out, Evidence{file, line, "a URL with a password (not shown)"})
+		}
+	}
+	return out
+}
+
+func (x *examination) secretsInEnvironment() ([]Evidence, string) {
+	files, problem := x.files(slices.Concat(k3s.Server.EnvironmentFiles(), k3s.Agent.EnvironmentFiles())...)
+	if problem != "" {
+		return nil, problem
+	}
+	var out []Evidence
+	for _, f := range files {
+		out = append(out, secretVariables(node.EnvironmentFile(f.Path, f.Data))...)
+	}
+	return out, ""
+}
+
+func secretVariables(vars []node.Variable) []Evidence {
+	var out []Evidence
+	for _, v := range vars {
+		switch {
+		case k3s.Secret(v.Name) && !harmless(v.Name, v.Value):
+			out = append(out, Evidence{v.Path, v.Line, v.Name + " has a value (not shown)"})
+		case hasPassword(v.Value):
+			out = append(out, Evidence{v.Path, v.Line, v.Name + " has a URL with a password (not shown)"})
+		}
+	}
+	return out
+}
+
+func hasPassword(value string) bool {
+	if u, err := url.Parse(value); err == nil && u.User != nil {
+		if _, has := u.User.Password(); has {
+			return true
+		}
+	}
+	return userPassword.MatchString(value)
+}
+
+func (x *examination) secretsInService() ([]Evidence, string) {
+	name := x.in.Role.ServiceName()
+	service, err := node.SystemdService(x.node(), name)
+	if service == nil && err == nil {
+		service, err = node.OpenRCService(x.node(), name)
+	}
+	if err != nil {
+		return nil, err.Error()
+	}
+	if service == nil {
+		return nil, ""
+	}
+	out := secretVariables(service.Environment)
+	for i, w := range service.Start {
+		option, value, joined := strings.Cut(w.Text, "=")
+		bare := strings.TrimLeft(option, "-")
+		if !joined && i+1 < len(service.Start) {
+			value = service.Start[i+1].Text
+		}
+		switch {
+		case bare != option && k3s.Secret(bare) && !harmless(bare, value):
+			out = append(out, Evidence{w.Path, w.Line, option + " has a value (not shown)"})
+		case hasPassword(w.Text) || hasPassword(value) && joined:
+			out = append(out, Evidence{w.Path, w.Line, "a URL with a password (not shown)"})
+		}
+	}
+	return out, ""
+}
+
+func (x *examination) secretsInRegistries() ([]Evidence, string) {
+	files, problem := x.files(k3s.RegistriesFile)
+	if problem != "" {
+		return nil, problem
+	}
+	var out []Evidence
+	for _, f := range files {
+		var doc yaml.Node
+		if err := yaml.Unmarshal(f.Data, &doc); err != nil {
+			return nil, f.Path + " is not valid YAML, so it cannot be searched"
+		}
+		out = append(out, registrySecrets(f.Path, &doc)...)
+		out = append(out, passwordURLs(f.Path, f.Data)...)
+	}
+	return out, ""
+}
+
+var registryKeys = []string{"password", "auth", "identity_token", "identitytoken", "token", "registrytoken"}
+
+func registrySecrets(file string, n *yaml.Node) []Evidence {
+	var out []Evidence
+	for i, child := range n.Content {
+		if n.Kind == yaml.MappingNode && i%2 == 1 {
+			key := n.Content[i-1]
+			if child.Kind == yaml.ScalarNode && child.Value != "" && slices.Contains(registryKeys, strings.ToLower(key.Value)) {
+				out = append(out, Evidence{file, key.Line, key.Value + " has a value (not shown)"})
+			}
+		}
+		out = append(out, registrySecrets(file, child)...)
+	}
+	return out
+}

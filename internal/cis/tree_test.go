@@ -1,0 +1,96 @@
+package cis_test
+
+import (
+	"io/fs"
+	"path"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/k3s-cis/packer-plugin-k3s/internal/cis"
+	"github.com/k3s-cis/packer-plugin-k3s/internal/harden"
+	"github.com/k3s-cis/packer-plugin-k3s/internal/k3s"
+	"github.com/k3s-cis/packer-plugin-k3s/internal/node"
+)
+
+// now is when every test is judged.
+var now = time.Date(2026, 11, 23, 12, 0, 0, 0, time.UTC)
+
+// tree is a node in the making.
+type tree struct {
+	release k3s.Release
+	role    k3s.Role
+	entries map[string]node.Entry
+	kernel  map[string]string
+}
+
+// hardened returns what the guide makes of an empty node.
+func hardened(t testing.TB, release string, role k3s.Role, benchmark string, change ...func(*harden.Options)) *tree {
+	t.Helper()
+	r, err := k3s.ParseRelease(release)
+	require.NoError(t, err)
+	o := harden.Options{Release: r, Role: role, Benchmark: benchmark}
+	for _, c := range change {
+		c(&o)
+	}
+	plan, err := harden.Make(o, nil)
+	require.NoError(t, err)
+	tr := &tree{release: r, role: role, entries: map[string]node.Entry{}}
+	for _, dir := range []string{"/etc", "/var", "/usr", "/proc"} {
+		tr.dir(dir, 0o755)
+	}
+	for _, e := range plan.Change.Write {
+		tr.put(e)
+	}
+	return tr
+}
+
+// put lays down an entry and makes the parents it lacks, 0755.
+func (tr *tree) put(e node.Entry) {
+	for dir := path.Dir(e.Path); dir != "/"; dir = path.Dir(dir) {
+		if _, ok := tr.entries[dir]; !ok {
+			tr.entries[dir] = node.Entry{Path: dir, Kind: node.KindDirectory, Mode: 0o755}
+		}
+	}
+	if e.Kind == node.KindFile {
+		e.Size = int64(len(e.Data))
+		if e.Data == nil && e.Unread == "" {
+			e.Data = []byte{}
+		}
+	}
+	tr.entries[e.Path] = e
+}
+
+func (tr *tree) file(p string, mode fs.FileMode, data string) {
+	tr.put(node.Entry{Path: p, Kind: node.KindFile, Mode: mode, Data: []byte(data)})
+}
+
+func (tr *tree) dir(p string, mode fs.FileMode) {
+	tr.put(node.Entry{Path: p, Kind: node.KindDirectory, Mode: mode})
+}
+
+// node returns what collecting Query from the tree gives.
+func (tr *tree) node(q node.Query) *node.Node {
+	var out []node.Entry
+	for _, e := range tr.entries {
+		out = append(out, e)
+	}
+	n := node.New(q, out)
+	n.Kernel = tr.kernel
+	return n
+}
+
+// input resolves the tree's configuration.
+func (tr *tree) input(t testing.TB, benchmark string) cis.Input {
+	t.Helper()
+	n := tr.node(cis.Query(tr.role, ""))
+	e, err := k3s.Resolve(n, tr.release, tr.role)
+	require.NoError(t, err)
+	if more := cis.FollowUp(n, e); len(more) > 0 || e.DataDir != k3s.DefaultDataDir {
+		n = tr.node(append(cis.Query(tr.role, e.DataDir), more...))
+		e, err = k3s.Resolve(n, tr.release, tr.role)
+		require.NoError(t, err)
+	}
+	return cis.Input{Node: n, Effective: e, Benchmark: benchmark, Role: tr.role, Now: now}
+}
