@@ -6,6 +6,7 @@ package image
 import (
 	"context"
 	"errors"
+	"strings"
 
 	"github.com/hashicorp/hcl/v2/hcldec"
 	"github.com/hashicorp/packer-plugin-sdk/multistep"
@@ -85,7 +86,7 @@ func (b *Builder) steps() []multistep.Step {
 			Extension:   c.TargetExtension,
 			ResultKey:   baseKey,
 			TargetPath:  c.TargetPath,
-			Url:         c.ISOUrls,
+			Url:         asFiles(c.ISOUrls),
 		}),
 		&stepWorkspace{},
 		multistep.If(download, &stepIdentify{Format: format, Partition: c.Partition, DiskSize: c.diskSize}),
@@ -98,6 +99,23 @@ func (b *Builder) steps() []multistep.Step {
 		&stepSeal{},
 		multistep.If(makesImage, &stepImage{Format: format, DiskSize: c.diskSize}),
 	}
+}
+
+// notArchive tells the downloader to leave a file packed, whatever its name
+// ends with: this builder unpacks bases itself, with owners and devices.
+const notArchive = "archive=false"
+
+// asFiles adds notArchive to every URL.
+func asFiles(urls []string) []string {
+	out := make([]string, len(urls))
+	for i, u := range urls {
+		separator := "?"
+		if strings.Contains(u, "?") {
+			separator = "&"
+		}
+		out[i] = u + separator + notArchive
+	}
+	return out
 }
 
 // artifact describes what a successful build made.

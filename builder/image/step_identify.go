@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 
 	"github.com/hashicorp/packer-plugin-sdk/multistep"
 
@@ -21,7 +22,8 @@ type stepIdentify struct {
 func (s *stepIdentify) Run(_ context.Context, state multistep.StateBag) multistep.StepAction {
 	w, ui := of(state)
 	w.base = state.Get(baseKey).(string)
-	w.source, _ = state.Get("SourceImageURL").(string)
+	source, _ := state.Get("SourceImageURL").(string)
+	w.source = strings.TrimRight(strings.TrimSuffix(source, notArchive), "?&")
 	kind, err := disk.Identify(w.base)
 	if err != nil {
 		return halt(state, fmt.Errorf("iso_url: %w", err))
