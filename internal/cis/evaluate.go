@@ -72,6 +72,9 @@ func (x *examination) verdict(c Control) verdict {
 	if len(c.expect) == 0 {
 		return verdict{status: Manual, expected: c.Title, found: "not a matter of the image", reason: c.reason}
 	}
+	if problem := x.rootless(); problem != "" {
+		return verdict{status: Error, expected: c.Title, found: problem, reason: "what is not there proves nothing in a tree that is not a node's"}
+	}
 	var all []verdict
 	for _, e := range c.expect {
 		all = append(all, e.judge(x))
@@ -82,6 +85,17 @@ func (x *examination) verdict(c Control) verdict {
 		v.reason = "CIS and the K3s hardening guide leave it to the operator"
 	}
 	return v
+}
+
+// rootless says why the tree cannot be a node's root, or "".
+func (x *examination) rootless() string {
+	switch e, presence := x.node().Lookup("/etc"); {
+	case presence == node.Unknown:
+		return "/etc was not looked at"
+	case presence == node.Absent || e.Kind != node.KindDirectory:
+		return "there is no directory /etc: this is not the root of a node"
+	}
+	return ""
 }
 
 // applies returns the verdict of a control that is not judged at all.

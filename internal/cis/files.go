@@ -84,7 +84,7 @@ func (f file) judge(x *examination) verdict {
 			return verdict{status: Error, expected: v.expected, found: problem, reason: "the evidence is missing", evidence: []Evidence{{Source: p, Detail: problem}}}
 		}
 		if len(entries) == 0 {
-			missing = append(missing, p)
+			missing = append(missing, path.Join(p, f.match))
 			if !f.optional {
 				v.evidence = append(v.evidence, Evidence{Source: p, Detail: "not there"})
 			}
@@ -108,7 +108,7 @@ func (f file) judge(x *examination) verdict {
 	case len(missing) > 0 && !f.optional:
 		v.status, v.found = Fail, "missing: "+few(missing)
 	case len(found) == 0:
-		v.found = "not there: " + few(missing)
+		v.status, v.found, v.reason = NotApplicable, "not there: "+few(missing), "the node has nothing of the kind"
 		v.evidence = append(v.evidence, Evidence{Source: missing[0], Detail: "looked for and not there"})
 	default:
 		v.found = few(found)
@@ -176,6 +176,10 @@ func (f file) violates(x *examination, e node.Entry) bool {
 }
 
 func (f file) deferred(x *examination, v verdict, missing []string) verdict {
+	if blocked := x.configuration(); blocked != nil {
+		blocked.expected = v.expected
+		return *blocked
+	}
 	mode := f.firstBoot.modeOf(x.release())
 	v.status, v.found = Deferred, "not there before K3s has run: "+few(missing)
 	v.reason = fmt.Sprintf("K3s makes it at first start, mode %04o, owner root:root", mode)

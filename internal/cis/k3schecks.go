@@ -57,6 +57,10 @@ func (c k3sCheck) judge(x *examination) verdict {
 		if m.problem != nil {
 			return m.problem.verdict(v.expected)
 		}
+		if len(m.files) == 0 {
+			v.status, v.found, v.reason = NotApplicable, "no manifest of the node's own", "the node has nothing of the kind"
+			return v
+		}
 		problems, wanted = m.faults, ""
 	}
 	var wrong, unread []string

@@ -16,6 +16,7 @@ import (
 
 // manifests is what K3s would deploy from its manifests directory.
 type manifests struct {
+	files   []kube.Manifest
 	objects []kube.Object
 	// faults are what K3s would not deploy, and why.
 	faults []k3s.Problem
@@ -44,7 +45,7 @@ func (x *examination) readManifests() manifests {
 		files = append(files, kube.Manifest{Path: e.Path, Data: e.Data})
 	}
 	objects, faults := kube.CheckManifests(x.release(), dir, files)
-	return manifests{objects: objects, faults: faults}
+	return manifests{files: files, objects: objects, faults: faults}
 }
 
 // disabled says whether K3s's key disable makes K3s delete a manifest: by its

@@ -14,7 +14,7 @@ import (
 // top (Control.Query), and so does what the node's configuration names
 // (FollowUp).
 func Query(role k3s.Role, dataDir string) node.Query {
-	q := k3s.Query(role, dataDir)
+	q := append(node.Query{{Path: "/etc"}}, k3s.Query(role, dataDir)...)
 	for _, p := range k3s.BinaryPaths() {
 		q = append(q, node.Pick{Path: p})
 	}
