@@ -15,10 +15,10 @@ var recommendedAudit []byte
 // auditPolicy plans the API server's audit policy.
 func auditPolicy(c *choices) (node.Entry, error) {
 	if c.Audit.Policy != nil {
-		return file(c.auditFile, 0o600, c.Audit.Policy.Data), nil
+		return file(c.absolute(c.auditFile), 0o600, c.Audit.Policy.Data), nil
 	}
 	if c.Audit.Profile == "recommended" {
-		return file(c.auditFile, 0o600, append([]byte(header+"\n"), recommendedAudit...)), nil
+		return file(c.absolute(c.auditFile), 0o600, append([]byte(header+"\n"), recommendedAudit...)), nil
 	}
 	type rule struct {
 		Level string `yaml:"level"`
@@ -28,7 +28,7 @@ func auditPolicy(c *choices) (node.Entry, error) {
 		Kind       string `yaml:"kind"`
 		Rules      []rule `yaml:"rules"`
 	}{"audit.k8s.io/v1", "Policy", []rule{{c.Audit.Level}}})
-	return file(c.auditFile, 0o600, data), err
+	return file(c.absolute(c.auditFile), 0o600, data), err
 }
 
 // sharedDirectories are the system's own; a log directory's mode is not put on them.
@@ -41,7 +41,7 @@ var sharedDirectories = []string{
 // auditDirectory is the directory of the log, to be made 0700; "" when there is
 // none to make (standard output) or it is not ours to change.
 func auditDirectory(c *choices) string {
-	dir := path.Dir(c.auditLog)
+	dir := path.Dir(c.absolute(c.auditLog))
 	if c.auditLog == "-" || slices.Contains(sharedDirectories, dir) || dir == c.layout().Root() || dir == c.layout().Server() {
 		return ""
 	}

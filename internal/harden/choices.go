@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"github.com/k3s-cis/packer-plugin-k3s/internal/k3s"
+	"github.com/k3s-cis/packer-plugin-k3s/internal/kube"
 )
 
 // Files that K3s's data directory does not move.
@@ -97,7 +98,7 @@ func (c *choices) wantedPlugins() []string {
 	if c.usesPSP() {
 		more = append(more, "PodSecurityPolicy", "NamespaceLifecycle", "ServiceAccount")
 	}
-	if len(c.EventRateLimit) > 0 {
+	if len(c.EventRateLimit) > 0 || c.policyLimits() {
 		more = append(more, "EventRateLimit")
 	}
 	if c.denyExternalIPs() {
@@ -107,6 +108,25 @@ func (c *choices) wantedPlugins() []string {
 		return nil
 	}
 	return append([]string{"NodeRestriction"}, more...)
+}
+
+// policyLimits says whether the user's own admission configuration has limits
+// for EventRateLimit: it is enabled then, since they have no use otherwise.
+func (c *choices) policyLimits() bool {
+	if c.PodSecurity.Policy == nil {
+		return false
+	}
+	a, err := kube.LoadAdmission(c.Release, c.PodSecurity.Policy.Name, c.PodSecurity.Policy.Data, noFiles)
+	return err == nil && a.EventRateLimit != nil
+}
+
+// absolute is the path of a file that an API server flag names: K3s makes its
+// server directory the working directory.
+func (c *choices) absolute(p string) string {
+	if path.IsAbs(p) {
+		return path.Clean(p)
+	}
+	return path.Join(c.layout().Server(), p)
 }
 
 // denyExternalIPs follows CIS 1.2.3, which wants the plugin from 1.9 on and

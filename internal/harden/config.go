@@ -39,7 +39,7 @@ func newMerger(o Options, have *node.Node, eff *k3s.Effective) (*merger, error) 
 		main = eff.ConfigFile
 	}
 	paths := []string{main}
-	if have != nil {
+	if have != nil && o.Release.ReadsConfigDropIns() {
 		for _, e := range have.Below(k3s.DropInDir(main)) {
 			if path.Dir(e.Path) == k3s.DropInDir(main) && e.Kind == node.KindFile && isYAML(e.Path) {
 				paths = append(paths, e.Path)

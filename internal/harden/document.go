@@ -119,6 +119,9 @@ func (d *document) add(key, value string, list bool) {
 		d.changed[e.key] = true
 		if v := resolve(e.value); v.Kind == yaml.SequenceNode {
 			v.Content = append(v.Content, scalar(value))
+			if strings.Contains(value, "=") {
+				v.Style &^= yaml.FlowStyle // arguments are long: one a line
+			}
 			return
 		}
 		old := *e.value

@@ -3,6 +3,7 @@ package harden
 import (
 	"errors"
 	"fmt"
+	"path"
 	"slices"
 	"sort"
 	"strings"
@@ -74,6 +75,8 @@ type planner struct {
 	m    *merger
 	plan *Plan
 	errs []error
+	// known are the problems that were told already.
+	known []k3s.Problem
 }
 
 // look finds out what the node says of itself.
@@ -154,9 +157,9 @@ func (p *planner) server() {
 	} else if c.auditLog != "-" {
 		p.warn("the audit log %s stands in a directory of the system, whose mode is left alone: give it one of its own with audit.log_path", c.auditLog)
 	}
-	p.policyFile(c.auditFile, "audit", c.asked.Audit.asked(), auditPolicy)
+	p.policyFile(c.absolute(c.auditFile), "audit", c.asked.Audit.asked(), auditPolicy)
 	if c.admissionFile != "" {
-		p.policyFile(c.admissionFile, "pod_security or event_rate_limit", c.asked.PodSecurity.asked() || len(c.EventRateLimit) > 0, admission)
+		p.policyFile(c.absolute(c.admissionFile), "pod_security or event_rate_limit", c.asked.PodSecurity.asked() || len(c.EventRateLimit) > 0, admission)
 	}
 	entries, err := networkPolicies(c, p.serviceLBSpace())
 	p.add(err, entries...)
@@ -170,7 +173,6 @@ func (p *planner) server() {
 	for _, f := range c.NetworkPolicies.Manifests {
 		p.write(file(c.manifest(baseName(f.Name)), 0o600, f.Data))
 	}
-	p.notes()
 }
 
 // policyFile plans a file that an API server flag names. One that the node has
@@ -197,27 +199,6 @@ func (p *planner) policyFile(name, options string, asked bool, build func(*choic
 	}
 	e.Size = int64(len(e.Data))
 	p.write(e)
-}
-
-// serviceLBSpace is the namespace of the service load balancer's pods.
-func (p *planner) serviceLBSpace() string {
-	if v, ok := p.c.Config["servicelb-namespace"].(string); ok {
-		return v
-	}
-	if p.eff != nil {
-		if vs := p.eff.Settings["servicelb-namespace"].Values; len(vs) > 0 {
-			return vs[len(vs)-1].Text
-		}
-	}
-	return kubeSystem
-}
-
-// notes tells what the plan does that a user may not expect.
-func (p *planner) notes() {
-	p.note("the policy of namespace default also keeps Traefik from pods there: add a policy of your own for what Traefik is to reach")
-	if more := p.c.moreNamespaces(); len(more) > 0 {
-		p.note("the policies of %s are applied once these namespaces exist; until then K3s retries them every 15 seconds", enumerate(more, 5))
-	}
 }
 
 // own are the files that only a plan makes, whatever the options.
@@ -254,8 +235,17 @@ func (p *planner) keep() {
 		if p.plan.Change.Keep == nil {
 			p.plan.Change.Keep = map[string]string{}
 		}
-		p.plan.Change.Keep[e.Path] = e.Path + keepSuffix
+		p.plan.Change.Keep[e.Path] = p.copyOf(e.Path)
 	}
+}
+
+// copyOf is where the copy of a file goes. Directories whose every file counts
+// get none: the copy of a K3s drop-in stands beside the directory.
+func (p *planner) copyOf(name string) string {
+	if dir := k3s.DropInDir(p.m.docs[0].path); path.Dir(name) == dir {
+		return path.Join(path.Dir(dir), path.Base(name)+keepSuffix)
+	}
+	return name + keepSuffix
 }
 
 func (p *planner) write(es ...node.Entry) {

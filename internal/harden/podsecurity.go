@@ -56,7 +56,7 @@ type (
 // plugin that wants one.
 func admission(c *choices) (node.Entry, error) {
 	if c.PodSecurity.Policy != nil {
-		return file(c.admissionFile, 0o600, c.PodSecurity.Policy.Data), nil
+		return file(c.absolute(c.admissionFile), 0o600, c.PodSecurity.Policy.Data), nil
 	}
 	conf := admissionConfiguration{APIVersion: "apiserver.config.k8s.io/v1", Kind: "AdmissionConfiguration"}
 	if !c.usesPSP() || c.asked.PodSecurity.asked() {
@@ -71,7 +71,7 @@ func admission(c *choices) (node.Entry, error) {
 	}
 	data, err := yamlFile(`# K3s CIS hardening guide, "Pod Security": what namespaces without labels of their
 # own get, and what is exempt.`, conf)
-	return file(c.admissionFile, 0o600, data), err
+	return file(c.absolute(c.admissionFile), 0o600, data), err
 }
 
 // podSecurity is Pod Security Admission's configuration.

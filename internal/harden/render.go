@@ -105,10 +105,11 @@ func (d *document) splice() ([]byte, bool) {
 }
 
 // lastLine is the last line of a value, and whether it can be told: the ends
-// of scalars over several lines are not in the parsed tree.
+// of scalars over several lines are not in the parsed tree. Neither is a
+// closing bracket on a line of its own; what is left of it then fails to parse.
 func lastLine(n *yaml.Node) (last int, simple bool) {
 	if n.Anchor != "" || n.Kind == yaml.AliasNode || n.Style&(yaml.LiteralStyle|yaml.FoldedStyle) != 0 ||
-		strings.Contains(n.Value, "\n") || n.Style&yaml.FlowStyle != 0 {
+		strings.Contains(n.Value, "\n") {
 		return 0, false
 	}
 	last = n.Line

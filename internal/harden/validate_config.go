@@ -147,8 +147,8 @@ func (v *checker) value(option string, key k3s.Key, value any) {
 		return
 	}
 	text := items[0]
-	switch _, isBool := boolean(text); {
-	case key.Kind == k3s.Boolean && !isBool:
+	switch _, err := strconv.ParseBool(text); {
+	case key.Kind == k3s.Boolean && err != nil:
 		v.wrong(option, "%q is neither true nor false", k3s.Redact(key.Name, text))
 	case key.Kind == k3s.Number && !isNumber(text):
 		v.wrong(option, "%q is not a number", k3s.Redact(key.Name, text))

@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"io/fs"
 	"path"
+	"regexp"
+	"slices"
 	"strings"
 
 	"github.com/k3s-cis/packer-plugin-k3s/internal/k3s"
@@ -41,6 +43,7 @@ func (p *planner) verify(ws []want) {
 	}
 	if p.c.Role == k3s.Server {
 		p.manifests(after, eff)
+		p.notes(eff)
 	}
 }
 
@@ -82,6 +85,10 @@ func (p *planner) after() *node.Node {
 // could not be read is a warning: the check pass will not take it for proven.
 func (p *planner) problems(list []k3s.Problem) {
 	for _, x := range list {
+		if slices.ContainsFunc(p.known, func(k k3s.Problem) bool { return sameFlag(k, x) }) {
+			continue
+		}
+		p.known = append(p.known, x)
 		text := x.Text
 		if x.Origin.Source != "" {
 			text = fmt.Sprintf("%s: %s", x.Origin, text)
@@ -93,6 +100,15 @@ func (p *planner) problems(list []k3s.Problem) {
 		p.errs = append(p.errs, errors.New(text))
 	}
 }
+
+// sameFlag says whether two problems speak of the same flag in the same place:
+// both K3s's rules and its components' know the flags that are gone.
+func sameFlag(a, b k3s.Problem) bool {
+	x, y := flagName.FindString(a.Text), flagName.FindString(b.Text)
+	return a.Origin == b.Origin && x != "" && x == y
+}
+
+var flagName = regexp.MustCompile(`--[a-z][a-z0-9-]+`)
 
 // takesEffect makes sure that K3s will use what is wanted.
 func (p *planner) takesEffect(eff *k3s.Effective, w want) {
@@ -160,6 +176,7 @@ func (p *planner) manifests(n *node.Node, eff *k3s.Effective) {
 	}
 	objects, problems := kube.CheckManifests(p.c.Release, dir, list)
 	p.problems(problems)
+	p.undeployed(eff, n, list)
 
 	file, _, set := eff.Flag(k3s.APIServer, "admission-control-config-file")
 	if !set {
@@ -188,4 +205,21 @@ func (p *planner) manifests(n *node.Node, eff *k3s.Effective) {
 		return
 	}
 	p.warn("%s", text)
+}
+
+// undeployed refuses what keeps K3s from deploying a manifest that is there: a
+// name in disable, which makes K3s delete the file, and a .skip file beside it.
+func (p *planner) undeployed(eff *k3s.Effective, n *node.Node, list []kube.Manifest) {
+	for _, m := range list {
+		for _, v := range eff.Settings["disable"].Values {
+			for _, name := range strings.Split(v.Text, ",") {
+				if strings.TrimSpace(name) == addOn(m.Path) {
+					p.errs = append(p.errs, fmt.Errorf("%s: disable names %s, so that K3s deletes %s and its objects: take the name out, or the file", v.Origin, addOn(m.Path), m.Path))
+				}
+			}
+		}
+		if _, presence := n.Lookup(m.Path + ".skip"); presence == node.Present {
+			p.errs = append(p.errs, fmt.Errorf("%s.skip: K3s passes over %s while this file is there: remove it", m.Path, m.Path))
+		}
+	}
 }

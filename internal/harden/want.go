@@ -72,7 +72,7 @@ func (c *choices) wants() (ws []want, warnings []string) {
 			w.flag = u.name
 		}
 		if u.option != nil {
-			w.option = u.option(c.Options)
+			w.option = u.option(c.asked)
 		}
 		w.union = w.flag == "enable-admission-plugins"
 		own := args
