@@ -14,16 +14,16 @@ import (
 func TestTrials(t *testing.T) {
 	for _, minor := range []string{"1.25", "1.34", "1.36", "1.37"} {
 		r := release(t, minor)
-		for _, trial := range trials {
-			t.Run(minor+"/"+trial.name, func(t *testing.T) {
+		for _, trial := range Trials {
+			t.Run(minor+"/"+trial.Name, func(t *testing.T) {
 				got := checkTrial(r, trial)
 				switch {
-				case !trial.in(r):
+				case !trial.In(r):
 					t.Skip("not in this release")
-				case trial.refused():
+				case trial.Refused():
 					require.Len(t, got, 1)
 					assert.Equal(t, k3s.Fatal, got[0].Consequence)
-					assert.Contains(t, got[0].Text, trial.says+trial.ours)
+					assert.Contains(t, got[0].Text, trial.Says+trial.Ours)
 					assert.Equal(t, trial.line, got[0].Origin.Line)
 				case trial.ignored != "":
 					require.Len(t, got, 1)
@@ -39,10 +39,10 @@ func TestTrials(t *testing.T) {
 }
 
 // checkTrial judges a trial by this package alone.
-func checkTrial(r k3s.Release, trial trial) []k3s.Problem {
+func checkTrial(r k3s.Release, trial Trial) []k3s.Problem {
 	content := map[string][]byte{}
-	for file, data := range trial.content() {
+	for file, data := range trial.Content() {
 		content[file] = []byte(data)
 	}
-	return CheckAPIServer(APIServer{Release: r, DataDir: "/var/lib/rancher/k3s", Args: trial.arguments(), ReadFile: files(content)})
+	return CheckAPIServer(APIServer{Release: r, DataDir: "/var/lib/rancher/k3s", Args: trial.Arguments(), ReadFile: files(content)})
 }

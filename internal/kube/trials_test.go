@@ -1,0 +1,175 @@
+package kube
+
+import (
+	"fmt"
+	"maps"
+	"strings"
+
+	"github.com/k3s-cis/packer-plugin-k3s/internal/k3s"
+)
+
+// The files of the trial API server stand here, in the unit tests by name and
+// in the acceptance test below a temporary directory.
+const (
+	trialAdmission = "/etc/rancher/k3s/psa.yaml"
+	trialAudit     = "/etc/rancher/k3s/audit.yaml"
+	trialOther     = "/etc/rancher/k3s/other.yaml"
+)
+
+const metadataPolicy = `apiVersion: audit.k8s.io/v1
+kind: Policy
+rules:
+- level: Metadata
+`
+
+// Trial is one way of starting an API server: a good one with something
+// changed. One table of them serves the unit tests, which say that this
+// package refuses or lets pass, and the acceptance test, which says that the
+// real kube-apiserver does the same.
+type Trial struct {
+	Name string
+	// args are passed after the good ones.
+	args []string
+	// files replace the good ones; empty content takes the file away.
+	files map[string]string
+	// minors restricts the trial to releases; the zero span is all of them.
+	minors span
+	// Says is what both kube-apiserver and this package say; empty for trials
+	// that start.
+	Says string
+	// Ours and Theirs are said instead of Says where the words differ.
+	Ours, Theirs string
+	// line is where this package finds it, 0 for none.
+	line int
+	// ignored is what this package tells of although the server starts.
+	ignored string
+}
+
+// In says whether release r is one of the trial's.
+func (t Trial) In(r k3s.Release) bool {
+	return r.AtLeast(1, t.minors.since) && (t.minors.until == 0 || !r.AtLeast(1, t.minors.until))
+}
+
+// Refused says whether the API server does not start.
+func (t Trial) Refused() bool { return t.Says != "" || t.Ours != "" }
+
+// Content returns the files of the trial by path.
+func (t Trial) Content() map[string]string {
+	out := map[string]string{trialAdmission: restricted, trialAudit: metadataPolicy}
+	maps.Copy(out, t.files)
+	maps.DeleteFunc(out, func(_, data string) bool { return data == "" })
+	return out
+}
+
+// Arguments returns what is passed beside certificates, store and ports.
+func (t Trial) Arguments() []k3s.Argument {
+	good := []string{
+		"enable-admission-plugins=NodeRestriction",
+		"admission-control-config-file=" + trialAdmission,
+		"audit-policy-file=" + trialAudit,
+		"audit-log-maxage=30", "audit-log-maxbackup=10", "audit-log-maxsize=100",
+		"service-account-extend-token-expiration=false", "request-timeout=300s",
+	}
+	var out []k3s.Argument
+	for i, a := range append(good, t.args...) {
+		name, value, _ := strings.Cut(a, "=")
+		out = append(out, k3s.Argument{Name: name, Value: value, Origin: k3s.Origin{Source: "/etc/rancher/k3s/config.yaml", Line: i + 1}})
+	}
+	return out
+}
+
+// swap returns the good admission file with one text replaced.
+func swap(from, to string) map[string]string {
+	if !strings.Contains(restricted, from) {
+		panic(fmt.Sprintf("the admission file has no %q", from))
+	}
+	return map[string]string{trialAdmission: strings.Replace(restricted, from, to, 1)}
+}
+
+func withLimits(entry string) map[string]string {
+	return map[string]string{trialAdmission: restricted + entry}
+}
+
+const rateLimited = "enable-admission-plugins=EventRateLimit"
+
+// Trials are what kube-apiserver must start with, and what must end it.
+var Trials = []Trial{
+	// What starts.
+	{Name: "the guide's files"},
+	{Name: "EventRateLimit with limits", args: []string{rateLimited}, files: withLimits(limits)},
+	{Name: "EventRateLimit from a relative path", args: []string{rateLimited}, files: map[string]string{
+		trialAdmission: restricted + "- name: EventRateLimit\n  path: other.yaml\n",
+		trialOther:     "apiVersion: eventratelimit.admission.k8s.io/v1alpha1\nkind: Configuration\nlimits: [{type: Namespace, qps: 1, burst: 1}]\n"}},
+	{Name: "EventRateLimit configured, not enabled", files: withLimits(limits)},
+	{Name: "unknown field in a limit", args: []string{rateLimited}, files: withLimits(strings.Replace(limits, "cacheSize", "cachesize", 1)),
+		ignored: `unknown field "limits[1].cachesize"`, line: 22},
+	{Name: "second entry of a plugin", files: withLimits("- name: PodSecurity\n"), ignored: `plugin "PodSecurity" has an entry already in line 4`, line: 16},
+	{Name: "entry of no plugin", files: withLimits("- name: PodSecurty\n"), ignored: `plugin "PodSecurty" is unknown`, line: 16},
+	{Name: "PodSecurity v1beta1", files: swap("pod-security.admission.config.k8s.io/v1", "pod-security.admission.config.k8s.io/v1beta1")},
+	{Name: "admission file of before AdmissionConfiguration", files: map[string]string{trialAdmission: "podNodeSelectorPluginConfig:\n  clusterDefaultNodeSelector: a=b\n"}},
+	{Name: "unknown field in the audit policy", files: map[string]string{trialAudit: metadataPolicy + "  levle: None\n"},
+		ignored: `unknown field "rules[0].levle"`, line: 5},
+	{Name: "no admission plugins named", args: []string{"disable-admission-plugins="}},
+
+	// The admission file.
+	{Name: "admission file missing", files: map[string]string{trialAdmission: ""}, Says: "unable to read admission control configuration from", line: 2},
+	{Name: "admission file empty", files: map[string]string{trialAdmission: "\n"}, Says: "Object 'Kind' is missing"},
+	{Name: "admission file not YAML", files: map[string]string{trialAdmission: "plugins: [\n"}, Says: "yaml: line 1: did not find expected node content", line: 1},
+	{Name: "admission file of another kind", files: map[string]string{trialAdmission: metadataPolicy}, Says: `no kind "Policy" is registered for version "audit.k8s.io/v1"`, line: 1},
+	{Name: "unknown field of the admission file", files: swap("plugins:", "plugin: []\nplugins:"), Says: `unknown field "plugin"`, line: 3},
+	{Name: "unknown field of psa.yaml", files: swap(`enforce: "restricted"`, `enforced: "restricted"`), Says: `unknown field "defaults.enforced"`, line: 9},
+	{Name: "level that is none", files: swap(`enforce: "restricted"`, `enforce: "restrictd"`), Says: `defaults.enforce: Invalid value: "restrictd"`, line: 9},
+	{Name: "version that is none", files: swap("v1.30", "1.30"), Says: `defaults.enforce-version: Invalid value: "1.30"`, line: 10},
+	{Name: "exempt namespace twice", files: swap("[kube-system]", "[kube-system, kube-system]"), Says: `exemptions.namespaces[1]: Duplicate value: "kube-system"`, line: 15},
+	{Name: "exempt namespace with a wildcard", files: swap("[kube-system]", `["cattle-*"]`), Says: `exemptions.namespaces[0]: Invalid value: "cattle-*"`, line: 15},
+	{Name: "key twice", files: swap(`      audit: "restricted"`, "      enforce: baseline"), Ours: `key "enforce" already set in map`, Theirs: `"enforce" already set in map`, line: 11},
+	{Name: "PodSecurity without a kind", files: swap("    kind: PodSecurityConfiguration\n", ""), Says: "Object 'Kind' is missing", line: 5},
+	{Name: "plugin's own file missing", files: swap("  configuration:\n", "  path: none.yaml\n  config:\n"), Ours: `unknown field "plugins[0].config"`, Theirs: "unknown field", line: 6},
+	{Name: "plugin's own file missing, for real", files: withLimits("- name: EventRateLimit\n  path: none.yaml\n"), args: []string{rateLimited}, Ours: "couldn't open admission plugin configuration /etc/rancher/k3s/none.yaml", Theirs: "Couldn't open admission plugin configuration", line: 17},
+
+	// EventRateLimit.
+	{Name: "EventRateLimit without limits", args: []string{rateLimited}, Says: `couldn't init admission plugin "EventRateLimit": limits: Invalid value: null: must not be empty`, line: 9},
+	{Name: "EventRateLimit without an admission file", args: []string{rateLimited, "admission-control-config-file="}, Says: `couldn't init admission plugin "EventRateLimit": limits: Invalid value: null: must not be empty`, line: 9},
+	{Name: "EventRateLimit with an empty list", args: []string{rateLimited}, files: withLimits(limits[:strings.Index(limits, "limits:")] + "limits: []\n"), Says: "must not be empty", line: 20},
+	{Name: "EventRateLimit without a kind", args: []string{rateLimited}, files: withLimits(strings.Replace(limits, "    kind: Configuration\n", "", 1)), Says: "Object 'Kind' is missing", line: 17},
+	{Name: "limit of no type", args: []string{rateLimited}, files: withLimits(strings.Replace(limits, "Server", "Cluster", 1)), Says: `type: Unsupported value: "Cluster"`, line: 21},
+	{Name: "limit without qps", args: []string{rateLimited}, files: withLimits(strings.Replace(limits, "qps: 5000, ", "", 1)), Says: "qps: Invalid value: 0: must be positive", line: 21},
+	{Name: "limit with a negative burst", args: []string{rateLimited}, files: withLimits(strings.Replace(limits, "burst: 100", "burst: -1", 1)), Says: "burst: Invalid value: -1: must be positive", line: 22},
+	{Name: "limit with a negative cache", args: []string{rateLimited}, files: withLimits(strings.Replace(limits, "cacheSize: 2000", "cacheSize: -1", 1)), Says: "cacheSize: Invalid value: -1: must not be negative", line: 22},
+	{Name: "limit with a word for a number", args: []string{rateLimited}, files: withLimits(strings.Replace(limits, "5000", "many", 1)), Says: "cannot unmarshal string into Go struct field", line: 17},
+
+	// The audit policy.
+	{Name: "audit policy missing", files: map[string]string{trialAudit: ""}, Says: "failed to read file path", line: 3},
+	{Name: "audit policy empty", files: map[string]string{trialAudit: "\n"}, Says: "failed decoding: Object 'Kind' is missing"},
+	{Name: "audit policy without rules", files: map[string]string{trialAudit: strings.Split(metadataPolicy, "rules")[0]}, Says: "loaded illegal policy with 0 rules", line: 1},
+	{Name: "audit level that is none", files: map[string]string{trialAudit: strings.Replace(metadataPolicy, "Metadata", "metadata", 1)}, Says: `rules[0].level: Unsupported value: "metadata"`, line: 4},
+	{Name: "audit rule of both kinds", files: map[string]string{trialAudit: metadataPolicy + "  nonResourceURLs: [/healthz]\n  namespaces: [a]\n"}, Says: "rules cannot apply to both regular resources and non-resource URLs", line: 5},
+	{Name: "audit group with a version", files: map[string]string{trialAudit: metadataPolicy + "  resources: [{group: apps/v1}]\n"}, Says: `rules[0].resources.group: Invalid value: "apps/v1"`, line: 5},
+	{Name: "audit policy v1beta1", minors: span{since: 24}, files: map[string]string{trialAudit: strings.Replace(metadataPolicy, "/v1", "/v1beta1", 1)}, Says: `no kind "Policy" is registered for version "audit.k8s.io/v1beta1"`, line: 1},
+
+	// Plugins.
+	{Name: "unknown plugin", args: []string{"enable-admission-plugins=Nonsense"}, Says: `enable-admission-plugins plugin "Nonsense" is unknown`, line: 9},
+	{Name: "blank in a list of plugins", args: []string{"enable-admission-plugins=NodeRestriction, AlwaysPullImages"}, Says: `enable-admission-plugins plugin " AlwaysPullImages" is unknown`, line: 9},
+	{Name: "unknown plugin disabled", args: []string{"disable-admission-plugins=Nonsense"}, Says: `disable-admission-plugins plugin "Nonsense" is unknown`, line: 9},
+	{Name: "plugin enabled and disabled", args: []string{"disable-admission-plugins=NodeRestriction"}, Says: "[NodeRestriction] in enable-admission-plugins and disable-admission-plugins overlapped", line: 9},
+	{Name: "PodSecurityPolicy", minors: span{since: 25}, args: []string{"enable-admission-plugins=PodSecurityPolicy"}, Says: `plugin "PodSecurityPolicy" is unknown`, line: 9},
+	{Name: "SecurityContextDeny", minors: span{since: 30}, args: []string{"enable-admission-plugins=SecurityContextDeny"}, Says: `plugin "SecurityContextDeny" is unknown`, line: 9},
+
+	// Flags.
+	{Name: "insecure-port", minors: span{since: 24}, args: []string{"insecure-port=0"}, Says: "unknown flag: --insecure-port", line: 9},
+	{Name: "insecure-bind-address", minors: span{since: 24}, args: []string{"insecure-bind-address=127.0.0.1"}, Says: "unknown flag: --insecure-bind-address", line: 9},
+	{Name: "port", minors: span{since: 24}, args: []string{"port=0"}, Says: "unknown flag: --port", line: 9},
+	{Name: "address", minors: span{since: 24}, args: []string{"address=127.0.0.1"}, Says: "unknown flag: --address", line: 9},
+	{Name: "basic-auth-file", minors: span{}, args: []string{"basic-auth-file=/etc/passwords"}, Says: "unknown flag: --basic-auth-file", line: 9},
+	{Name: "kubelet-https", minors: span{since: 22}, args: []string{"kubelet-https=true"}, Says: "unknown flag: --kubelet-https", line: 9},
+	{Name: "a controller manager's flag", args: []string{"terminated-pod-gc-threshold=10"}, Says: "unknown flag: --terminated-pod-gc-threshold", line: 9},
+	{Name: "a kubelet's flag", args: []string{"make-iptables-util-chains=true"}, Says: "unknown flag: --make-iptables-util-chains", line: 9},
+	{Name: "misspelt flag", args: []string{"audit-log-maxags=3"}, Says: "unknown flag: --audit-log-maxags", line: 9},
+	{Name: "duration without a unit", args: []string{"request-timeout=300"}, Says: `invalid argument "300" for "--request-timeout" flag`, line: 9},
+	{Name: "word for a number", args: []string{"audit-log-maxage=month"}, Says: `invalid argument "month" for "--audit-log-maxage" flag`, line: 9},
+	{Name: "word for a boolean", args: []string{"profiling=off"}, Says: `invalid argument "off" for "--profiling" flag`, line: 9},
+	{Name: "negative number of days", args: []string{"audit-log-maxage=-1"}, Says: "--audit-log-maxage -1 can't be a negative number", line: 9},
+	{Name: "unknown cipher suite", args: []string{"tls-cipher-suites=TLS_FOO"}, Says: "TLS_FOO", line: 9},
+	{Name: "unknown TLS version", args: []string{"tls-min-version=1.2"}, Says: `"1.2"`, line: 9},
+	{Name: "unknown authorization mode", args: []string{"authorization-mode=Node,Rbac"}, Says: `authorization-mode "Rbac" is not a valid mode`, line: 9},
+}
