@@ -209,6 +209,51 @@ func checkKubeBench(t *testing.T, r Report, data []byte) {
 	assert.Equal(t, r.Summary[cis.NotApplicable], doc.Totals.Info)
 }
 
+// TestKubeBenchShape holds the fields and their order against those that
+// kube-bench --json prints (package check: OverallControls, Controls, Group,
+// Check, Summary).
+func TestKubeBenchShape(t *testing.T) {
+	data, err := renderKubeBench(fixture())
+	require.NoError(t, err)
+	assert.Equal(t, []string{"Controls", "Totals"}, fields(t, data))
+	var doc struct {
+		Controls []json.RawMessage
+		Totals   json.RawMessage
+	}
+	require.NoError(t, json.Unmarshal(data, &doc))
+	assert.Equal(t, []string{"total_pass", "total_fail", "total_warn", "total_info"}, fields(t, doc.Totals))
+	assert.Equal(t, []string{
+		"id", "version", "detected_version", "text", "node_type", "tests",
+		"total_pass", "total_fail", "total_warn", "total_info",
+	}, fields(t, doc.Controls[0]))
+	var chapter struct{ Tests []json.RawMessage }
+	require.NoError(t, json.Unmarshal(doc.Controls[0], &chapter))
+	assert.Equal(t, []string{"section", "type", "pass", "fail", "warn", "info", "desc", "results"}, fields(t, chapter.Tests[0]))
+	var group struct{ Results []json.RawMessage }
+	require.NoError(t, json.Unmarshal(chapter.Tests[0], &group))
+	assert.Equal(t, []string{
+		"test_number", "test_desc", "audit", "AuditEnv", "AuditConfig", "type", "remediation", "test_info",
+		"status", "actual_value", "scored", "IsMultiple", "expected_result", "reason",
+	}, fields(t, group.Results[0]))
+}
+
+// fields lists the names in a JSON object, in their order.
+func fields(t *testing.T, data []byte) []string {
+	t.Helper()
+	d := json.NewDecoder(bytes.NewReader(data))
+	_, err := d.Token()
+	require.NoError(t, err)
+	var names []string
+	for d.More() {
+		name, err := d.Token()
+		require.NoError(t, err)
+		names = append(names, name.(string))
+		var value json.RawMessage
+		require.NoError(t, d.Decode(&value))
+	}
+	return names
+}
+
 func checkMarkdown(t *testing.T, r Report, data []byte) {
 	s := string(data)
 	assert.NotContains(t, s, "<script")

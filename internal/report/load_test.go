@@ -1,0 +1,134 @@
+package report
+
+import (
+	"encoding/json"
+	"os"
+	"strings"
+	"testing"
+
+	"github.com/k3s-cis/packer-plugin-k3s/docs"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+// edited is the fixture's report.json after edit.
+func edited(t *testing.T, edit func(map[string]any)) []byte {
+	t.Helper()
+	data, err := renderJSON(fixture())
+	require.NoError(t, err)
+	var doc map[string]any
+	require.NoError(t, json.Unmarshal(data, &doc))
+	edit(doc)
+	data, err = json.Marshal(doc)
+	require.NoError(t, err)
+	return data
+}
+
+// result is the i-th result of a decoded report.
+func result(doc map[string]any, i int) map[string]any {
+	return doc["results"].([]any)[i].(map[string]any)
+}
+
+func TestLoadReportRefuses(t *testing.T) {
+	for _, c := range []struct {
+		name, want string
+		edit       func(map[string]any)
+	}{
+		{"an unknown field", "additional properties 'verdict' not allowed", func(d map[string]any) { d["verdict"] = "fine" }},
+		{"a missing field", "missing property 'role'", func(d map[string]any) { delete(d, "role") }},
+		{"an unknown role", "/role: value must be one of 'server', 'agent'", func(d map[string]any) { d["role"] = "boss" }},
+		{"a time that is none", "/created", func(d map[string]any) { d["created"] = "yesterday" }},
+		{"a time that cannot be", "/created", func(d map[string]any) { d["created"] = "2026-13-01T00:00:00Z" }},
+		{"a benchmark without a release", "/benchmark", func(d map[string]any) { d["benchmark"] = "cis" }},
+		{"an unknown status", "/results/3/status", func(d map[string]any) { result(d, 3)["status"] = "passed" }},
+		{"a pass without evidence", "/results/4/evidence", func(d map[string]any) { result(d, 4)["evidence"] = []any{} }},
+		{"no reason for what was not judged", "/results/7", func(d map[string]any) { delete(result(d, 7), "reason") }},
+		{"a waived one without waiver", "/results/2", func(d map[string]any) { delete(result(d, 2), "waiver") }},
+		{"a line before the first", "/results/3/evidence/0/line", func(d map[string]any) {
+			result(d, 3)["evidence"].([]any)[0].(map[string]any)["line"] = 0
+		}},
+		{"another letter case", "additional properties 'Role' not allowed", func(d map[string]any) { d["Role"] = "agent" }},
+		{"null for a list", "/results: got null, want array", func(d map[string]any) { d["results"] = nil }},
+		{"a summary that does not count", "/summary: says", func(d map[string]any) { d["summary"].(map[string]any)["pass"] = 9 }},
+		{"one control twice", `/results/1/key: "files.etcd-datadir.mode" is also the key of /results/0`, func(d map[string]any) {
+			result(d, 1)["key"] = result(d, 0)["key"]
+		}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			_, err := LoadReport(edited(t, c.edit))
+			require.ErrorContains(t, err, c.want)
+			require.ErrorContains(t, err, "not a report.json")
+		})
+	}
+	_, err := LoadReport(edited(t, func(map[string]any) {}))
+	require.NoError(t, err, "without an edit it is accepted")
+}
+
+func TestLoadReportNamesEveryFault(t *testing.T) {
+	_, err := LoadReport(edited(t, func(d map[string]any) {
+		d["role"] = "boss"
+		result(d, 0)["status"] = "ok"
+	}))
+	require.ErrorContains(t, err, "/role")
+	require.ErrorContains(t, err, "/results/0/status")
+}
+
+func TestLoadReportRefusesWhatIsNoJSON(t *testing.T) {
+	for _, data := range []string{"", "null", "[]", "{}", "{", `{"a":1} {"b":2}`, "\x00", strings.Repeat("[", 100000)} {
+		_, err := LoadReport([]byte(data))
+		require.ErrorContains(t, err, "not a report.json", "%.20q", data)
+	}
+}
+
+// TestSchemaDescribesEverything keeps the schema a document, not only a check.
+func TestSchemaDescribesEverything(t *testing.T) {
+	var schema struct {
+		Schema     string `json:"$schema"`
+		Properties map[string]map[string]any
+		Defs       map[string]struct {
+			Properties map[string]map[string]any
+		} `json:"$defs"`
+	}
+	require.NoError(t, json.Unmarshal(docs.ReportSchema, &schema))
+	assert.Equal(t, "https://json-schema.org/draft/2020-12/schema", schema.Schema)
+	described := func(name string, p map[string]any) {
+		ref, _ := p["$ref"].(string)
+		local := strings.HasPrefix(ref, "#/$defs/") && ref != "#/$defs/name"
+		assert.True(t, p["description"] != nil || local, "%s has no description", name)
+	}
+	for name, p := range schema.Properties {
+		described(name, p)
+	}
+	for def, d := range schema.Defs {
+		for name, p := range d.Properties {
+			described(def+"."+name, p)
+		}
+	}
+}
+
+func FuzzLoadReport(f *testing.F) {
+	golden, err := os.ReadFile("testdata/report.json")
+	require.NoError(f, err)
+	f.Add(golden)
+	f.Add([]byte(`{"plugin_version":"1"}`))
+	f.Add([]byte(`[`))
+	f.Fuzz(func(t *testing.T, data []byte) {
+		r, err := LoadReport(data)
+		if err != nil {
+			return
+		}
+		// What is accepted can be written and read again, and says the same.
+		again, err := renderJSON(r)
+		require.NoError(t, err)
+		back, err := LoadReport(again)
+		require.NoError(t, err)
+		require.Empty(t, Compare(r, back).counts()[len("none"):])
+		for _, format := range formats() {
+			_, err := format.render(New(Meta{
+				PluginVersion: r.PluginVersion, Created: r.Created, K3sVersion: r.K3sVersion,
+				Role: r.Role, Benchmark: r.Benchmark, Node: r.Node,
+			}, r.Results))
+			require.NoError(t, err)
+		}
+	})
+}
