@@ -3,6 +3,7 @@ package node
 import (
 	"io/fs"
 	"path"
+	"slices"
 	"sort"
 	"strings"
 )
@@ -59,6 +60,17 @@ type Pick struct {
 	Depth int
 	// Content asks for the bytes of regular files.
 	Content bool
+}
+
+// Lacks returns the picks of other that q does not have word for word.
+func (q Query) Lacks(other Query) Query {
+	var out Query
+	for _, p := range other {
+		if !slices.Contains(q, p) && !slices.Contains(out, p) {
+			out = append(out, p)
+		}
+	}
+	return out
 }
 
 // Deep is the Depth of a Pick that takes the whole tree below its Path.

@@ -131,3 +131,15 @@ func Write(t testing.TB, template string) string {
 	require.NoError(t, os.WriteFile(filepath.Join(dir, "test.pkr.hcl"), []byte(template), 0o600))
 	return dir
 }
+
+// Base returns the directory of the base root file system that the example
+// uses too, with rootfs.tar.zst, vmlinuz and initrd.img; tools/base/build makes
+// it where the user's cache has none.
+func Base(t testing.TB) string {
+	t.Helper()
+	cmd := exec.Command("sh", filepath.Join(Root(), "tools", "base", "build"))
+	cmd.Stderr = os.Stderr
+	out, err := cmd.Output()
+	require.NoError(t, err, "making the base root file system")
+	return strings.TrimSpace(string(out))
+}

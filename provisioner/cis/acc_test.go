@@ -23,8 +23,9 @@ const template = `
 source "k3s-image" "node" {
   rootfs_directory = %q
   output_directory = "image"
+  vm_name          = "node"
   format           = "raw"
-  disk_size        = "64M"
+  disk_size        = "128M"
 }
 build {
   sources = ["source.k3s-image.node"]

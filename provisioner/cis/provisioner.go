@@ -43,6 +43,6 @@ func (p *Provisioner) Provision(ctx context.Context, ui packersdk.Ui, comm packe
 	if err != nil {
 		return err
 	}
-	s := session{config: p.config, inputs: p.inputs, access: access, say: ui.Say, complain: ui.Error}
+	s := &session{config: p.config, inputs: p.inputs, access: access, say: ui.Say, complain: ui.Error}
 	return s.run(ctx)
 }

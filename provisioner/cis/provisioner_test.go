@@ -33,8 +33,8 @@ func TestPrepareNamesEveryBadOptionAtOnce(t *testing.T) {
 		"benchmark":       "cis-3.0",
 		"execute_command": "echo hunter2 | sudo -S true",
 		"use_sudo":        true,
-		"pod_security":    []map[string]any{{"policy_file": "/nonexistent/psa.yaml", "enforce": "tight"}},
-		"audit":           []map[string]any{{"max_age": -1}},
+		"pod_security":    map[string]any{"policy_file": "/nonexistent/psa.yaml", "enforce": "tight"},
+		"audit":           map[string]any{"max_age": -1},
 		"waiver":          []map[string]any{{"control": "1.2.16", "reason": "r", "owner": "o", "expires": "soon"}},
 		"config_file":     "/nonexistent/config.yaml",
 		"config":          map[string]string{"tls-san": "[a"},
@@ -79,7 +79,7 @@ func TestPrepareAcceptsWhatOnlyABuildCanKnow(t *testing.T) {
 	require.NoError(t, p.Prepare(map[string]any{
 		"k3s_version":  unknown,
 		"role":         unknown,
-		"pod_security": []map[string]any{{"policy_file": unknown, "exempt_namespaces": []string{"a", unknown}}},
+		"pod_security": map[string]any{"policy_file": unknown, "exempt_namespaces": []string{"a", unknown}},
 		"waiver":       []map[string]any{{"control": "1.2.16", "reason": unknown, "owner": "o", "expires": unknown}},
 		"sysctl":       map[string]string{"vm.swappiness": unknown},
 	}))

@@ -62,11 +62,11 @@ func reach(c Config, comm packersdk.Communicator, data map[string]any, say func(
 		connection = "communicator"
 	}
 	return access{
-		target: node.Remote(comm, node.RemoteOptions{
+		target: wipRemote(comm, wipOptions{
 			Wrap:       wrap,
 			Timeout:    c.CommandTimeout,
 			Log:        say,
-			KernelRead: k3s.KernelParameterNames(),
+			KernelRead: sortedKeys(k3s.KernelParameters()),
 			K3sVersion: true,
 		}),
 		name: connection,

@@ -20,12 +20,15 @@ type session struct {
 	config Config
 	inputs inputs
 	access access
+	// more is what the node's own configuration points to, such as a data
+	// directory elsewhere; known only once that configuration was read.
+	more node.Query
 	// say prints to Packer's log, complain the same as an error. Each call is
 	// one round trip to Packer, so that both take whole blocks of lines.
 	say, complain func(string)
 }
 
-func (s session) run(ctx context.Context) error {
+func (s *session) run(ctx context.Context) error {
 	mode := s.config.Mode
 	if s.access.readOnly && mode == modeApply {
 		s.say("The source is read_only: checking only, nothing is written.")
@@ -42,7 +45,7 @@ func (s session) run(ctx context.Context) error {
 	s.say(fmt.Sprintf("K3s %s, %s, CIS benchmark %s, reached by %s.", options.Release, options.Role, options.Benchmark, s.access.name))
 	switch mode {
 	case modePlan:
-		return s.plan(options, have)
+		return s.plan(ctx, options, have)
 	case modeCheck:
 		return s.judge(ctx, options, have)
 	}
@@ -55,30 +58,36 @@ func (s session) run(ctx context.Context) error {
 
 // query is everything that planning and judging want to know, so that one
 // collection serves both.
-func (s session) query() node.Query {
+func (s *session) query() node.Query {
 	dataDir, _ := s.inputs.options.Config["data-dir"].(string)
 	q := harden.Query(s.inputs.options)
-	return append(q, cis.Query(s.inputs.options.Role, dataDir)...)
+	q = append(q, q.Lacks(cis.Query(s.inputs.options.Role, dataDir))...)
+	return append(q, s.more...)
+}
+
+// read collects everything that is known to matter.
+func (s *session) read(ctx context.Context) (*node.Node, error) {
+	n, err := s.access.target.Read(ctx, s.query())
+	if err != nil {
+		return nil, fmt.Errorf("reading the node: %w", err)
+	}
+	return n, nil
 }
 
 // look collects what the node has before anything is done. Hardening a remote
 // machine of a known release does without: its plan assumes a machine that has
 // no K3s configuration yet, which the one remote command verifies.
-func (s session) look(ctx context.Context, mode string) (*node.Node, error) {
+func (s *session) look(ctx context.Context, mode string) (*node.Node, error) {
 	known := s.inputs.options.Release != (k3s.Release{})
 	if mode == modeApply && known && s.access.root == "" {
 		return nil, nil
 	}
-	have, err := s.access.target.Read(ctx, s.query())
-	if err != nil {
-		return nil, fmt.Errorf("reading the node: %w", err)
-	}
-	return have, nil
+	return s.read(ctx)
 }
 
 // settle completes the options by the K3s release and the benchmark that fits
 // it. have is nil where nothing was collected yet.
-func (s session) settle(have *node.Node) (harden.Options, error) {
+func (s *session) settle(have *node.Node) (harden.Options, error) {
 	o := s.inputs.options
 	installed, err := s.installedRelease(have)
 	if err != nil {
@@ -111,14 +120,14 @@ func (s session) settle(have *node.Node) (harden.Options, error) {
 
 // installedRelease is the release of the K3s binary in the image; zero where
 // there is none or nothing was collected yet.
-func (s session) installedRelease(have *node.Node) (k3s.Release, error) {
+func (s *session) installedRelease(have *node.Node) (k3s.Release, error) {
 	if s.access.root != "" {
-		return k3s.InstalledRelease(s.access.root)
+		return wipInstalled(s.access.root)
 	}
 	if have == nil || have.K3sVersion == "" {
 		return k3s.Release{}, nil
 	}
-	return k3s.ParseVersionOutput(have.K3sVersion)
+	return wipParse(have.K3sVersion)
 }
 
 // sameRelease refuses a node whose K3s is another release than the one it is
@@ -130,11 +139,16 @@ func sameRelease(chosen, installed k3s.Release) error {
 	return fmt.Errorf("k3s_version is %s but the K3s binary in the image is %s: K3s's own defaults differ by release, so that a verdict for the one says nothing of the other; write k3s_version = %q or leave it out", chosen, installed, installed)
 }
 
+// rounds bounds how often planning and judging go back to the node for what
+// its own configuration points to: a unit may name a configuration file, which
+// may name a data directory.
+const rounds = 4
+
 // plan prints what apply would change.
-func (s session) plan(o harden.Options, have *node.Node) error {
-	plan, err := harden.Make(o, have)
+func (s *session) plan(ctx context.Context, o harden.Options, have *node.Node) error {
+	plan, have, err := s.draw(ctx, o, have)
 	if err != nil {
-		return fmt.Errorf("planning: %w", err)
+		return err
 	}
 	s.tell(plan)
 	diff := harden.Diff(plan, have)
@@ -145,14 +159,35 @@ func (s session) plan(o harden.Options, have *node.Node) error {
 	return nil
 }
 
+// draw makes the plan, and the node it was made from where that had to be read
+// again.
+func (s *session) draw(ctx context.Context, o harden.Options, have *node.Node) (*harden.Plan, *node.Node, error) {
+	for range rounds {
+		plan, err := harden.Make(o, have)
+		var incomplete *harden.Incomplete
+		if errors.As(err, &incomplete) {
+			s.more = append(s.more, incomplete.Query...)
+			if have, err = s.read(ctx); err != nil {
+				return nil, nil, err
+			}
+			continue
+		}
+		if err != nil {
+			return nil, nil, fmt.Errorf("nothing was changed on the node:\n%w", err)
+		}
+		return plan, have, nil
+	}
+	return nil, nil, fmt.Errorf("the node's K3s configuration points from one file to the next more than %d times: simplify it", rounds)
+}
+
 // apply hardens the node and returns what is on its disk afterwards.
-func (s session) apply(ctx context.Context, o harden.Options, have *node.Node) (*node.Node, error) {
+func (s *session) apply(ctx context.Context, o harden.Options, have *node.Node) (*node.Node, error) {
 	// The second try is for a node that has a K3s configuration of its own: the
 	// first command found it, touched nothing and brought it back.
 	for range 2 {
-		plan, err := harden.Make(o, have)
+		plan, _, err := s.draw(ctx, o, have)
 		if err != nil {
-			return nil, fmt.Errorf("nothing was changed: %w", err)
+			return nil, err
 		}
 		out, err := s.access.target.Apply(ctx, plan.Change, s.query())
 		if err != nil {
@@ -174,9 +209,9 @@ func (s session) apply(ctx context.Context, o harden.Options, have *node.Node) (
 }
 
 // tell prints what the plan decided.
-func (s session) tell(p *harden.Plan) {
+func (s *session) tell(p *harden.Plan) {
 	if len(p.Notes) > 0 {
-		s.say(strings.Join(p.Notes, "\n"))
+		s.say("Note: " + strings.Join(p.Notes, "\nNote: "))
 	}
 	if len(p.Warnings) > 0 {
 		s.complain("Warning: " + strings.Join(p.Warnings, "\nWarning: "))
@@ -189,7 +224,7 @@ func outcome(p *harden.Plan, out *node.Outcome) string {
 	if len(out.Changed) == 0 && len(out.KernelSet) == 0 {
 		return fmt.Sprintf("Nothing changed: all %d files and directories are as planned already (%s, %s).", len(p.Change.Write), out.Way, took)
 	}
-	text := fmt.Sprintf("Changed %d of %d files and directories (%s, %s):", len(out.Changed), len(p.Change.Write), out.Way, took)
+	text := fmt.Sprintf("Changed (%s, %s):", out.Way, took)
 	for _, path := range out.Changed {
 		text += "\n  " + path
 	}
@@ -201,20 +236,10 @@ func outcome(p *harden.Plan, out *node.Outcome) string {
 
 // judge evaluates what is on the node, writes the reports and fails when a
 // control does not hold.
-func (s session) judge(ctx context.Context, o harden.Options, n *node.Node) error {
-	effective, err := k3s.Resolve(n, o.Release, o.Role)
+func (s *session) judge(ctx context.Context, o harden.Options, n *node.Node) error {
+	effective, n, err := s.resolve(ctx, o, n)
 	if err != nil {
-		return fmt.Errorf("computing K3s's effective configuration: %w", err)
-	}
-	if dataDir, _ := o.Config["data-dir"].(string); effective.DataDir != dataDir && effective.DataDir != k3s.DefaultDataDir {
-		// The node's own configuration moves the data directory, which only
-		// reading that configuration could tell.
-		if n, err = s.access.target.Read(ctx, append(s.query(), cis.Query(o.Role, effective.DataDir)...)); err != nil {
-			return fmt.Errorf("reading the node: %w", err)
-		}
-		if effective, err = k3s.Resolve(n, o.Release, o.Role); err != nil {
-			return fmt.Errorf("computing K3s's effective configuration: %w", err)
-		}
+		return err
 	}
 	now := time.Now()
 	results := cis.Evaluate(cis.Input{
@@ -232,24 +257,58 @@ func (s session) judge(ctx context.Context, o harden.Options, n *node.Node) erro
 	return s.publish(r)
 }
 
+// resolve computes what K3s will run with, and returns the node it was computed
+// from where that had to be read again.
+func (s *session) resolve(ctx context.Context, o harden.Options, n *node.Node) (*k3s.Effective, *node.Node, error) {
+	for i := 0; ; i++ {
+		effective, err := k3s.Resolve(n, o.Release, o.Role)
+		if err != nil {
+			return nil, nil, fmt.Errorf("computing K3s's effective configuration: %w", err)
+		}
+		needed := append(cis.Query(o.Role, effective.DataDir), effective.Missing...)
+		lacking := n.Query().Lacks(needed)
+		if len(lacking) == 0 || i == rounds {
+			return effective, n, nil
+		}
+		s.more = append(s.more, lacking...)
+		if n, err = s.read(ctx); err != nil {
+			return nil, nil, err
+		}
+	}
+}
+
 // publish writes and prints the report and turns it into the build's fate.
-func (s session) publish(r report.Report) error {
+func (s *session) publish(r report.Report) error {
 	written := report.Write(s.config.ReportDir, r)
-	block := r.Log()
+	var blocks []string
 	for _, w := range cis.UnneededWaivers(r.Results, s.inputs.waivers) {
-		block = fmt.Sprintf("Waiver for %s (%s) was not needed: the control holds; remove it.\n", w.Control, w.Owner) + block
+		blocks = append(blocks, fmt.Sprintf("Warning: the waiver for %s (%s) is not needed: remove it.", w.Control, w.Owner))
 	}
-	failed := r.Failed()
-	if s.inputs.baseline != nil {
-		drift := report.Drift(*s.inputs.baseline, r)
-		block = drift.String() + "\n" + block
-		failed = append(failed, drift.Regressed(failed)...)
+	var verdicts []error
+	if baseline := s.inputs.baseline; baseline != nil {
+		drift := report.Compare(*baseline, r)
+		blocks = append(blocks, drift.Log())
+		if drift.Regressed() {
+			verdicts = append(verdicts, fmt.Errorf("%d controls are further from proven than in the baseline %s", len(drift.Regressions), s.config.Baseline))
+		}
 	}
-	if len(failed) == 0 {
-		s.say(block)
-		return written
+	if failed := r.Failed(); len(failed) > 0 {
+		verdicts = append(verdicts, fmt.Errorf("%d of %d controls do not hold: %s; reports are in %s", len(failed), len(r.Results), strings.Join(identifiers(failed), ", "), s.config.ReportDir))
 	}
-	s.complain(block)
-	verdict := fmt.Errorf("%d of %d controls do not hold: %s; reports are in %s", len(failed), len(r.Results), strings.Join(failed, ", "), s.config.ReportDir)
-	return errors.Join(verdict, written)
+	text := strings.Join(append(blocks, r.Log()), "\n")
+	if len(verdicts) == 0 {
+		s.say(text)
+	} else {
+		s.complain(text)
+	}
+	return errors.Join(append(verdicts, written)...)
+}
+
+// identifiers are the ids of results, as messages name them.
+func identifiers(results []cis.Result) []string {
+	out := make([]string, len(results))
+	for i, r := range results {
+		out[i] = r.ID
+	}
+	return out
 }
