@@ -58,7 +58,8 @@ func TestAccTrials(t *testing.T) {
 				}
 				require.Error(t, server.Err)
 				assert.True(t, server.Ended(), "%v", server.Err)
-				assert.Contains(t, server.Output(), trial.Says+trial.Theirs)
+				// The log escapes quotes in what it says of the error.
+				assert.Contains(t, strings.ReplaceAll(server.Output(), `\"`, `"`), trial.Says+trial.Theirs)
 			})
 		}
 	})

@@ -38,17 +38,6 @@ func CheckAPIServer(s APIServer) []k3s.Problem {
 	return out
 }
 
-// last returns the last argument of a name, which is the one that counts for
-// flags that are no lists.
-func (s APIServer) last(name string) (k3s.Argument, bool) {
-	for _, a := range slices.Backward(s.Args) {
-		if canonical(a.Name) == name {
-			return a, a.Value != ""
-		}
-	}
-	return k3s.Argument{}, false
-}
-
 // enabled returns the argument that enables an admission plugin.
 func (s APIServer) enabled(plugin string) (k3s.Argument, bool) {
 	for _, a := range s.Args {
@@ -61,7 +50,7 @@ func (s APIServer) enabled(plugin string) (k3s.Argument, bool) {
 
 func (s APIServer) admission() []k3s.Problem {
 	limits, rateLimited := s.enabled(eventRateLimitPlugin)
-	a, set := s.last("admission-control-config-file")
+	a, set := lastOf(s.Args, "admission-control-config-file")
 	if !set {
 		if rateLimited {
 			return []k3s.Problem{withoutLimits(limits, "no admission-control-config-file is set")}
@@ -89,7 +78,7 @@ func withoutLimits(a k3s.Argument, why string) k3s.Problem {
 }
 
 func (s APIServer) audit() []k3s.Problem {
-	a, set := s.last("audit-policy-file")
+	a, set := lastOf(s.Args, "audit-policy-file")
 	if !set {
 		return nil
 	}

@@ -61,6 +61,17 @@ func checkPlugins(r k3s.Release, args []k3s.Argument) []k3s.Problem {
 	return out
 }
 
+// lastOf returns the last argument of a name, which is the one that counts for
+// flags that are no lists, and whether it gives the flag a value.
+func lastOf(args []k3s.Argument, name string) (k3s.Argument, bool) {
+	for _, a := range slices.Backward(args) {
+		if canonical(a.Name) == name {
+			return a, a.Value != ""
+		}
+	}
+	return k3s.Argument{}, false
+}
+
 // splitList splits the value of a list flag.
 func splitList(value string) []string {
 	if value == "" {

@@ -17,6 +17,14 @@ import (
 // them, for others the last value alone.
 type rule func(name string, values []string) string
 
+// onlyWith names, for a flag whose value is judged only when another flag is
+// set, that other flag.
+var onlyWith = map[string]string{
+	"audit-log-maxage":    "audit-log-path",
+	"audit-log-maxbackup": "audit-log-path",
+	"audit-log-maxsize":   "audit-log-path",
+}
+
 // rules are the values that a component parses and then refuses, for the flags
 // that hardening guides set.
 var rules = map[k3s.Component]map[string]rule{
@@ -58,6 +66,11 @@ func checkValues(c k3s.Component, args []k3s.Argument) []k3s.Problem {
 		}
 		if len(values) == 0 || last.Origin.Default {
 			continue
+		}
+		if other, conditional := onlyWith[name]; conditional {
+			if _, set := lastOf(args, other); !set {
+				continue
+			}
 		}
 		if why := rules[c][name](name, values); why != "" {
 			out = append(out, fatal(last, "%s", why))
