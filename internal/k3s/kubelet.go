@@ -1,7 +1,353 @@
 package k3s
 
-// kubeletFiles shows the kubelet's configuration files as the flags they
-// stand for.
+import (
+	"bytes"
+	"fmt"
+	"path"
+	"slices"
+	"sort"
+	"strconv"
+	"strings"
+
+	yaml "go.yaml.in/yaml/v3"
+
+	"github.com/k3s-cis/packer-plugin-k3s/internal/node"
+)
+
+// Names in the kubelet's configuration directory that K3s writes at start
+// (pkg/daemons/agent/agent.go).
+const (
+	kubeletDefaults  = "00-k3s-defaults.conf"
+	kubeletCLIConfig = "10-cli-config.conf"
+	kubeletCLIDir    = "20-cli-config-dir"
+)
+
+// kubeletFiles shows the kubelet's configuration files as the flags they stand
+// for. It returns the user's arguments without those that K3s turns into
+// files, and the defaults with what the files say. A flag beats a file.
 func (r *resolver) kubeletFiles(user []Value, defaults []Argument) ([]Value, []Argument) {
-	return user, defaults
+	user, config, dir := r.configArguments(user)
+	var fromFiles []Argument
+	var own []Argument // K3s's own file
+	commandLine := defaults
+	if r.release.WritesKubeletConfig() {
+		commandLine = nil
+		for _, d := range defaults {
+			if kubeletFileFlag(d.Name) {
+				own = append(own, d)
+			} else {
+				commandLine = append(commandLine, d)
+			}
+		}
+	}
+	layers := kubeletLayers{}
+	for _, f := range r.kubeletConfigFiles(config, dir) {
+		if f.Path == "" {
+			layers.defaults(own)
+			continue
+		}
+		r.readKubeletFile(f, layers)
+	}
+	given := map[string]bool{}
+	for _, a := range commandLine {
+		given[a.Name] = true
+	}
+	for _, v := range user {
+		name, _, _ := strings.Cut(strings.TrimPrefix(v.Text, "--"), "=")
+		given[strings.ReplaceAll(strings.TrimRight(name, "+-"), "_", "-")] = true
+	}
+	for _, a := range layers.arguments() {
+		if !given[a.Name] || a.Name == "feature-gates" { // the kubelet joins gates of file and flags
+			fromFiles = append(fromFiles, a)
+		}
+	}
+	return user, append(commandLine, fromFiles...)
+}
+
+func kubeletFileFlag(flag string) bool {
+	return slices.ContainsFunc(fallbacks[Kubelet], func(f fallback) bool { return f.flag == flag && f.file })
+}
+
+// configArguments takes config= and config-dir= out of the kubelet's
+// arguments. From v1.32 K3s copies what they name into the kubelet's
+// configuration directory; before, the kubelet reads the file itself.
+func (r *resolver) configArguments(user []Value) (rest []Value, config, dir Value) {
+	for i := 0; i < len(user); i++ {
+		v := user[i]
+		name, value, given := strings.Cut(strings.TrimPrefix(v.Text, "--"), "=")
+		if name != "config" && (name != "config-dir" || !r.release.WritesKubeletConfig()) {
+			rest = append(rest, v)
+			continue
+		}
+		if !given && i+1 < len(user) {
+			i++
+			value = user[i].Text
+		}
+		if value == "" {
+			r.problem(Fatal, v.Origin, "%s of the kubelet has no value, and K3s exits", name)
+			continue
+		}
+		named := Value{path.Clean(value), v.Origin}
+		if name == "config" {
+			config = named
+		} else {
+			dir = named
+		}
+	}
+	return rest, config, dir
+}
+
+// kubeletConfigFiles lists the kubelet's configuration files in the order they
+// apply. K3s's own file, which it writes anew at every start, is an entry
+// without a path.
+func (r *resolver) kubeletConfigFiles(config, dir Value) []node.Entry {
+	if !r.release.WritesKubeletConfig() {
+		return r.lookupFile(config)
+	}
+	root := LayoutOf(r.effective.DataDir).KubeletConfigDir()
+	byName := map[string][]node.Entry{kubeletDefaults: {{}}}
+	r.collectConf(root, "", byName)
+	delete(byName, kubeletCLIConfig)
+	byName[kubeletDefaults] = []node.Entry{{}}
+	if config.Text != "" {
+		if strings.HasPrefix(config.Text, root) {
+			delete(byName, kubeletCLIConfig)
+		} else {
+			byName[kubeletCLIConfig] = r.lookupFile(config)
+		}
+	}
+	if dir.Text != "" && !strings.HasPrefix(dir.Text, root) {
+		if _, presence := r.node.Lookup(dir.Text); presence == node.Absent {
+			r.problem(Fatal, dir.Origin, "config-dir of the kubelet names %s, which does not exist, and K3s exits", dir.Text)
+		}
+		r.collectConf(dir.Text, kubeletCLIDir+"/", byName)
+	}
+	names := make([]string, 0, len(byName))
+	for name := range byName {
+		names = append(names, name)
+	}
+	// The kubelet walks the directory: each level sorted, a directory's files
+	// at the place of its name.
+	sort.Slice(names, func(i, j int) bool {
+		return slices.Compare(strings.Split(names[i], "/"), strings.Split(names[j], "/")) < 0
+	})
+	var out []node.Entry
+	for _, name := range names {
+		out = append(out, byName[name]...)
+	}
+	return out
+}
+
+// collectConf adds the .conf files below root under prefix plus their path.
+func (r *resolver) collectConf(root, prefix string, byName map[string][]node.Entry) {
+	switch e, presence := r.node.Lookup(root); {
+	case presence == node.Unknown:
+		r.unknown(node.Pick{Path: root, Depth: node.Deep, Content: true})
+	case presence == node.Present && e.Unread != "":
+		r.problem(Unreadable, Origin{Source: root}, "cannot be listed: %s", e.Unread)
+	}
+	for _, e := range r.node.Below(root) {
+		if e.Kind == node.KindDirectory {
+			if e.Unread != "" {
+				r.problem(Unreadable, Origin{Source: e.Path}, "cannot be listed: %s", e.Unread)
+			}
+			continue
+		}
+		if path.Ext(e.Path) == ".conf" {
+			byName[prefix+strings.TrimPrefix(e.Path, root+"/")] = []node.Entry{e}
+		}
+	}
+}
+
+// lookupFile finds a file that an argument names.
+func (r *resolver) lookupFile(v Value) []node.Entry {
+	if v.Text == "" {
+		return nil
+	}
+	e, presence := r.node.Lookup(v.Text)
+	switch presence {
+	case node.Unknown:
+		r.unknown(node.Pick{Path: v.Text, Content: true})
+		return nil
+	case node.Absent:
+		r.problem(Fatal, v.Origin, "the kubelet's configuration file %s does not exist, and K3s exits", v.Text)
+		return nil
+	}
+	return []node.Entry{e}
+}
+
+// readKubeletFile adds what one KubeletConfiguration says to layers.
+func (r *resolver) readKubeletFile(e node.Entry, layers kubeletLayers) {
+	whole := Origin{Source: e.Path}
+	switch {
+	case e.Unread != "":
+		r.problem(Unreadable, whole, "cannot be read: %s", e.Unread)
+		return
+	case e.Kind != node.KindFile:
+		r.problem(Unreadable, whole, "is not a regular file")
+		return
+	case e.Data == nil && e.Size > 0:
+		r.unknown(node.Pick{Path: e.Path, Content: true})
+		return
+	}
+	var doc yaml.Node
+	if err := yaml.NewDecoder(bytes.NewReader(e.Data)).Decode(&doc); err != nil {
+		r.problem(Fatal, whole, "the kubelet cannot parse it and exits: %s", oneLine(err))
+		return
+	}
+	root := doc.Content[0]
+	if root.Kind != yaml.MappingNode || hasAlias(root, 0) {
+		r.problem(Fatal, whole, "is not a KubeletConfiguration written out in full (a mapping without aliases)")
+		return
+	}
+	for field, want := range map[string]string{"kind": "KubeletConfiguration", "apiVersion": "kubelet.config.k8s.io/v1beta1"} {
+		if n := descend(root, []string{field}); n == nil || n.Value != want {
+			r.problem(Fatal, whole, "has no %s: %s, and the kubelet exits", field, want)
+		}
+	}
+	for _, f := range kubeletFields {
+		n := descend(root, strings.Split(f.path, "."))
+		if n == nil {
+			continue
+		}
+		layers.add(f, n, e.Path)
+	}
+}
+
+func hasAlias(n *yaml.Node, depth int) bool {
+	return n.Kind == yaml.AliasNode || depth > 100 ||
+		slices.ContainsFunc(n.Content, func(c *yaml.Node) bool { return hasAlias(c, depth+1) })
+}
+
+// descend finds a field below a mapping; of doubles the last.
+func descend(n *yaml.Node, fields []string) *yaml.Node {
+	for _, field := range fields {
+		if n.Kind != yaml.MappingNode {
+			return nil
+		}
+		var found *yaml.Node
+		for i := 0; i+1 < len(n.Content); i += 2 {
+			if n.Content[i].Value == field {
+				found = n.Content[i+1]
+			}
+		}
+		if found == nil {
+			return nil
+		}
+		n = found
+	}
+	return n
+}
+
+// kubeletLayers is what the files say so far, by flag.
+type kubeletLayers map[string]kubeletValue
+
+// kubeletValue is one flag's value: whole, or by key where files merge.
+type kubeletValue struct {
+	whole  *Argument
+	byKey  map[string]Argument
+	joiner string
+}
+
+func (l kubeletLayers) defaults(own []Argument) {
+	for _, a := range own {
+		f, _ := fieldOf(a.Name)
+		if f.joiner == "" {
+			l[a.Name] = kubeletValue{whole: &a}
+			continue
+		}
+		v := l.keyed(a.Name, f.joiner)
+		for pair := range strings.SplitSeq(a.Value, ",") {
+			key, _, _ := strings.Cut(pair, f.joiner)
+			v.byKey[key] = Argument{a.Name, pair, a.Origin}
+		}
+	}
+}
+
+func (l kubeletLayers) keyed(flag, joiner string) kubeletValue {
+	v, ok := l[flag]
+	if !ok || v.byKey == nil {
+		v = kubeletValue{byKey: map[string]Argument{}, joiner: joiner}
+		l[flag] = v
+	}
+	return v
+}
+
+// add merges a field the way the kubelet merges its files (JSON merge patch):
+// lists and scalars replace, maps merge by key, null removes.
+func (l kubeletLayers) add(f kubeletField, n *yaml.Node, file string) {
+	origin := Origin{Source: file, Line: n.Line}
+	switch {
+	case n.Tag == "!!null":
+		delete(l, f.flag)
+	case n.Kind == yaml.ScalarNode:
+		l[f.flag] = kubeletValue{whole: &Argument{f.flag, f.text(n), origin}}
+	case n.Kind == yaml.SequenceNode:
+		var items []string
+		for _, item := range n.Content {
+			items = append(items, item.Value)
+		}
+		l[f.flag] = kubeletValue{whole: &Argument{f.flag, strings.Join(items, ","), origin}}
+	case n.Kind == yaml.MappingNode && f.joiner != "":
+		v := l.keyed(f.flag, f.joiner)
+		for i := 0; i+1 < len(n.Content); i += 2 {
+			key, value := n.Content[i].Value, n.Content[i+1]
+			if value.Tag == "!!null" {
+				delete(v.byKey, key)
+				continue
+			}
+			v.byKey[key] = Argument{f.flag, key + f.joiner + value.Value, Origin{Source: file, Line: value.Line}}
+		}
+	}
+}
+
+// arguments returns what the files say, sorted by flag.
+func (l kubeletLayers) arguments() []Argument {
+	var out []Argument
+	for _, v := range l {
+		if v.whole != nil {
+			out = append(out, *v.whole)
+		}
+		for _, a := range v.byKey {
+			out = append(out, a)
+		}
+	}
+	sort.Slice(out, func(i, j int) bool {
+		if out[i].Name != out[j].Name {
+			return out[i].Name < out[j].Name
+		}
+		return out[i].Value < out[j].Value
+	})
+	return out
+}
+
+// kubeletField is a field of KubeletConfiguration and the flag it stands for.
+type kubeletField struct {
+	path, flag string
+	// joiner stands between key and value of a map's items on the command
+	// line; empty for all other fields.
+	joiner string
+	// boolean fields are read as YAML 1.1 does: yes and on are true.
+	boolean bool
+}
+
+func (f kubeletField) text(n *yaml.Node) string {
+	if !f.boolean {
+		return n.Value
+	}
+	switch strings.ToLower(n.Value) {
+	case "true", "yes", "on", "y":
+		return "true"
+	case "false", "no", "off", "n":
+		return "false"
+	}
+	return fmt.Sprintf("%s (not a boolean)", strconv.Quote(n.Value))
+}
+
+func fieldOf(flag string) (kubeletField, bool) {
+	i := slices.IndexFunc(kubeletFields, func(f kubeletField) bool { return f.flag == flag })
+	if i < 0 {
+		return kubeletField{}, false
+	}
+	return kubeletFields[i], true
 }

@@ -60,8 +60,9 @@ func (r *envReader) comment() {
 
 func (r *envReader) name() (string, bool) {
 	start := r.i
+	r.next() // the first character belongs to the name, whatever it is
 	for r.i < len(r.s) {
-		switch c := r.next(); c {
+		switch r.next() {
 		case '\n', '\r':
 			return "", false
 		case '=':

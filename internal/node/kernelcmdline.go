@@ -65,14 +65,11 @@ func readCommandLines(n *Node) ([]commandLine, error) {
 		switch {
 		case p == Unknown:
 			return nil, &UnknownPathError{Path: s.path}
-		case p == Absent || e.Kind == KindLink:
-			continue
+		case s.suffix != "" && e.Unread != "":
+			return nil, fmt.Errorf("%s cannot be listed: %s", e.Path, e.Unread)
 		}
 		files := []Entry{e}
 		if s.suffix != "" {
-			if e.Unread != "" {
-				return nil, fmt.Errorf("%s cannot be listed: %s", e.Path, e.Unread)
-			}
 			files = n.Below(s.path)
 		}
 		for _, f := range files {

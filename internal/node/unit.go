@@ -105,14 +105,17 @@ func SystemdService(n *Node, name string) (*Service, error) {
 	if err := p.environment(n); err != nil {
 		return nil, err
 	}
-	if len(p.start) == 0 {
-		s.fault(unit.Path, 0, "no ExecStart")
+	switch {
+	case p.refused:
+	case len(p.start) == 0:
+		s.fault(unit.Path, 0, "no ExecStart: systemd refuses the unit")
+	case len(p.start) > 1 && p.kind != "oneshot":
+		s.fault(unit.Path, 0, "more than one ExecStart: systemd refuses the unit (begin the drop-in with an empty ExecStart=)")
+	default:
+		s.Start = expand(p.start[len(p.start)-1], s.Environment, p.literal)
 		return s, nil
 	}
-	s.Start = expand(p.start[len(p.start)-1], s.Environment, p.literal)
-	if len(p.start) > 1 {
-		s.fault(unit.Path, 0, "more than one ExecStart; systemd refuses the unit (begin the drop-in with an empty ExecStart=)")
-	}
+	s.Environment = nil
 	return s, nil
 }
 
@@ -182,6 +185,8 @@ type unitParser struct {
 	service  *Service
 	start    [][]Word
 	literal  bool // ExecStart=: variables are not replaced
+	refused  bool // systemd will not load the unit
+	kind     string
 	assigned []Variable
 	files    []Word // EnvironmentFile values, the leading dash kept
 	unset    []string
@@ -219,7 +224,8 @@ func (p *unitParser) set(file, key, value string, where func(int) int) {
 		}
 		words, literal, err := execWords(p.service.Name, file, value, where)
 		if err != nil {
-			p.service.fault(file, where(0), "%v; systemd passes the line over", err)
+			p.service.fault(file, where(0), "%v in ExecStart: systemd refuses the unit", err)
+			p.refused = true
 			return
 		}
 		p.start, p.literal = append(p.start, words), literal
@@ -244,6 +250,8 @@ func (p *unitParser) set(file, key, value string, where func(int) int) {
 			return
 		}
 		p.files = append(p.files, Word{specifiers(p.service.Name, value), file, where(0)})
+	case "Type":
+		p.kind = value
 	case "UnsetEnvironment":
 		p.unset = append(p.unset, strings.Fields(value)...)
 	}

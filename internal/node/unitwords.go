@@ -80,6 +80,11 @@ func splitWords(s string) ([]rawWord, error) {
 			return out, nil
 		}
 		w := rawWord{offset: i, bare: true}
+		if rest, ok := strings.CutPrefix(s[i:], `\;`); ok && (rest == "" || strings.IndexByte(" \t\n\r", rest[0]) >= 0) {
+			out = append(out, rawWord{text: ";", offset: i}) // a semicolon that ends no command
+			i += 2
+			continue
+		}
 		var b strings.Builder
 		var quote byte
 		for ; i < len(s); i++ {
@@ -89,9 +94,13 @@ func splitWords(s string) ([]rawWord, error) {
 			}
 			switch {
 			case c == '\\':
-				n, err := unescape(&b, s[i+1:])
-				if err != nil {
-					return out, err
+				n := unescape(&b, s[i+1:])
+				if n == 0 { // an unknown escape stays as it stands, with what follows
+					b.WriteByte(c)
+					if i+1 < len(s) {
+						i++
+						b.WriteByte(s[i])
+					}
 				}
 				i += n
 				w.bare = false
@@ -111,52 +120,43 @@ func splitWords(s string) ([]rawWord, error) {
 	}
 }
 
-var errEscape = errors.New("unknown escape sequence")
-
 var simpleEscapes = map[byte]byte{
 	'a': '\a', 'b': '\b', 'f': '\f', 'n': '\n', 'r': '\r', 't': '\t', 'v': '\v',
 	'\\': '\\', '"': '"', '\'': '\'', 's': ' ',
 }
 
 // unescape writes what the escape sequence at the front of s (behind its
-// backslash) stands for and returns its length.
-func unescape(b *strings.Builder, s string) (int, error) {
+// backslash) stands for and returns its length; 0 when there is no such
+// sequence.
+func unescape(b *strings.Builder, s string) int {
 	if s == "" {
-		return 0, errEscape
+		return 0
 	}
 	if c, ok := simpleEscapes[s[0]]; ok {
 		b.WriteByte(c)
-		return 1, nil
+		return 1
 	}
-	number := func(from, digits, base int) (int, error) {
-		if len(s) < from+digits {
-			return 0, errEscape
-		}
-		v, err := strconv.ParseUint(s[from:from+digits], base, 32)
-		if err != nil || v == 0 {
-			return 0, errEscape
-		}
-		if base == 16 && digits > 2 {
-			if !utf8.ValidRune(rune(v)) {
-				return 0, errEscape
-			}
-			b.WriteRune(rune(v))
-		} else {
-			b.WriteByte(byte(v))
-		}
-		return from + digits, nil
+	forms := map[byte]struct{ from, digits, base int }{'x': {1, 2, 16}, 'u': {1, 4, 16}, 'U': {1, 8, 16}}
+	form, ok := forms[s[0]]
+	if !ok {
+		form.digits, form.base = 3, 8
 	}
-	switch c := s[0]; {
-	case c == 'x':
-		return number(1, 2, 16)
-	case c == 'u':
-		return number(1, 4, 16)
-	case c == 'U':
-		return number(1, 8, 16)
-	case c >= '0' && c <= '3':
-		return number(0, 3, 8)
+	end := form.from + form.digits
+	if len(s) < end {
+		return 0
 	}
-	return 0, errEscape
+	v, err := strconv.ParseUint(s[form.from:end], form.base, 32)
+	switch {
+	case err != nil || v == 0:
+		return 0
+	case form.digits <= 3 && v <= 0xff:
+		b.WriteByte(byte(v))
+	case form.digits > 3 && utf8.ValidRune(rune(v)):
+		b.WriteRune(rune(v))
+	default:
+		return 0
+	}
+	return end
 }
 
 // execWords splits an ExecStart value. literal tells of the ":" prefix, under
@@ -171,11 +171,7 @@ func execWords(unit, file, value string, where func(int) int) (words []Word, lit
 		if i > 0 && w.bare && w.text == ";" {
 			break
 		}
-		text := w.text
-		if !w.bare && text == ";" && strings.HasPrefix(value[w.offset:], `\;`) {
-			text = ";"
-		}
-		words = append(words, Word{specifiers(unit, text), file, where(w.offset)})
+		words = append(words, Word{specifiers(unit, w.text), file, where(w.offset)})
 	}
 	if len(words) == 0 {
 		return nil, false, errors.New("no command")
@@ -183,6 +179,9 @@ func execWords(unit, file, value string, where func(int) int) (words []Word, lit
 	program := strings.TrimLeft(words[0].Text, "-@:+!|")
 	prefix := words[0].Text[:len(words[0].Text)-len(program)]
 	words[0].Text = program
+	if privilege := strings.NewReplacer("-", "", "@", "", ":", "", "!!", "!").Replace(prefix); len(privilege) > 1 {
+		return nil, false, fmt.Errorf("the prefixes %s do not go together", prefix)
+	}
 	if strings.Contains(prefix, "@") && len(words) > 1 {
 		words = append(words[:1], words[2:]...) // the second word is argv[0]
 	}

@@ -1,0 +1,198 @@
+package node
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+func serviceFiles(q Query, files map[string]string) *Node {
+	n := bootFiles(files)
+	return New(q, n.Entries())
+}
+
+func described(s *Service) string {
+	if s == nil {
+		return "none"
+	}
+	var out []string
+	for _, w := range s.Start {
+		out = append(out, fmt.Sprintf("%s@%s:%d", w.Text, w.Path[strings.LastIndexByte(w.Path, '/')+1:], w.Line))
+	}
+	for _, v := range s.Environment {
+		out = append(out, fmt.Sprintf("%s=%s@%s:%d", v.Name, v.Value, v.Path[strings.LastIndexByte(v.Path, '/')+1:], v.Line))
+	}
+	if s.Masked {
+		out = append(out, "masked")
+	}
+	for _, f := range s.Faults {
+		out = append(out, "! "+f)
+	}
+	return strings.Join(out, "\n")
+}
+
+const k3sUnit = `[Unit]
+Description=Lightweight Kubernetes
+[Service]
+Type=notify
+EnvironmentFile=-/etc/default/%N
+EnvironmentFile=-/etc/sysconfig/%N
+EnvironmentFile=-/etc/systemd/system/k3s.service.env
+ExecStartPre=-/sbin/modprobe br_netfilter
+ExecStart=/usr/local/bin/k3s \
+    server \
+	'--protect-kernel-defaults' \
+
+`
+
+func TestSystemdService(t *testing.T) {
+	const unit, env = "/etc/systemd/system/k3s.service", "/etc/systemd/system/k3s.service.env"
+	for name, c := range map[string]struct {
+		files map[string]string
+		want  string
+	}{
+		"no unit": {want: "none"},
+		"as the installer writes it": {
+			files: map[string]string{unit: k3sUnit, env: "K3S_TOKEN='a b'\nHTTP_PROXY=x\n", "/etc/default/k3s": "K3S_TOKEN=earlier\n"},
+			want:  "/usr/local/bin/k3s@k3s.service:9\nserver@k3s.service:10\n--protect-kernel-defaults@k3s.service:11\nK3S_TOKEN=a b@k3s.service.env:1\nHTTP_PROXY=x@k3s.service.env:2",
+		},
+		"masked by a link":         {files: map[string]string{unit: "-> /dev/null", "/usr/lib/systemd/system/k3s.service": k3sUnit}, want: "masked"},
+		"a drop-in without reset":  {files: map[string]string{unit: k3sUnit, unit + ".d/a.conf": "[Service]\nExecStart=/usr/local/bin/k3s server\n"}, want: "! " + unit + ": more than one ExecStart: systemd refuses the unit (begin the drop-in with an empty ExecStart=)"},
+		"a masked drop-in":         {files: map[string]string{unit: "[Service]\nExecStart=/k3s\n", unit + ".d/a.conf": "-> /dev/null", "/usr/lib/systemd/system/k3s.service.d/a.conf": "[Service]\nExecStart=\n"}, want: "/k3s@k3s.service:2"},
+		"a variable is split":      {files: map[string]string{unit: "[Service]\nEnvironment=\"OPTS=--a=1 --b='2 3'\"\nExecStart=/k3s server $OPTS\n"}, want: "/k3s@k3s.service:3\nserver@k3s.service:3\n--a=1@k3s.service:2\n--b=2 3@k3s.service:2\nOPTS=--a=1 --b='2 3'@k3s.service:2"},
+		"braces do not split":      {files: map[string]string{unit: "[Service]\nEnvironment=\"A=1 2\"\nExecStart=/k3s x${A}y $$A $B\n"}, want: "/k3s@k3s.service:3\nx1 2y@k3s.service:3\n$A@k3s.service:3\nA=1 2@k3s.service:2"},
+		"a colon keeps variables":  {files: map[string]string{unit: "[Service]\nExecStart=:/k3s $A\n"}, want: "/k3s@k3s.service:2\n$A@k3s.service:2"},
+		"files beat Environment":   {files: map[string]string{unit: "[Service]\nEnvironmentFile=" + env + "\nEnvironment=A=unit\nExecStart=/k3s\n", env: "A=file\n"}, want: "/k3s@k3s.service:4\nA=file@k3s.service.env:1"},
+		"UnsetEnvironment":         {files: map[string]string{unit: "[Service]\nEnvironment=A=1 B=2\nUnsetEnvironment=A\nExecStart=/k3s\n"}, want: "/k3s@k3s.service:4\nB=2@k3s.service:2"},
+		"a missing environment":    {files: map[string]string{unit: "[Service]\nEnvironmentFile=" + env + "\nExecStart=/k3s\n"}, want: "/k3s@k3s.service:3\n! " + unit + ":2: the environment file " + env + " does not exist: the service will not start"},
+		"an emptied file list":     {files: map[string]string{unit: "[Service]\nEnvironmentFile=/nope\nEnvironmentFile=\nExecStart=/k3s\n"}, want: "/k3s@k3s.service:4"},
+		"a wildcard in file names": {files: map[string]string{unit: "[Service]\nEnvironmentFile=-/etc/default/*\nExecStart=/k3s\n"}, want: "/k3s@k3s.service:3\n! " + unit + ":2: EnvironmentFile=/etc/default/*: only absolute paths without wildcards are understood"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			n := serviceFiles(SystemdQuery("k3s", "/etc/default/k3s", "/etc/sysconfig/k3s", env), c.files)
+			s, err := SystemdService(n, "k3s")
+			require.NoError(t, err)
+			assert.Equal(t, c.want, described(s))
+		})
+	}
+}
+
+func TestSystemdServiceUnknown(t *testing.T) {
+	const unit = "/etc/systemd/system/k3s.service"
+	for name, c := range map[string]struct {
+		node *Node
+		want string
+	}{
+		"never collected":      {New(nil, nil), "/etc/systemd/system.control/k3s.service was not looked at"},
+		"an unreadable unit":   {serviceFiles(SystemdQuery("k3s"), map[string]string{unit: "unread: denied"}), unit + " cannot be read: denied"},
+		"an unreadable dropin": {serviceFiles(SystemdQuery("k3s"), map[string]string{unit: "[Service]\nExecStart=/k3s\n", unit + ".d/a.conf": "unread: denied"}), unit + ".d/a.conf cannot be read: denied"},
+		"an environment file nobody asked for": {
+			serviceFiles(SystemdQuery("k3s"), map[string]string{unit: "[Service]\nExecStart=/k3s\nEnvironmentFile=-/opt/k3s.env\n"}), "/opt/k3s.env was not looked at"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			_, err := SystemdService(c.node, "k3s")
+			require.ErrorContains(t, err, c.want)
+		})
+	}
+}
+
+const k3sScript = `#!/sbin/openrc-run
+
+depend() {
+    after network-online
+    want cgroups
+}
+
+supervisor=supervise-daemon
+name=k3s
+command="/usr/local/bin/k3s"
+command_args="server \
+	'--protect-kernel-defaults' \
+	'--kube-apiserver-arg' \
+	'a=\"b c\"' \
+
+    >>/var/log/k3s.log 2>&1"
+
+set -o allexport
+if [ -f /etc/environment ]; then . /etc/environment; fi
+if [ -f /etc/rancher/k3s/k3s.env ]; then . /etc/rancher/k3s/k3s.env; fi
+set +o allexport
+`
+
+func TestOpenRCService(t *testing.T) {
+	const script, env = "/etc/init.d/k3s", "/etc/rancher/k3s/k3s.env"
+	for name, c := range map[string]struct {
+		files map[string]string
+		want  string
+	}{
+		"no script": {want: "none"},
+		"as the installer writes it": {
+			files: map[string]string{script: k3sScript, env: "K3S_TOKEN='a b'\n", "/etc/environment": "export K3S_URL=x\n"},
+			want:  "/usr/local/bin/k3s@k3s:10\nserver@k3s:11\n--protect-kernel-defaults@k3s:12\n--kube-apiserver-arg@k3s:13\na=\"b c\"@k3s:14\nK3S_URL=x@environment:1\nK3S_TOKEN=a b@k3s.env:1",
+		},
+		"computed arguments":      {files: map[string]string{script: "command=/k3s\ncommand_args=\"server $OPTS\"\n"}, want: "/k3s@k3s:1\nserver@k3s:2\n! " + script + ":2: command_args: '$' is computed by the shell, so the command line is not known"},
+		"an open quote":           {files: map[string]string{script: "command_args=\"server\n"}, want: "server@k3s:1\n! " + script + ":1: the quote of command_args is never closed"},
+		"settings in conf.d":      {files: map[string]string{script: "command=/k3s\n", "/etc/conf.d/k3s": "command_args=\"server\"\n"}, want: "/k3s@k3s:1\n! /etc/conf.d/k3s:1: sets command_args, which the script may override"},
+		"sources a computed name": {files: map[string]string{script: "command=/k3s\n. $X\n"}, want: "/k3s@k3s:1\n! " + script + ":2: sources $X, which cannot be followed"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s, err := OpenRCService(serviceFiles(OpenRCQuery("k3s"), c.files), "k3s")
+			require.NoError(t, err)
+			assert.Equal(t, c.want, described(s))
+		})
+	}
+	_, err := OpenRCService(New(nil, nil), "k3s")
+	require.ErrorContains(t, err, "was not looked at")
+}
+
+func FuzzUnit(f *testing.F) {
+	f.Add(k3sUnit, "A=1")
+	f.Add("[Service]\nExecStart=/k3s 'a\\x4", "export A='\n\"")
+	f.Fuzz(func(t *testing.T, unit, env string) {
+		const p = "/etc/systemd/system/k3s.service"
+		n := serviceFiles(SystemdQuery("k3s", "/etc/default/k3s", "/etc/sysconfig/k3s", p+".env"), nil)
+		n = New(n.Query(), []Entry{
+			{Path: p, Kind: KindFile, Data: []byte(unit), Size: int64(len(unit))},
+			{Path: p + ".env", Kind: KindFile, Data: []byte(env), Size: int64(len(env))},
+		})
+		s, err := SystemdService(n, "k3s")
+		if err != nil {
+			return
+		}
+		if len(s.Start) > 0 { // no command without a line that gives it
+			require.Contains(t, unit, "ExecStart")
+		}
+		for _, w := range s.Start {
+			require.Positive(t, w.Line)
+		}
+		for _, v := range s.Environment {
+			require.True(t, variableName(v.Name))
+			require.Positive(t, v.Line)
+		}
+	})
+}
+
+func FuzzOpenRC(f *testing.F) {
+	f.Add(k3sScript)
+	f.Fuzz(func(t *testing.T, script string) {
+		s, err := OpenRCService(serviceFiles(OpenRCQuery("k3s"), map[string]string{"/etc/init.d/k3s": script}), "k3s")
+		if err == nil {
+			for _, w := range s.Start {
+				require.LessOrEqual(t, w.Line, strings.Count(script, "\n")+1)
+			}
+		}
+	})
+}
+
+func FuzzEnvironmentFile(f *testing.F) {
+	f.Add([]byte("A=1\n# c\nB='x\ny'\"z\"\n"))
+	f.Fuzz(func(t *testing.T, data []byte) {
+		for _, v := range EnvironmentFile("f", data) {
+			require.True(t, variableName(v.Name))
+			require.Contains(t, string(data), v.Name)
+		}
+	})
+}
