@@ -81,7 +81,7 @@ func diffEntry(b *strings.Builder, e node.Entry, old *node.Entry) {
 // unified is the unified diff of a file with its secrets hidden.
 func unified(path string, old, data []byte, isNew bool) string {
 	if holdsSecret(old) || holdsSecret(data) {
-		return fmt.Sprintf("%s: content changes (%d to %d bytes, not shown: it holds a Secret)\n", path, len(old), len(data))
+		return fmt.Sprintf("%s: content changes (%d to %d bytes, not shown: it may hold a secret)\n", path, len(old), len(data))
 	}
 	from := path
 	if isNew {
@@ -94,10 +94,10 @@ func unified(path string, old, data []byte, isNew bool) string {
 	return out
 }
 
-// holdsSecret says whether a manifest holds an object of kind Secret.
+// holdsSecret says whether a manifest holds an object that secrets are kept in.
 func holdsSecret(data []byte) bool { return secretKind.Match(data) }
 
-var secretKind = regexp.MustCompile(`(?m)^[\s\-{"']*kind["']?\s*:\s*["']?Secret(List)?\b|"kind"\s*:\s*"Secret`)
+var secretKind = regexp.MustCompile(`\bkind["']?\s*:\s*["']?(Secret|HelmChart)`)
 
 // userInfo is the name and password in a URL.
 var userInfo = regexp.MustCompile(`://[^/\s@'"]+@`)

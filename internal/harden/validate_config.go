@@ -34,8 +34,13 @@ func (v *checker) networkPolicies() {
 			continue
 		}
 		addOns[addOn(base)] = f.Name
-		_, err := kube.LoadManifest(f.Name, f.Data)
+		objects, err := kube.LoadManifest(f.Name, f.Data)
 		v.load(option, err)
+		for _, x := range objects {
+			if x.APIVersion == "v1" && x.Kind == "Secret" {
+				v.wrong(option, "%s:%d: the Secret %s in the image would be in each of its copies, and in whoever's hands one is: create it in the cluster", x.File, x.Line, x.Name)
+			}
+		}
 	}
 }
 
@@ -100,7 +105,7 @@ func (v *checker) config() {
 		switch {
 		case known.Name == "config":
 			v.wrong(option, "a configuration file cannot name another: leave it out")
-		case k3s.Secret(known.Name):
+		case k3s.Secret(known.Name) && !harmless(known.Name, v.o.Config[name]):
 			v.wrong(option, "a secret in the image would be the same in each of its copies, and in whoever's hands one is: let first boot bring it%s", secretHint(known.Name))
 		case v.o.Role != "" && known.Only != "" && known.Only != v.o.Role:
 			v.wrong(option, "only a K3s %s has this key, and this node is a %s: leave it out", known.Only, v.o.Role)
@@ -110,6 +115,13 @@ func (v *checker) config() {
 			v.value(option, known, v.o.Config[name])
 		}
 	}
+}
+
+// harmless says whether the value of a key that may hold a secret holds none:
+// an endpoint of the datastore without user and password.
+func harmless(key string, value any) bool {
+	text := strings.ToLower(textOf(value))
+	return key == "datastore-endpoint" && !strings.ContainsAny(text, "@?")
 }
 
 func secretHint(key string) string {
