@@ -1,4 +1,4 @@
-// The kube-apiserver of v1.1.37's line that the acceptance tests run.
+// The kube-apiserver of v1.37 that the acceptance tests run.
 module github.com/k3s-cis/packer-plugin-k3s/tools/kube-apiserver-1.37
 
 go 1.26.3
