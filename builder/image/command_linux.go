@@ -122,13 +122,13 @@ func (c *command) pipe(w io.Writer) (*os.File, error) {
 // run starts the command and sees it to its end.
 func (c *command) run() {
 	leave := furnish(c.root)
-	defer leave()
 	err := c.cmd.Start()
 	for _, end := range c.ends {
 		_ = end.Close()
 	}
 	if err != nil {
 		c.copies.Wait()
+		leave()
 		c.started <- explainStart(c.root, err)
 		return
 	}
@@ -146,6 +146,7 @@ func (c *command) run() {
 	for _, r := range c.outputs {
 		_ = r.Close()
 	}
+	leave()
 	c.exited <- exitStatus(c.cmd.ProcessState)
 }
 

@@ -119,7 +119,13 @@ func (c *Config) prepareBase() (warnings []string, errs []error) {
 		errs = append(errs, errors.New(
 			"rootfs_directory: cannot be combined with iso_url, iso_urls or iso_checksum; a base is one or the other"))
 	case downloaded:
-		return c.ISOConfig.Prepare(&c.ctx)
+		warnings, errs = c.ISOConfig.Prepare(&c.ctx)
+		if c.Partition != "" {
+			if err := disk.CheckChoice(c.Partition); err != nil {
+				errs = append(errs, err)
+			}
+		}
+		return warnings, errs
 	}
 	if filepath.Clean(c.RootfsDirectory) == "/" && !c.ReadOnly {
 		errs = append(errs, errors.New(

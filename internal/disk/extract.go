@@ -27,7 +27,7 @@ func UnpackFile(ctx context.Context, path, dir string) (*Held, error) {
 	return held, nil
 }
 
-// ExtractFile writes what the file from holds, decompressed, to the new file
+// ExtractFile writes what the file from holds, decompressed, to the file
 // to, with holes where it is zero.
 func ExtractFile(ctx context.Context, from, to string) (err error) {
 	in, err := os.Open(from)
@@ -40,7 +40,7 @@ func ExtractFile(ctx context.Context, from, to string) (err error) {
 		return fmt.Errorf("%s: %w", from, err)
 	}
 	defer plain.Close()
-	out, err := os.OpenFile(to, os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o600)
+	out, err := os.OpenFile(to, os.O_RDWR|os.O_CREATE|os.O_TRUNC, 0o600)
 	if err != nil {
 		return err
 	}

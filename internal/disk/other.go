@@ -18,3 +18,37 @@ func Archive(context.Context, io.Writer, string, *Held) (int, error) { return 0,
 
 // MakeExt4 needs Linux.
 func MakeExt4(context.Context, string, string, int64, *Held, string) error { return ErrNotLinux }
+
+// Mounted is a mounted root file system of an image.
+type Mounted struct{ Root string }
+
+// ErrJournal is returned when a file system was not unmounted cleanly.
+var ErrJournal = ErrNotLinux
+
+// Mount needs Linux.
+func Mount(context.Context, string, Partition, string, Access) (*Mounted, error) {
+	return nil, ErrNotLinux
+}
+
+// MountOthers needs Linux.
+func (*Mounted) MountOthers(context.Context, *Layout) ([]string, error) { return nil, ErrNotLinux }
+
+// Unmount needs Linux.
+func (*Mounted) Unmount() error { return ErrNotLinux }
+
+// CheckRoot needs Linux.
+func CheckRoot(string) error { return ErrNotLinux }
+
+// CopyDisk needs Linux.
+func CopyDisk(context.Context, string, Kind, string, string) error { return ErrNotLinux }
+
+// Grow needs Linux.
+func Grow(context.Context, string, *Layout, Partition, int64) (Partition, error) {
+	return Partition{}, ErrNotLinux
+}
+
+// GrowFileSystem needs Linux.
+func (*Mounted) GrowFileSystem(context.Context, Partition) error { return ErrNotLinux }
+
+// GrowTools needs Linux.
+func GrowTools(*Layout, Partition) []Tool { return nil }

@@ -23,6 +23,11 @@ var (
 	Debugfs = Tool{"debugfs", "e2fsprogs"}
 	E2fsck  = Tool{"e2fsck", "e2fsprogs"}
 	QemuImg = Tool{"qemu-img", "qemu-utils"}
+
+	Sfdisk    = Tool{"sfdisk", "fdisk"}
+	Resize2fs = Tool{"resize2fs", "e2fsprogs"}
+	XFSGrowfs = Tool{"xfs_growfs", "xfsprogs"}
+	Btrfs     = Tool{"btrfs", "btrfs-progs"}
 )
 
 // sbin is looked in besides PATH: an ordinary user's PATH often lacks the

@@ -1,0 +1,175 @@
+package disk
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"os"
+	"strings"
+
+	"github.com/diskfs/go-diskfs/partition/gpt"
+	"github.com/diskfs/go-diskfs/partition/mbr"
+)
+
+// Extent is a part of a disk, in bytes.
+type Extent struct{ Start, Size int64 }
+
+// Partition is a part of a disk that may hold a file system.
+type Partition struct {
+	// Number counts from 1 as in device names; 0 is the whole disk, which has
+	// no partition table.
+	Number int
+	Extent
+	// Label and UUID are PARTLABEL and PARTUUID as in fstab.
+	Label, UUID string
+	FileSystem  FileSystem
+}
+
+// Access says what mounting must not change.
+type Access struct {
+	// ReadOnly keeps the files as they are.
+	ReadOnly bool
+	// Image keeps every byte of the image as it is.
+	Image bool
+}
+
+// Layout is how a disk is divided.
+type Layout struct {
+	// Table is "gpt", "dos" or, for a disk without partitions, empty.
+	Table      string
+	SectorSize int
+	Partitions []Partition
+}
+
+// sectorSizes are the logical sector sizes of disks; nearly all have the first.
+var sectorSizes = []int{512, 4096}
+
+// Bounds of what a GPT header may say; the specification's minimum is 128
+// entries of 128 bytes, and nobody uses much more.
+const (
+	maxGPTEntries   = 4096
+	maxGPTEntrySize = 4096
+)
+
+// ReadLayout reads the partition table of the raw disk at path, and what
+// stands in each partition. A disk without a table is one partition.
+func ReadLayout(path string) (*Layout, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	info, err := f.Stat()
+	if err != nil {
+		return nil, err
+	}
+	layout, err := readTable(f, info.Size())
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", path, err)
+	}
+	for i := range layout.Partitions {
+		layout.Partitions[i].FileSystem = probe(f, layout.Partitions[i].Start)
+	}
+	return layout, nil
+}
+
+// readTable finds the partitions of a disk of size bytes.
+func readTable(f *os.File, size int64) (*Layout, error) {
+	boot := make([]byte, 512)
+	if _, err := f.ReadAt(boot, 0); err != nil {
+		return nil, fmt.Errorf("reading the first sector: %w", err)
+	}
+	if boot[510] != 0x55 || boot[511] != 0xaa {
+		return whole(size), nil
+	}
+	for _, sector := range sectorSizes {
+		layout, err := readGPT(f, sector, size)
+		if layout != nil || err != nil {
+			return layout, err
+		}
+	}
+	return readMBR(f, boot, size)
+}
+
+// whole is a disk that is one file system.
+func whole(size int64) *Layout {
+	return &Layout{Partitions: []Partition{{Extent: Extent{0, size}}}}
+}
+
+// readGPT returns nil without an error where there is no GPT.
+func readGPT(f *os.File, sector int, size int64) (*Layout, error) {
+	head := make([]byte, 92)
+	if _, err := f.ReadAt(head, int64(sector)); err != nil || string(head[:8]) != "EFI PART" {
+		return nil, nil
+	}
+	entries, entrySize := binary.LittleEndian.Uint32(head[80:]), binary.LittleEndian.Uint32(head[84:])
+	if entries > maxGPTEntries || entrySize < 128 || entrySize > maxGPTEntrySize {
+		return nil, fmt.Errorf("GPT header says %d entries of %d bytes, which is not believable", entries, entrySize)
+	}
+	table, err := gpt.Read(f, sector, sector)
+	if err != nil {
+		return nil, fmt.Errorf("reading the GPT: %w", err)
+	}
+	layout := &Layout{Table: "gpt", SectorSize: sector}
+	for i, p := range table.Partitions {
+		if p.Type == gpt.Unused || p.Start == 0 {
+			continue
+		}
+		number := p.Index
+		if number == 0 {
+			number = i + 1
+		}
+		extent, err := extentOf(number, p.Start, p.End-p.Start+1, sector, size)
+		if err != nil {
+			return nil, err
+		}
+		layout.Partitions = append(layout.Partitions, Partition{
+			Number: number, Extent: extent, Label: p.Name, UUID: strings.ToLower(p.GUID),
+		})
+	}
+	return layout, nil
+}
+
+// readMBR reads the four entries of a DOS table. A boot sector without any is
+// that of a disk which is one file system.
+func readMBR(f *os.File, boot []byte, size int64) (*Layout, error) {
+	table, err := mbr.Read(f, 512, 512)
+	if err != nil {
+		return whole(size), nil
+	}
+	layout := &Layout{Table: "dos", SectorSize: 512}
+	disk := binary.LittleEndian.Uint32(boot[440:])
+	for i, p := range table.Partitions {
+		if p.Type == mbr.Empty || p.Size == 0 {
+			continue
+		}
+		number := i + 1
+		switch p.Type {
+		case 0x05, 0x0f, 0x85:
+			return nil, fmt.Errorf("partition %d is an extended one; logical partitions are not supported, convert the disk to GPT", number)
+		case 0xee:
+			return nil, errors.New("the disk says it has a GPT, but none can be read")
+		}
+		extent, err := extentOf(number, uint64(p.Start), uint64(p.Size), 512, size)
+		if err != nil {
+			return nil, err
+		}
+		layout.Partitions = append(layout.Partitions, Partition{
+			Number: number, Extent: extent, UUID: fmt.Sprintf("%08x-%02x", disk, number),
+		})
+	}
+	if layout.Partitions == nil {
+		return whole(size), nil
+	}
+	return layout, nil
+}
+
+// extentOf turns sectors into bytes and refuses what lies outside the disk.
+func extentOf(number int, start, sectors uint64, sector int, size int64) (Extent, error) {
+	limit := uint64(size) / uint64(sector)
+	if start > limit || sectors > limit-start {
+		return Extent{}, fmt.Errorf("partition %d reaches beyond the end of the disk (%d sectors from %d on, disk has %d): is the image cut off?",
+			number, sectors, start, limit)
+	}
+	return Extent{Start: int64(start) * int64(sector), Size: int64(sectors) * int64(sector)}, nil
+}
