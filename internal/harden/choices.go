@@ -138,7 +138,9 @@ func (c *choices) denyExternalIPs() bool {
 	return c.benchmarkFrom(1, 9)
 }
 
-// benchmarkFrom says whether the benchmark is cis-major.minor or newer.
+// benchmarkFrom says whether the benchmark is cis-major.minor or newer. CIS once
+// numbered its releases after Kubernetes's: 1.20, 1.23 and 1.24 came between 1.6
+// and 1.7, so that they are older than any number asked for here.
 func (o Options) benchmarkFrom(major, minor int) bool {
 	v, ok := strings.CutPrefix(o.Benchmark, "cis-")
 	if !ok {
@@ -147,7 +149,7 @@ func (o Options) benchmarkFrom(major, minor int) bool {
 	a, b, _ := strings.Cut(v, ".")
 	x, errX := strconv.Atoi(a)
 	y, errY := strconv.Atoi(b)
-	if errX != nil || errY != nil {
+	if errX != nil || errY != nil || x == 1 && y >= 20 {
 		return false
 	}
 	return x > major || x == major && y >= minor
