@@ -137,19 +137,19 @@ const visibleIDs = `[...document.querySelectorAll(".control")].filter(e => e.che
 func TestPageFiltersByStatus(t *testing.T) {
 	b := open(t, fixture(), 1280)
 	all := eval[[]string](b, visibleIDs)
-	assert.Len(t, all, 11)
-	assert.Equal(t, "11 controls", eval[string](b, `shown.textContent`))
+	assert.Len(t, all, 12)
+	assert.Equal(t, "12 controls", eval[string](b, `shown.textContent`))
 
 	b.run(chromedp.Click(chromedp.CSS(`[data-filter=fail]`)))
-	assert.Equal(t, []string{"1.2.16", "node.ssh-host-keys"}, eval[[]string](b, visibleIDs))
+	assert.Equal(t, []string{"1.2.16", "node.hygiene.ssh-host-keys"}, eval[[]string](b, visibleIDs))
 	assert.Equal(t, "true", eval[string](b, `document.querySelector("[data-filter=fail]").ariaPressed`))
-	assert.Equal(t, "Filtered: 2 of 11 controls", eval[string](b, `shown.textContent`))
+	assert.Equal(t, "Filtered: 2 of 12 controls", eval[string](b, `shown.textContent`))
 	assert.Equal(t, "#status=fail", eval[string](b, `location.hash`))
-	assert.Equal(t, []string{"1.2 API server", "Image"}, eval[[]string](b,
+	assert.Equal(t, []string{"1.2 API server", "Image hygiene"}, eval[[]string](b,
 		`[...document.querySelectorAll("nav li")].filter(e => e.checkVisibility()).map(e => e.querySelector(".nav-name").textContent)`))
 
 	b.run(chromedp.Click(chromedp.CSS(`[data-filter=error]`)))
-	assert.Equal(t, []string{"1.2.16", "3.2.1", "node.ssh-host-keys"}, eval[[]string](b, visibleIDs))
+	assert.Equal(t, []string{"1.2.16", "3.2.1", "node.hygiene.ssh-host-keys"}, eval[[]string](b, visibleIDs))
 	b.run(chromedp.Click(chromedp.CSS(`[data-filter=fail]`)), chromedp.Click(chromedp.CSS(`[data-filter=error]`)))
 	assert.Equal(t, all, eval[[]string](b, visibleIDs))
 	assert.Empty(t, eval[string](b, `location.hash`))
@@ -163,7 +163,7 @@ func TestPageSearches(t *testing.T) {
 	assert.Empty(t, eval[[]string](b, visibleIDs))
 	assert.True(t, eval[bool](b, `none.checkVisibility()`))
 	b.run(chromedp.Click(chromedp.CSS("#reset")))
-	assert.Len(t, eval[[]string](b, visibleIDs), 11)
+	assert.Len(t, eval[[]string](b, visibleIDs), 12)
 	assert.Equal(t, "q", eval[string](b, `document.activeElement.id`))
 }
 
@@ -177,22 +177,22 @@ func TestPageKeepsFiltersInItsAddress(t *testing.T) {
 	b.visit("#control-kubelet.protect-kernel-defaults")
 	assert.True(t, eval[bool](b, `document.querySelector(":target details").open`), "a link to a control unfolds it")
 	b.visit("#%E0%A4%A")
-	assert.Len(t, eval[[]string](b, visibleIDs), 11)
+	assert.Len(t, eval[[]string](b, visibleIDs), 12)
 }
 
 func TestPageLinksToWhatAFilterHides(t *testing.T) {
 	b := open(t, fixture(), 1280)
 	b.visit("#status=pass")
 	b.run(chromedp.Click(chromedp.CSS(`.blocking a`)), chromedp.WaitVisible(chromedp.CSS(`#control-apiserver\.audit-log-path`)))
-	assert.Len(t, eval[[]string](b, visibleIDs), 11)
+	assert.Len(t, eval[[]string](b, visibleIDs), 12)
 }
 
 func TestPageFolds(t *testing.T) {
 	b := open(t, fixture(), 1280)
 	unfolded := `[...document.querySelectorAll("details[open]")].map(e => e.closest("li").querySelector(".id").textContent)`
-	assert.Equal(t, []string{"1.2.16", "3.2.1", "node.ssh-host-keys"}, eval[[]string](b, unfolded), "what must be mended is open")
+	assert.Equal(t, []string{"1.2.16", "3.2.1", "node.hygiene.ssh-host-keys"}, eval[[]string](b, unfolded), "what must be mended is open")
 	b.run(chromedp.Click(chromedp.CSS("#unfold")))
-	assert.Len(t, eval[[]string](b, unfolded), 11)
+	assert.Len(t, eval[[]string](b, unfolded), 12)
 	b.run(chromedp.Click(chromedp.CSS("#fold")))
 	assert.Empty(t, eval[[]string](b, unfolded))
 }
@@ -282,7 +282,7 @@ func TestPageWithoutScript(t *testing.T) {
 	b := open(t, fixture(), 1280)
 	call(b, emulation.SetScriptExecutionDisabled, emulation.SetScriptExecutionDisabledParams{Value: true})
 	b.visit("")
-	assert.Len(t, eval[[]string](b, visibleIDs), 11)
+	assert.Len(t, eval[[]string](b, visibleIDs), 12)
 	assert.False(t, eval[bool](b, `document.querySelector(".tools").checkVisibility()`), "no button that does nothing")
 	b.run(chromedp.Click(chromedp.CSS(`.control summary`)))
 	assert.True(t, eval[bool](b, `document.querySelector(".control details").open`))

@@ -114,22 +114,28 @@ func fixtureResults() []cis.Result {
 			Remediation: "Review the ClusterRoleBindings of cluster-admin.",
 		},
 		{
-			ID: "node.machine-id", Key: "node.machine-id", Title: "No machine id in the image",
+			ID: "node.k3s-starts", Key: "node.k3s-starts", Title: "K3s starts with what is on the node",
 			Status: cis.Pass, Section: "node",
+			Found: "nothing keeps K3s from starting", Expected: "nothing on the node keeps K3s from starting",
+			Evidence: []cis.Evidence{{Source: "/etc/rancher/k3s/config.yaml", Detail: "read"}},
+		},
+		{
+			ID: "node.hygiene.machine-id", Key: "node.hygiene.machine-id", Title: "No machine id in the image",
+			Status: cis.Pass, Section: "node.hygiene",
 			Found: "/etc/machine-id is empty", Expected: "/etc/machine-id is empty or absent",
 			Evidence: []cis.Evidence{{Source: "/etc/machine-id", Detail: "0 bytes"}},
 		},
 		{
-			ID: "node.ssh-host-keys", Key: "node.ssh-host-keys", Title: "No SSH host keys in the image",
-			Status: cis.Fail, Section: "node",
+			ID: "node.hygiene.ssh-host-keys", Key: "node.hygiene.ssh-host-keys", Title: "No SSH host keys in the image",
+			Status: cis.Fail, Section: "node.hygiene",
 			Found: "1 host key", Expected: "no file matches /etc/ssh/ssh_host_*_key",
 			Remediation: "rm /etc/ssh/ssh_host_*_key*",
 			Evidence:    []cis.Evidence{{Source: "/etc/ssh/ssh_host_ed25519_key", Detail: "present, 411 bytes"}},
 		},
 		{
 			ID: "acme.motd", Key: "acme.motd", Title: "Message of the day names the owner",
-			Status: cis.Pass, Section: "own",
-			Found: "Property of ACME", Expected: "contains ACME",
+			Status: cis.Pass,
+			Found:  "Property of ACME", Expected: "contains ACME",
 			Evidence: []cis.Evidence{{Source: "/etc/motd", Line: 1, Detail: "Property of ACME"}},
 		},
 	}

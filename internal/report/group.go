@@ -17,15 +17,19 @@ const (
 	fromOwn   = "own"
 )
 
-// imagePrefix starts the keys of the plugin's own controls of the image.
-const imagePrefix = "node."
+// The plugin's own controls of the image stand in the section node or in one
+// below it; see package cis.
+const (
+	imageSection   = "node"
+	hygieneSection = "node.hygiene"
+)
 
 // from says whose control res is about.
 func from(res cis.Result) string {
 	switch {
 	case res.ID != res.Key:
 		return fromCIS
-	case strings.HasPrefix(res.Key, imagePrefix):
+	case res.Section == imageSection || strings.HasPrefix(res.Section, imageSection+"."):
 		return fromImage
 	default:
 		return fromOwn
@@ -35,12 +39,19 @@ func from(res cis.Result) string {
 // section is a part of a report: a benchmark section, the image's hygiene or
 // the user's own controls.
 type section struct {
-	// ID is the benchmark's number, such as "1.2", or fromImage or fromOwn.
+	// ID is the benchmark's number, such as "1.2", or fromImage, hygiene or
+	// fromOwn.
 	ID      string
 	Title   string
 	Results []cis.Result
 	Summary map[cis.Status]int
 }
+
+// hygiene is the section of what an image must not carry.
+const hygiene = fromImage + ".hygiene"
+
+// numbered reports whether the benchmark numbers the section.
+func (s section) numbered() bool { return from(s.Results[0]) == fromCIS }
 
 // chapters are the titles of the benchmark's chapters and sections, in own
 // words. CIS renumbered "General policies" from 5.7 to 5.6 with release 1.11.
@@ -67,12 +78,16 @@ var chapters = map[string]string{
 	"5.6":     "General policies",
 	"5.7":     "General policies",
 	fromImage: "Image",
+	hygiene:   "Image hygiene",
 	fromOwn:   "Own controls",
 }
 
 // sectionID is the section that res stands in.
 func sectionID(res cis.Result) string {
 	if f := from(res); f != fromCIS {
+		if res.Section == hygieneSection {
+			return hygiene
+		}
 		return f
 	}
 	if res.Section != "" {
@@ -112,7 +127,7 @@ func (r Report) sections() []section {
 
 // compareSections orders "1.10" after "1.9", and names after numbers.
 func compareSections(a, b string) int {
-	order := map[string]int{fromImage: 1, fromOwn: 2}
+	order := map[string]int{fromImage: 1, hygiene: 2, fromOwn: 3}
 	if c := cmp.Compare(order[a], order[b]); c != 0 {
 		return c
 	}

@@ -157,7 +157,7 @@ func newPageSection(s section) pageSection {
 		Proven:  s.Summary[cis.Pass],
 		Bar:     arcs(s.Summary, len(s.Results)),
 	}
-	if s.ID != fromImage && s.ID != fromOwn {
+	if s.numbered() {
 		out.Number = s.ID
 		out.Name = s.ID + " " + s.Title
 	}

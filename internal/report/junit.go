@@ -45,7 +45,7 @@ func renderJUnit(r Report) ([]byte, error) {
 
 // name is the section's heading.
 func (s section) name(r Report) string {
-	if s.ID == fromImage || s.ID == fromOwn {
+	if !s.numbered() {
 		return s.Title
 	}
 	return fmt.Sprintf("%s %s %s", r.Benchmark, s.ID, s.Title)
@@ -53,7 +53,7 @@ func (s section) name(r Report) string {
 
 // class is the section as a dotted name, for tools that make a tree of it.
 func (s section) class(r Report) string {
-	if s.ID == fromImage || s.ID == fromOwn {
+	if !s.numbered() {
 		return s.ID
 	}
 	return strings.ReplaceAll(r.Benchmark, ".", "_") + "." + s.ID

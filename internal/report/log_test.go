@@ -22,7 +22,7 @@ func TestLog(t *testing.T) {
 
 func TestLogOfAGoodNodeIsShort(t *testing.T) {
 	r := New(fixtureMeta(), []cis.Result{
-		{ID: "1.1.1", Key: "a", Status: cis.Pass}, {ID: "node.x", Key: "node.x", Status: cis.Pass},
+		{ID: "1.1.1", Key: "a", Status: cis.Pass}, {ID: "x", Key: "x", Section: "node", Status: cis.Pass},
 	})
 	assert.Equal(t, `Check after cis-2.1: K3s v1.36.3+k3s1, server, sqlite, build qemu.node, read
   through ssh
@@ -42,7 +42,8 @@ func TestVerdict(t *testing.T) {
 		}
 		for _, k := range keys {
 			key, status, _ := strings.Cut(k, "=")
-			out = append(out, cis.Result{ID: key, Key: key, Status: cis.Status(status)})
+			section, _, _ := strings.Cut(key, ".")
+			out = append(out, cis.Result{ID: key, Key: key, Section: section, Status: cis.Status(status)})
 		}
 		return out
 	}
