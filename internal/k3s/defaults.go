@@ -267,9 +267,9 @@ func (r *resolver) holds(when string, user []Value) bool {
 	case ifNoExposure:
 		return !e.Bool("etcd-expose-metrics")
 	case ifNoAuthzConfig:
-		return !r.release.AtLeast(1, 32) || firstValue(user, "authorization-config") == ""
+		return !r.release.from(april2025) || firstValue(user, "authorization-config") == ""
 	case ifNoAuthnConfig:
-		return !r.release.AtLeast(1, 32) || firstValue(user, "authentication-config") == ""
+		return !r.release.from(may2025) || firstValue(user, "authentication-config") == ""
 	}
 	return true
 }

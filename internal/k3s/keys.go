@@ -32,11 +32,15 @@ type Key struct {
 	// Since and Until are the first and last minor that know the key; 0 means
 	// all, as far as known.
 	Since, Until int
+	// patches gives the first patch release of each release line that knows
+	// the key, where it was added to several lines.
+	patches map[int]int
 }
 
 // In says whether a release accepts the key for a role.
 func (k Key) In(release Release, role Role) bool {
 	return (k.Only == "" || k.Only == role) && release.AtLeast(1, k.Since) &&
+		(k.patches == nil || release.from(k.patches)) &&
 		(k.Until == 0 || !release.AtLeast(1, k.Until+1))
 }
 
@@ -197,7 +201,7 @@ var keys = []Key{
 	{Name: "lb-server-port", Kind: Number, Env: "K3S_LB_SERVER_PORT"},
 	{Name: "protect-kernel-defaults", Kind: Boolean},
 	{Name: "secrets-encryption", Kind: Boolean, Only: Server},
-	{Name: "secrets-encryption-provider", Only: Server, Since: 30},
+	{Name: "secrets-encryption-provider", Only: Server, patches: april2025},
 	// runtime
 	{Name: "docker", Kind: Boolean},
 	{Name: "container-runtime-endpoint"},

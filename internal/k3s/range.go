@@ -97,3 +97,24 @@ func (r Release) MergesArguments() bool { return r.AtLeast(1, 24) }
 // WritesKubeletConfig says whether r configures the kubelet by a directory of
 // configuration files, which a node may add to (from v1.32).
 func (r Release) WritesKubeletConfig() bool { return r.AtLeast(1, 32) }
+
+// from says whether r has a change that reached several release lines with
+// different patch releases: patches tells the first one of each, and every
+// newer line has it.
+func (r Release) from(patches map[int]int) bool {
+	newest := 0
+	for minor := range patches {
+		newest = max(newest, minor)
+	}
+	patch, backported := patches[r.Minor]
+	return r.AtLeast(1, newest+1) || r.Major == 1 && backported && r.Patch >= patch
+}
+
+var (
+	april2025 = map[int]int{30: 12, 31: 8, 32: 4, 33: 0}
+	may2025   = map[int]int{30: 13, 31: 9, 32: 5, 33: 1}
+)
+
+// ChoosesEncryptionProvider says whether r has secrets-encryption-provider
+// (docs.k3s.io, "Secrets Encryption": the April 2025 releases).
+func (r Release) ChoosesEncryptionProvider() bool { return r.from(april2025) }
