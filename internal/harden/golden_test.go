@@ -90,9 +90,6 @@ func golden(t *testing.T, name string, o Options, have *node.Node) {
 			got[strings.TrimPrefix(e.Path, "/")] = string(e.Data)
 		}
 	}
-	for _, from := range sortedKeys(plan.Change.Keep) {
-		fmt.Fprintf(&tree, "kept as %s\n", plan.Change.Keep[from])
-	}
 	for _, n := range plan.Notes {
 		fmt.Fprintf(&tree, "note: %s\n", n)
 	}

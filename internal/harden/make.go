@@ -105,7 +105,11 @@ func (p *planner) make() {
 	if warning, _ := p.c.Release.Supported(); warning != "" {
 		p.warn("%s", warning)
 	}
-	entries, kernel := sysctls(p.c)
+	old, err := contentOf(p.have, sysctlFile)
+	if err != nil {
+		p.errs = append(p.errs, err)
+	}
+	entries, kernel := sysctls(p.c, old)
 	p.plan.Change.Kernel = kernel
 	p.write(entries...)
 
@@ -236,6 +240,7 @@ func (p *planner) keep() {
 			p.plan.Change.Keep = map[string]string{}
 		}
 		p.plan.Change.Keep[e.Path] = p.copyOf(e.Path)
+		p.note("%s is kept as it was in %s", e.Path, p.copyOf(e.Path))
 	}
 }
 

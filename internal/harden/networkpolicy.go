@@ -98,7 +98,7 @@ func reachable(c *choices, serviceLBSpace string) []networkingv1.NetworkPolicy {
 		}
 		out = append(out, policy("allow-all-metrics-server", kubeSystem, labels("k8s-app", "metrics-server"), rule))
 	}
-	if !n.DenyServiceLB && (slices.Contains(builtinNamespaces, serviceLBSpace)) {
+	if !n.DenyServiceLB && slices.Contains(append(c.moreNamespaces(), builtinNamespaces...), serviceLBSpace) {
 		out = append(out,
 			policy("allow-all-svclbtraefik-ingress", serviceLBSpace, labels(serviceLBLabel, "traefik"), tcp(80, 443)),
 			// The pods of other LoadBalancer services live here too. They do

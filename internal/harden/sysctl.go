@@ -40,8 +40,9 @@ func kubeletValue(name string) string {
 }
 
 // sysctls plans the kernel parameters: the kubelet's in the guide's file, the
-// user's in one of their own.
-func sysctls(c *choices) ([]node.Entry, map[string]string) {
+// user's in one of their own. Other parameters that the guide's file has on the
+// node already, old, stay in it.
+func sysctls(c *choices, old []byte) ([]node.Entry, map[string]string) {
 	kernel := map[string]string{}
 	var b strings.Builder
 	b.WriteString(header + `
@@ -51,6 +52,9 @@ func sysctls(c *choices) ([]node.Entry, map[string]string) {
 	for _, p := range kubeletParameters {
 		fmt.Fprintf(&b, "%s=%s\n", p.name, p.value)
 		kernel[p.name] = p.value
+	}
+	if lines := otherParameters(old); len(lines) > 0 {
+		b.WriteString("# Other parameters that this file had already.\n" + strings.Join(lines, "\n") + "\n")
 	}
 	out := []node.Entry{file(sysctlFile, 0o644, []byte(b.String()))}
 
@@ -72,6 +76,23 @@ func sysctls(c *choices) ([]node.Entry, map[string]string) {
 		kernel[sysctlName(name)] = value
 	}
 	return append(out, file(moreSysctlFile, 0o644, []byte(b.String()))), kernel
+}
+
+// otherParameters are the lines of a sysctl file that set what the kubelet does
+// not care for. A leading "-" makes systemd-sysctl ignore errors.
+func otherParameters(data []byte) []string {
+	var out []string
+	for _, line := range strings.Split(string(data), "\n") {
+		line = strings.TrimSpace(line)
+		if line == "" || line[0] == '#' || line[0] == ';' {
+			continue
+		}
+		name, _, _ := strings.Cut(strings.TrimPrefix(line, "-"), "=")
+		if kubeletValue(sysctlName(strings.TrimSpace(name))) == "" {
+			out = append(out, line)
+		}
+	}
+	return out
 }
 
 // sysctlName is a parameter's name with dots. sysctl also takes slashes, when
