@@ -69,6 +69,9 @@ func (s source) decodeErrors(err error, advice string) []*Error {
 		} else if m := yamlLine.FindStringSubmatch(c.Error()); m != nil && s.prefix == "" {
 			n, _ := strconv.Atoi(m[1]) // digits by the pattern
 			e.Line = n + s.lines.offset
+			if s.lines.offset > 0 { // the decoder counts from the document's first line
+				e.Text = yamlLine.ReplaceAllString(e.Text, "")
+			}
 		}
 		out = append(out, e)
 	}

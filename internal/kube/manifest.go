@@ -27,8 +27,6 @@ type Object struct {
 	// Typed is the decoded object, such as *networkingv1.NetworkPolicy; nil
 	// for kinds that this package does not know.
 	Typed runtime.Object
-
-	src source
 }
 
 // String names the object as kubectl does: kind, namespace/name.
@@ -44,8 +42,8 @@ const maxObjects = 10_000
 
 // LoadManifest reads all objects of a manifest as K3s's deploy controller
 // does; Lists are taken apart, empty documents passed over. Kinds of
-// Kubernetes are decoded strictly, others pass as they are. An error joins
-// *Error values.
+// Kubernetes are decoded strictly and validated, others pass as they are. An
+// error joins *Error values.
 func LoadManifest(name string, data []byte) ([]Object, error) {
 	if _, err := newSource(name, data); err != nil {
 		return nil, err
@@ -55,6 +53,7 @@ func LoadManifest(name string, data []byte) ([]Object, error) {
 		errs    []*Error
 		offset  int // bytes of data before the next document
 	)
+	data = bytes.ReplaceAll(data, []byte("\r\n"), []byte("\n")) // as the reader does
 	reader := kubeyaml.NewYAMLReader(bufio.NewReader(bytes.NewReader(data)))
 	for {
 		text, err := reader.Read()
@@ -151,7 +150,7 @@ func readObject(raw []byte, src source) (Object, []*Error) {
 	o := Object{
 		File: src.file, Line: src.lines.at(src.prefix),
 		APIVersion: head.APIVersion, Kind: head.Kind, Namespace: head.Metadata.Namespace, Name: head.Metadata.Name,
-		Raw: raw, src: src,
+		Raw: raw,
 	}
 	var errs []*Error
 	if head.APIVersion == "" {
@@ -168,6 +167,9 @@ func readObject(raw []byte, src source) (Object, []*Error) {
 	switch {
 	case err == nil:
 		o.Typed = typed
+		if len(errs) == 0 {
+			errs = src.fieldErrors(validate(typed))
+		}
 	case runtime.IsNotRegisteredError(err), runtime.IsMissingVersion(err):
 	default:
 		errs = append(errs, src.decodeErrors(err, fmt.Sprintf("see the fields of %s %s", head.APIVersion, head.Kind))...)
