@@ -1,6 +1,7 @@
 package cis
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"strings"
@@ -82,7 +83,7 @@ func (x *examination) verdict(c Control) verdict {
 	v := combine(all)
 	if v.status == Fail && c.unmet == Manual && !v.hard {
 		v.status = Manual
-		v.reason = "CIS and the K3s hardening guide leave it to the operator"
+		v.reason = cmp.Or(c.reason, "CIS and the K3s hardening guide leave it to the operator")
 	}
 	return v
 }

@@ -124,8 +124,8 @@ func (f file) resolve(x *examination) file {
 	f.paths = nil
 	for _, flag := range f.namedBy {
 		p, _, c := x.named(flag)
-		if c != nil || flag == "audit-log-path" && !path.IsAbs(p) {
-			continue
+		if c != nil || path.Base(p) == "-" {
+			continue // "-" stands for standard output
 		}
 		if f.parent {
 			p = path.Dir(p)

@@ -2,11 +2,15 @@ package cis_test
 
 import (
 	"io/fs"
+	"maps"
 	"path"
+	"slices"
+	"strings"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/require"
+	"go.yaml.in/yaml/v3"
 
 	"github.com/k3s-cis/packer-plugin-k3s/internal/cis"
 	"github.com/k3s-cis/packer-plugin-k3s/internal/harden"
@@ -93,4 +97,76 @@ func (tr *tree) input(t testing.TB, benchmark string) cis.Input {
 		require.NoError(t, err)
 	}
 	return cis.Input{Node: n, Effective: e, Benchmark: benchmark, Role: tr.role, Now: now}
+}
+
+// edit changes a file's text, which must hold old.
+func (tr *tree) edit(t testing.TB, p, old, new string) {
+	t.Helper()
+	e, ok := tr.entries[p]
+	require.True(t, ok, "%s is not in the tree", p)
+	require.Contains(t, string(e.Data), old, p)
+	tr.file(p, e.Mode, strings.ReplaceAll(string(e.Data), old, new))
+}
+
+// config changes K3s's configuration file.
+func (tr *tree) config(t testing.TB, change func(map[string]any)) {
+	t.Helper()
+	m := map[string]any{}
+	require.NoError(t, yaml.Unmarshal(tr.entries[k3s.ConfigFile].Data, &m))
+	change(m)
+	data, err := yaml.Marshal(m)
+	require.NoError(t, err)
+	tr.file(k3s.ConfigFile, 0o600, string(data))
+}
+
+// args changes the arguments of a component in K3s's configuration file.
+func (tr *tree) args(t testing.TB, component k3s.Component, change func([]string) []string) {
+	t.Helper()
+	key := string(component) + "-arg"
+	tr.config(t, func(m map[string]any) {
+		var list []string
+		items, _ := m[key].([]any)
+		for _, i := range items {
+			list = append(list, i.(string))
+		}
+		if list = change(list); len(list) == 0 {
+			delete(m, key)
+		} else {
+			m[key] = list
+		}
+	})
+}
+
+// without takes the arguments of a name out of a list.
+func without(list []string, name string) []string {
+	return slices.DeleteFunc(list, func(s string) bool { return strings.HasPrefix(s, name+"=") })
+}
+
+// arg gives a component an argument, in the place of one of the same name.
+func (tr *tree) arg(t testing.TB, component k3s.Component, argument string) {
+	t.Helper()
+	name, _, _ := strings.Cut(argument, "=")
+	tr.args(t, component, func(list []string) []string { return append(without(list, name), argument) })
+}
+
+// plugins changes the API server's list of admission plugins.
+func (tr *tree) plugins(t testing.TB, change func([]string) []string) {
+	t.Helper()
+	const name = "enable-admission-plugins"
+	tr.args(t, k3s.APIServer, func(list []string) []string {
+		plugins := []string{"NodeRestriction"}
+		for _, s := range list {
+			if v, ok := strings.CutPrefix(s, name+"="); ok {
+				plugins = strings.Split(v, ",")
+			}
+		}
+		return append(without(list, name), name+"="+strings.Join(change(plugins), ","))
+	})
+}
+
+// clone returns a tree of its own with the same content.
+func (tr *tree) clone() *tree {
+	c := *tr
+	c.entries, c.kernel = maps.Clone(tr.entries), maps.Clone(tr.kernel)
+	return &c
 }

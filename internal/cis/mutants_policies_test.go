@@ -1,0 +1,145 @@
+package cis_test
+
+import (
+	"testing"
+
+	"github.com/k3s-cis/packer-plugin-k3s/internal/cis"
+	"github.com/k3s-cis/packer-plugin-k3s/internal/k3s"
+)
+
+const (
+	psaFile    = "/etc/rancher/k3s/psa.yaml"
+	auditFile  = "/etc/rancher/k3s/audit.yaml"
+	manifests  = k3s.DefaultDataDir + "/server/manifests/"
+	netpolFile = manifests + "k3s-cis-network-policies.yaml"
+	saFile     = manifests + "k3s-cis-service-accounts.yaml"
+	pspFile    = manifests + "k3s-cis-pod-security-policies.yaml"
+)
+
+// atBaseline are the pod security controls that the level baseline keeps.
+var atBaseline = []string{"podsec.policy-active", "podsec.privileged", "podsec.hostpid", "podsec.hostipc", "podsec.hostnetwork",
+	"podsec.added-caps", "podsec.windows-hostprocess", "podsec.hostpath", "podsec.hostports", "podsec.procmount"}
+
+// atRestricted are those that only the level restricted keeps.
+var atRestricted = []string{"podsec.privesc", "podsec.root", "podsec.net-raw", "podsec.caps"}
+
+func edits(file, old, new string) func(*testing.T, *tree) {
+	return func(t *testing.T, tr *tree) { tr.edit(t, file, old, new) }
+}
+
+func removes(file string) func(*testing.T, *tree) {
+	return func(_ *testing.T, tr *tree) { delete(tr.entries, file) }
+}
+
+func except(keys []string, key string) []string {
+	var out []string
+	for _, k := range keys {
+		if k != key {
+			out = append(out, k)
+		}
+	}
+	return out
+}
+
+// policyMutants weaken the files that the API server and K3s are given.
+func policyMutants() []mutant {
+	psa := func(b base) bool { return !b.psp() }
+	all := append(append([]string{}, atBaseline...), atRestricted...)
+	var out []mutant
+	for _, key := range atBaseline {
+		out = append(out, mutant{control: key, on: psa, breaks: edits(psaFile, "enforce: restricted", "enforce: privileged"), also: fails(except(all, key)...)})
+	}
+	for _, key := range atRestricted {
+		out = append(out, mutant{control: key, on: psa, breaks: edits(psaFile, "enforce: restricted", "enforce: baseline"), also: fails(except(atRestricted, key)...)})
+	}
+	out = append(out,
+		mutant{control: "podsec.policy-active", on: psa, breaks: removes(psaFile),
+			also: fails(append(except(all, "podsec.policy-active"), "node.k3s-starts", "node.admission-files.mode")...)},
+		mutant{control: "podsec.policy-active", on: psa, breaks: edits(psaFile, "enforce: restricted", "enforced: restricted"),
+			also: fails(append(except(all, "podsec.policy-active"), "node.k3s-starts")...)},
+		mutant{control: "podsec.policy-active", on: psa, also: fails(except(all, "podsec.policy-active")...),
+			breaks: func(t *testing.T, tr *tree) { tr.arg(t, k3s.APIServer, "disable-admission-plugins=PodSecurity") }},
+		mutant{control: "podsec.policy-active", on: psa, also: fails(except(all, "podsec.policy-active")...),
+			breaks: edits(psaFile, "- kube-system", "- default\n          - kube-system")},
+		mutant{control: "podsec.policy-active", on: psa, also: fails(except(all, "podsec.policy-active")...),
+			breaks: func(_ *testing.T, tr *tree) {
+				tr.file(manifests+"open-default.yaml", 0o600, "apiVersion: v1\nkind: Namespace\nmetadata:\n  name: default\n  labels:\n    pod-security.kubernetes.io/enforce: privileged\n")
+			}},
+	)
+	return append(append(out, pspMutants()...), deployedMutants()...)
+}
+
+// pspMutants concern K3s before v1.25.
+func pspMutants() []mutant {
+	psp := func(b base) bool { return b.psp() }
+	var out []mutant
+	for _, f := range []struct {
+		control, old, new string
+		also              []string
+	}{
+		{"podsec.privileged", "privileged: false", "privileged: true", []string{"podsec.policy-active"}},
+		{"podsec.hostpid", "hostPID: false", "hostPID: true", nil},
+		{"podsec.hostipc", "hostIPC: false", "hostIPC: true", nil},
+		{"podsec.hostnetwork", "hostNetwork: false", "hostNetwork: true", []string{"podsec.windows-hostprocess"}},
+		{"podsec.windows-hostprocess", "hostNetwork: false", "hostNetwork: true", []string{"podsec.hostnetwork"}},
+		{"podsec.privesc", "allowPrivilegeEscalation: false", "allowPrivilegeEscalation: true", nil},
+		{"podsec.root", "rule: MustRunAsNonRoot", "rule: RunAsAny", nil},
+		{"podsec.net-raw", "- ALL", "- CHOWN", []string{"podsec.caps"}},
+		{"podsec.caps", "- ALL", "- NET_RAW", nil},
+		{"podsec.added-caps", "privileged: false", "privileged: false\n  allowedCapabilities: [SYS_ADMIN]", nil},
+		{"podsec.hostpath", "- configMap", "- configMap\n    - hostPath", nil},
+		{"podsec.hostports", "privileged: false", "privileged: false\n  hostPorts: [{min: 1, max: 65535}]", nil},
+		{"podsec.policy-active", "privileged: false", "privileged: true", []string{"podsec.privileged"}},
+	} {
+		out = append(out, mutant{control: f.control, on: psp, breaks: edits(pspFile, f.old, f.new), also: fails(f.also...)})
+	}
+	everything := append(append([]string{}, atBaseline...), atRestricted...)
+	dropsPlugin := func(t *testing.T, tr *tree) { tr.plugins(t, less("PodSecurityPolicy")) }
+	return append(out,
+		mutant{control: "apiserver.admission.psp", on: psp, breaks: dropsPlugin, also: fails(append(everything, "apiserver.admission.securitycontextdeny")...)},
+		mutant{control: "apiserver.admission.securitycontextdeny", on: psp, breaks: dropsPlugin, also: fails(append(everything, "apiserver.admission.psp")...)},
+	)
+}
+
+const networkPolicy = "apiVersion: networking.k8s.io/v1\nkind: NetworkPolicy\nmetadata: {name: open, namespace: default}\nspec:\n  podSelector: {}\n  ingress: [{}]\n"
+
+// deployedMutants concern manifests, the audit policy and the event rate limit.
+func deployedMutants() []mutant {
+	limits := "  - name: EventRateLimit\n    configuration:\n      apiVersion: eventratelimit.admission.k8s.io/v1alpha1\n      kind: Configuration\n      limits:\n      - {type: Server, qps: 50, burst: 100}\n"
+	limited := func(t *testing.T, tr *tree) {
+		tr.plugins(t, with("EventRateLimit"))
+		if _, ok := tr.entries[psaFile]; ok {
+			tr.edit(t, psaFile, "plugins:\n", "plugins:\n"+limits)
+			return
+		}
+		tr.arg(t, k3s.APIServer, "admission-control-config-file="+psaFile)
+		tr.file(psaFile, 0o600, "apiVersion: apiserver.config.k8s.io/v1\nkind: AdmissionConfiguration\nplugins:\n"+limits)
+	}
+	return []mutant{
+		{control: "apiserver.admission.eventratelimit", given: limited, turns: cis.Manual,
+			breaks: func(t *testing.T, tr *tree) { tr.plugins(t, less("EventRateLimit")) }},
+		{control: "apiserver.admission.eventratelimit", given: limited, also: fails("node.k3s-starts"),
+			breaks: edits(psaFile, limits, "")},
+		{control: "controlplane.audit-policy", breaks: removes(auditFile),
+			also: fails("controlplane.audit-policy-coverage", "node.k3s-starts", "node.admission-files.mode")},
+		{control: "controlplane.audit-policy", breaks: edits(auditFile, "level: Metadata", "level: None"), also: fails("controlplane.audit-policy-coverage")},
+		{control: "controlplane.audit-policy-coverage", breaks: removes(auditFile),
+			also: fails("controlplane.audit-policy", "node.k3s-starts", "node.admission-files.mode")},
+		{control: "controlplane.audit-policy-coverage", breaks: edits(auditFile, "level: Metadata", "level: Request"), turns: cis.Manual},
+		{control: "apiserver.audit-log-path", also: map[string]cis.Status{"controlplane.audit-policy": cis.Fail, "controlplane.audit-policy-coverage": cis.Fail, "node.audit-log-dir.mode": cis.NotApplicable},
+			breaks: func(t *testing.T, tr *tree) {
+				tr.args(t, k3s.APIServer, func(l []string) []string { return without(l, "audit-log-path") })
+			}},
+		{control: "apiserver.audit-log-path", also: map[string]cis.Status{"node.audit-log-dir.mode": cis.NotApplicable},
+			breaks: func(t *testing.T, tr *tree) { tr.arg(t, k3s.APIServer, "audit-log-path=-") }},
+		{control: "netpol.all-namespaces", breaks: removes(netpolFile)},
+		{control: "netpol.all-namespaces", breaks: edits(netpolFile, "namespace: kube-public", "namespace: elsewhere")},
+		{control: "netpol.all-namespaces", breaks: func(_ *testing.T, tr *tree) { tr.file(manifests+"open.yaml", 0o600, networkPolicy) }},
+		{control: "netpol.all-namespaces", breaks: func(_ *testing.T, tr *tree) { tr.file(netpolFile+".skip", 0o600, "") }},
+		{control: "netpol.all-namespaces", breaks: func(t *testing.T, tr *tree) {
+			tr.config(t, func(m map[string]any) { m["disable"] = []string{"k3s-cis-network-policies"} })
+		}},
+		{control: "rbac.default-sa", breaks: removes(saFile)},
+		{control: "rbac.default-sa", breaks: edits(saFile, "automountServiceAccountToken: false", "automountServiceAccountToken: true")},
+	}
+}
