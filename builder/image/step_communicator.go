@@ -32,7 +32,7 @@ func (s *stepCommunicator) Cleanup(state multistep.StateBag) {
 }
 
 // stepSeal ends the provisioners' access, so that nothing changes while the
-// image is made, and takes a disk's file system away.
+// image is made.
 type stepSeal struct{}
 
 func (s *stepSeal) Run(_ context.Context, state multistep.StateBag) multistep.StepAction {

@@ -22,46 +22,51 @@ type stepOutput struct {
 	Name      string
 	Force     bool
 
-	made    []string // directories, innermost last
-	partial string
+	made []string // directories, innermost last
+	lock *os.File // the partial image, so that no other build writes it
 }
 
 func (s *stepOutput) Run(_ context.Context, state multistep.StateBag) multistep.StepAction {
 	w, _ := of(state)
-	dir, err := filepath.Abs(s.Directory)
-	if err != nil {
+	if err := s.reserve(w); err != nil {
 		return halt(state, fmt.Errorf("output_directory: %w", err))
 	}
-	final := filepath.Join(dir, s.Name)
+	return multistep.ActionContinue
+}
+
+func (s *stepOutput) reserve(w *work) error {
+	dir, err := filepath.Abs(s.Directory)
+	if err != nil {
+		return err
+	}
+	if s.made, err = makeDirectories(dir); err != nil {
+		return err
+	}
+	w.final = filepath.Join(dir, s.Name)
+	partial := filepath.Join(dir, "."+s.Name+".partial")
+	if s.lock, err = disk.Lock(partial); err != nil {
+		return err
+	}
+	w.partial = partial
+	return s.free(w.final, w.final+disk.ChecksumSuffix)
+}
+
+// free says what is in the way of the image.
+func (s *stepOutput) free(paths ...string) error {
 	var errs []error
-	for _, path := range []string{final, final + disk.ChecksumSuffix} {
+	for _, path := range paths {
 		info, err := os.Lstat(path)
 		switch {
 		case errors.Is(err, fs.ErrNotExist):
 		case err != nil:
-			errs = append(errs, fmt.Errorf("output_directory: %w", err))
+			errs = append(errs, err)
 		case !info.Mode().IsRegular():
-			errs = append(errs, fmt.Errorf("output_directory: %s is there and no regular file; remove it", path))
+			errs = append(errs, fmt.Errorf("%s is there and no regular file; remove it", path))
 		case !s.Force:
-			errs = append(errs, fmt.Errorf("output_directory: %s is there already; run packer build -force to replace it, or change vm_name", path))
+			errs = append(errs, fmt.Errorf("%s is there already; run packer build -force to replace it, or change vm_name", path))
 		}
 	}
-	if err := errors.Join(errs...); err != nil {
-		return halt(state, err)
-	}
-	if s.made, err = makeDirectories(dir); err != nil {
-		return halt(state, fmt.Errorf("output_directory: %w", err))
-	}
-	partial, err := os.CreateTemp(dir, "."+s.Name+".partial-*")
-	if err != nil {
-		return halt(state, fmt.Errorf("output_directory: %w", err))
-	}
-	s.partial = partial.Name()
-	if err := partial.Close(); err != nil {
-		return halt(state, fmt.Errorf("output_directory: %w", err))
-	}
-	w.partial, w.final = s.partial, final
-	return multistep.ActionContinue
+	return errors.Join(errs...)
 }
 
 // makeDirectories makes dir and its missing parents and returns those that it
@@ -88,15 +93,19 @@ func makeDirectories(dir string) (made []string, err error) {
 // build made none, the directories that were made for it. Those in which
 // others (think of reports) have put something stay.
 func (s *stepOutput) Cleanup(state multistep.StateBag) {
-	if s.partial != "" {
-		for _, path := range []string{s.partial, s.partial + disk.ChecksumSuffix} {
+	w, _ := of(state)
+	if s.lock != nil && w.published != nil {
+		failCleanup(state, s.lock.Close()) // the partial image is the image now
+	} else if s.lock != nil {
+		for _, path := range []string{w.partial, w.partial + disk.ChecksumSuffix} {
 			if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
 				failCleanup(state, err)
 			}
 		}
+		failCleanup(state, s.lock.Close())
 	}
 	for i := len(s.made) - 1; i >= 0; i-- {
-		if err := os.Remove(s.made[i]); err != nil {
+		if os.Remove(s.made[i]) != nil {
 			return
 		}
 	}

@@ -2,41 +2,51 @@ package image
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 
 	"github.com/hashicorp/packer-plugin-sdk/multistep"
+
+	"github.com/k3s-cis/packer-plugin-k3s/internal/disk"
 )
 
+// workPrefix is what the names of work directories begin with.
+const workPrefix = "packer-k3s-image-"
+
 // stepWorkspace makes a directory for everything that is gone after the
-// build. It lies in $TMPDIR or else in /var/tmp: /tmp is in memory on many
-// systems, and a root file system is large.
-type stepWorkspace struct{}
+// build, and takes away those of builds that were killed. It lies in $TMPDIR
+// or else in /var/tmp: /tmp is in memory on many systems, and a root file
+// system is large.
+type stepWorkspace struct {
+	lock *os.File
+}
 
 func (s *stepWorkspace) Run(_ context.Context, state multistep.StateBag) multistep.StepAction {
-	w, _ := of(state)
+	w, ui := of(state)
 	parent := os.Getenv("TMPDIR")
 	if parent == "" {
 		parent = "/var/tmp"
 	}
-	scratch, err := os.MkdirTemp(parent, "packer-k3s-image-")
+	stale, err := disk.Reclaim(parent, workPrefix)
+	if len(stale) > 0 {
+		ui.Say(fmt.Sprintf("Removed what killed builds left behind: %q", stale))
+	}
 	if err != nil {
+		ui.Error(fmt.Sprintf("What a killed build left behind could not be removed: %s", err))
+	}
+	if w.scratch, s.lock, err = disk.NewWorkDirectory(parent, workPrefix); err != nil {
 		return halt(state, fmt.Errorf("work directory (set TMPDIR to choose another place): %w", err))
 	}
-	w.scratch = scratch
 	return multistep.ActionContinue
 }
 
-// Cleanup removes the work directory. It does not touch one in which a file
-// system is still mounted.
+// Cleanup removes the work directory, and nothing in it while a file system
+// is still mounted there.
 func (s *stepWorkspace) Cleanup(state multistep.StateBag) {
 	w, _ := of(state)
 	if w.scratch == "" {
 		return
 	}
-	if w.mounted != nil {
-		failCleanup(state, fmt.Errorf("%s stays: a file system is still mounted in it", w.scratch))
-		return
-	}
-	failCleanup(state, os.RemoveAll(w.scratch))
+	failCleanup(state, errors.Join(disk.RemoveTree(w.scratch), s.lock.Close()))
 }

@@ -5,6 +5,7 @@ package disk
 import (
 	"context"
 	"io"
+	"os"
 )
 
 // Measure needs Linux.
@@ -52,3 +53,18 @@ func (*Mounted) GrowFileSystem(context.Context, Partition) error { return ErrNot
 
 // GrowTools needs Linux.
 func GrowTools(*Layout, Partition) []Tool { return nil }
+
+// ErrLocked is returned for what another process is working on.
+var ErrLocked = ErrNotLinux
+
+// Lock needs Linux.
+func Lock(string) (*os.File, error) { return nil, ErrNotLinux }
+
+// NewWorkDirectory needs Linux.
+func NewWorkDirectory(string, string) (string, *os.File, error) { return "", nil, ErrNotLinux }
+
+// Reclaim needs Linux.
+func Reclaim(string, string) ([]string, error) { return nil, ErrNotLinux }
+
+// RemoveTree needs Linux.
+func RemoveTree(string) error { return ErrNotLinux }

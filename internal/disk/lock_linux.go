@@ -1,0 +1,138 @@
+package disk
+
+import (
+	"bufio"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"sort"
+	"strings"
+
+	"golang.org/x/sys/unix"
+)
+
+// ErrLocked is returned for what another process is working on.
+var ErrLocked = errors.New("another build is working on it")
+
+// Lock opens the file at path, made if it is not there, and keeps every other
+// process from locking it until it is closed or this process ends.
+func Lock(path string) (*os.File, error) {
+	for {
+		f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE|unix.O_NOFOLLOW, 0o600)
+		if err != nil {
+			return nil, err
+		}
+		if err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
+			if errors.Is(err, unix.EWOULDBLOCK) {
+				err = ErrLocked
+			}
+			return nil, errors.Join(&fs.PathError{Op: "lock", Path: path, Err: err}, f.Close())
+		}
+		// The file may have been renamed or removed before it was locked.
+		locked, err := f.Stat()
+		if err != nil {
+			return nil, errors.Join(err, f.Close())
+		}
+		if now, err := os.Lstat(path); err == nil && os.SameFile(locked, now) {
+			return f, nil
+		}
+		if err := f.Close(); err != nil {
+			return nil, err
+		}
+	}
+}
+
+// lockName is the file in a work directory that its build keeps locked.
+const lockName = "lock"
+
+// NewWorkDirectory makes a directory in parent, with a name that begins with
+// prefix, that only root can look into, and locks it.
+func NewWorkDirectory(parent, prefix string) (dir string, lock *os.File, err error) {
+	dir, err = os.MkdirTemp(parent, prefix)
+	if err != nil {
+		return "", nil, err
+	}
+	lock, err = Lock(filepath.Join(dir, lockName))
+	if err != nil {
+		return "", nil, errors.Join(err, os.RemoveAll(dir))
+	}
+	return dir, lock, nil
+}
+
+// Reclaim removes the work directories in parent that builds which were
+// killed left behind, with what is mounted in them, and returns their paths.
+// Only root's own are considered.
+func Reclaim(parent, prefix string) (removed []string, err error) {
+	dirs, err := filepath.Glob(filepath.Join(parent, prefix+"*"))
+	if err != nil {
+		return nil, err
+	}
+	var errs []error
+	for _, dir := range dirs {
+		var st unix.Stat_t
+		if unix.Lstat(dir, &st) != nil || st.Mode&unix.S_IFMT != unix.S_IFDIR || st.Uid != 0 || st.Mode&0o077 != 0 {
+			continue
+		}
+		if _, err := os.Lstat(filepath.Join(dir, lockName)); err != nil {
+			continue // just being made, or none of ours
+		}
+		lock, err := Lock(filepath.Join(dir, lockName))
+		if err != nil {
+			continue
+		}
+		if err := RemoveTree(dir); err != nil {
+			errs = append(errs, err)
+		} else {
+			removed = append(removed, dir)
+		}
+		errs = append(errs, lock.Close())
+	}
+	return removed, errors.Join(errs...)
+}
+
+// RemoveTree unmounts whatever is mounted below dir and removes dir. It
+// removes nothing while something is mounted.
+func RemoveTree(dir string) error {
+	mounts, err := mountsBelow(dir)
+	if err != nil {
+		return err
+	}
+	for _, m := range mounts {
+		if err := unmountDir(m); err != nil {
+			return fmt.Errorf("unmounting %s: %w", m, err)
+		}
+	}
+	if mounts, err = mountsBelow(dir); err != nil || len(mounts) > 0 {
+		return errors.Join(err, fmt.Errorf("%s stays: still mounted below it: %q", dir, mounts))
+	}
+	return os.RemoveAll(dir)
+}
+
+// mountsBelow lists the mount points at or below dir, innermost first.
+func mountsBelow(dir string) ([]string, error) {
+	dir, err := filepath.Abs(dir)
+	if err != nil {
+		return nil, err
+	}
+	f, err := os.Open("/proc/self/mountinfo")
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	var out []string
+	lines := bufio.NewScanner(f)
+	for lines.Scan() {
+		fields := strings.Fields(lines.Text())
+		if len(fields) < 5 {
+			continue
+		}
+		at := fstabEscapes.Replace(fields[4])
+		if at == dir || strings.HasPrefix(at, dir+"/") {
+			out = append(out, at)
+		}
+	}
+	sort.Sort(sort.Reverse(sort.StringSlice(out)))
+	return out, lines.Err()
+}
