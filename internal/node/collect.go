@@ -7,6 +7,7 @@ import (
 	"io"
 	"io/fs"
 	"path"
+	"strings"
 )
 
 // Reasons that stand in Entry.Unread, the same from every kind of target.
@@ -15,6 +16,15 @@ const (
 	unreadLink  = "a symbolic link to a directory is not followed inside a walk"
 	unreadName  = "holds a name that is not valid UTF-8 or has a control character in it"
 )
+
+// unreadable says why the bytes of the file at p are not collected wherever the
+// node is: what the kernel makes up on the fly is no evidence of an image.
+func unreadable(p string) string {
+	if strings.HasPrefix(p, "/proc/") || strings.HasPrefix(p, "/sys/") {
+		return "is made up by the kernel and not on a disk"
+	}
+	return ""
+}
 
 func unreadDead(link string) string { return link + " is a symbolic link that leads nowhere" }
 
@@ -162,6 +172,9 @@ func (c *collector) list(ctx context.Context, pick Pick, e Entry, at string, dep
 func (c *collector) read(e *Entry, at string) error {
 	if have := c.entries[e.Path]; have.Data != nil {
 		e.Data = have.Data
+		return nil
+	}
+	if e.Unread = unreadable(e.Path); e.Unread != "" {
 		return nil
 	}
 	if e.Size > MaxFileSize {

@@ -1,0 +1,141 @@
+package node
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	packersdk "github.com/hashicorp/packer-plugin-sdk/packer"
+)
+
+// RemoteOptions say how a machine is reached.
+type RemoteOptions struct {
+	// Wrap renders the user's execute_command around what is to be run, which
+	// is the path of an uploaded script or a command that runs it. The command
+	// gets root's rights in it. Nil means: as it is when the user is root,
+	// else with sudo -n, else with doas -n.
+	Wrap func(command string) (string, error)
+	// Timeout is the longest that one exchange may take; 0 means 10 minutes.
+	// It holds on the machine too, where that has the tool timeout.
+	Timeout time.Duration
+	// Log gets one line for each thing that is done; nil drops them. No line
+	// holds a command or a file's content.
+	Log func(string)
+	// KernelRead names the parameters to collect from a running kernel into
+	// Node.Kernel; one that the kernel does not have is left out.
+	KernelRead []string
+	// K3sVersion asks the K3s binary for its version into Node.K3sVersion.
+	K3sVersion bool
+}
+
+const (
+	defaultTimeout = 10 * time.Minute
+	// patience is how much longer than the machine itself this side waits.
+	patience = 30 * time.Second
+)
+
+// RemoteMachine is a node behind a Packer communicator. Everything travels
+// through one command: an archive goes in on its standard input, another
+// comes back on its standard output. Where that cannot be, one file is
+// uploaded before the command. Exit status 0 proves nothing: an answer counts
+// only when it is whole and signed with the nonce of the request.
+type RemoteMachine struct {
+	comm packersdk.Communicator
+	opt  RemoteOptions
+
+	mu sync.Mutex
+	// noStdin is true once the machine has said that standard input does not
+	// carry the archive, so that the next exchange need not ask again.
+	noStdin bool
+}
+
+var _ Target = (*RemoteMachine)(nil)
+
+// Remote returns the node behind comm.
+func Remote(comm packersdk.Communicator, opts RemoteOptions) *RemoteMachine {
+	if opts.Timeout <= 0 {
+		opts.Timeout = defaultTimeout
+	}
+	if opts.Log == nil {
+		opts.Log = func(string) {}
+	}
+	return &RemoteMachine{comm: comm, opt: opts}
+}
+
+// Read collects q with one command and changes nothing on the machine but a
+// staging directory of its own, which it removes.
+func (r *RemoteMachine) Read(ctx context.Context, q Query) (*Node, error) {
+	if err := q.check(); err != nil {
+		return nil, fmt.Errorf("reading the machine: %w", err)
+	}
+	started := time.Now()
+	rep, way, err := r.exchange(ctx, newJob(nil, q, r.opt))
+	if err != nil {
+		return nil, fmt.Errorf("reading the machine: %w", err)
+	}
+	r.opt.Log(fmt.Sprintf("Collected %d paths with %s in %s", len(rep.node.Entries()), way, took(started)))
+	return rep.node, nil
+}
+
+// Apply puts c in place and reads q back, with one command. Whatever goes
+// wrong on the way, the machine is as before or completely changed, and the
+// error says which when that is known.
+func (r *RemoteMachine) Apply(ctx context.Context, c Change, q Query) (*Outcome, error) {
+	if err := q.check(); err != nil {
+		return nil, fmt.Errorf("reading the machine: %w", err)
+	}
+	if err := c.check(); err != nil {
+		return nil, fmt.Errorf("changing the machine: %w", err)
+	}
+	started := time.Now()
+	rep, way, err := r.exchange(ctx, newJob(&c, q, r.opt))
+	if err != nil {
+		return nil, fmt.Errorf("changing the machine: %w", err)
+	}
+	if rep.recovered {
+		r.opt.Log("Took back what an earlier run, cut off in the middle, had changed")
+	}
+	out := &Outcome{
+		Node: rep.node, Stale: rep.stale, Changed: rep.changed, KernelSet: rep.kernelSet,
+		Way: way, Took: time.Since(started),
+	}
+	if !out.Stale {
+		if err := verify(c, out.Node); err != nil {
+			return nil, fmt.Errorf("changing the machine: %w", err)
+		}
+	}
+	r.opt.Log(fmt.Sprintf("Changed %d and collected %d paths with %s in %s",
+		len(out.Changed), len(out.Node.Entries()), way, took(started)))
+	return out, nil
+}
+
+// verify compares what was read back with what was written, as far as the
+// query covers it.
+func verify(c Change, n *Node) error {
+	var errs []error
+	for _, want := range c.Write {
+		have, presence := n.Lookup(want.Path)
+		switch {
+		case presence == Unknown:
+		case presence == Absent:
+			errs = append(errs, fmt.Errorf("%s is not there after it was written", want.Path))
+		case have.Kind != want.Kind || have.Mode != want.Mode || have.UID != want.UID || have.GID != want.GID:
+			errs = append(errs, fmt.Errorf("%s: read back %s %v %d:%d after writing %s %v %d:%d", want.Path,
+				have.Kind, have.Mode, have.UID, have.GID, want.Kind, want.Mode, want.UID, want.GID))
+		case have.Data != nil && string(have.Data) != string(want.Data):
+			errs = append(errs, fmt.Errorf("%s: what was read back is not what was written", want.Path))
+		}
+	}
+	for _, p := range c.Remove {
+		if _, presence := n.Lookup(p); presence == Present {
+			errs = append(errs, fmt.Errorf("%s is still there after it was removed", p))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+func took(since time.Time) string {
+	return fmt.Sprintf("%.1f s", time.Since(since).Seconds())
+}

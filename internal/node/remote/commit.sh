@@ -1,0 +1,262 @@
+# commit.sh: functions of the worker that stage a change, put it in place and
+# make it final.
+# shellcheck disable=SC2034,SC2154
+
+apply() {
+	problems=0 changed=0 linked=0 links=0
+	qhave='' qhave_dirs='' qnew='' qcheck=''
+	all_dirs check_dir
+	all_files check_file
+	all_removes check_remove
+	[ "$linked$problems" = 10 ] && one_name_each
+	[ "$problems" = 0 ] || quit ''
+	all_dirs existing_dir
+	: >have
+	: >sums
+	if [ -n "$qhave" ]; then
+		eval "sha256sum $qhave" >sums 2>err || quit "cannot read what is to be replaced: $(first_line err)"
+	fi
+	if [ -n "$qhave$qhave_dirs" ]; then
+		eval "stat -L -c '%f %u %g' $qhave $qhave_dirs" >have 2>err || quit "cannot look at what is to be replaced: $(first_line err)"
+	fi
+	exec 5<sums 6<have
+	all_files compare_file
+	all_dirs compare_dir
+	exec 5<&- 6<&-
+	all_removes compare_remove
+	all_keeps keep_copy
+	kernel_plan
+	[ "$changed" = 1 ] || return 0
+
+	: >clean
+	all_dirs stage_dir
+	[ "$links" = 0 ] || all_files stage_link
+	all_keeps stage_copy
+	write_undo
+	trap '' TERM INT
+	all_dirs commit_dir
+	all_dirs place
+	[ "$links" = 0 ] || all_files place_link
+	kernel_set kernel_change
+	confirm
+	relabel
+	trap 'quit "it was stopped by a signal, or took longer than the timeout"' TERM INT
+}
+
+# Staging.
+
+# stage_dir D NEED MODE OWNER PATH prepares the place where new and old files
+# of directory D wait: in the nearest directory above that exists, so that they
+# are on the same file system.
+stage_dir() {
+	eval "todo=\$n$1\$o$1\$k$1"
+	[ -n "$todo" ] || return 0
+	at=$5
+	while ! [ -d "$at" ]; do
+		at=${at%/*}
+		[ -n "$at" ] || at=/
+	done
+	stage_at "$at" "$1" "$5"
+	eval "S$1=\$stage todo=\$n$1"
+	if [ -n "$todo" ] && ! eval "cp -p $todo \"\$stage/new/\"" 2>err; then
+		blame=$1
+		all_files blame_copy
+		quit_path "$5" "$(first_line err)"
+	fi
+	eval "todo=\$o$1"
+	if [ -n "$todo" ] && ! eval "ln $todo \"\$stage/old/\"" 2>err; then
+		blame=$1
+		all_files blame_link
+		all_removes blame_link
+		quit_path "$5" "$(first_line err)"
+	fi
+	return 0
+}
+
+# stage_at DIRECTORY NAME PATH makes the staging directory NAME in DIRECTORY
+# for what belongs to PATH.
+stage_at() {
+	stage=${1%/}/.k3s-cis-$nonce
+	if ! [ -d "$stage" ]; then
+		quote "$stage"
+		printf 'rm -rf %s\n' "$quoted" >>clean
+	fi
+	stage=$stage/$2
+	try "$3" mkdir -p "$stage/new" "$stage/old"
+}
+
+# blame_copy and blame_link do one file after the other, to find out which it
+# is that cannot be staged.
+blame_copy() {
+	eval "state=\$f$1"
+	if [ "$2" = "$blame" ] && { [ "$state" = new ] || [ "$state" = old ]; }; then
+		try "$4" cp -p "w/$2/$3" "$stage/new/"
+	fi
+}
+
+blame_link() {
+	eval "state=\$f$1"
+	if [ "$2" = "$blame" ] && [ "$state" = old ] && ! [ -e "$stage/old/$3" ]; then
+		try "$4" ln "$4" "$stage/old/"
+	fi
+}
+
+# stage_link stages a file whose path is a symbolic link: what the link leads
+# to is replaced, since that is what a program opens.
+stage_link() {
+	eval "state=\$f$1"
+	[ "$state" = link ] || return 0
+	real=$(readlink -f "$4") || quit_path "$4" "where the symbolic link leads cannot be told"
+	stage_at "${real%/*}" "l$1" "$4"
+	base=${real##*/}
+	eval "S_$1=\$stage real_$1=\$real"
+	try "$4" cp -p "w/$2/$3" "$stage/new/$base"
+	try "$4" ln "$real" "$stage/old/$base"
+}
+
+# stage_copy D BASE COPY QCOPY F ORIGINAL QBASE
+stage_copy() {
+	eval "todo=\$k$1"
+	case " $qnew " in *" $4 "*) ;; *) return 0 ;; esac
+	eval "stage=\$S$1"
+	try "$3" cp -p "$6" "$stage/new/$2"
+}
+
+# Undoing. The whole of it is written down before anything is touched, and each
+# line may run twice.
+
+write_undo() {
+	{
+		cat <<'END'
+trap '' HUP INT TERM PIPE
+failed=0
+back() {
+	for f in "$1"/* "$1"/.[!.]* "$1"/..?*; do
+		if [ -e "$f" ] || [ -L "$f" ]; then
+			mv -f "$f" "$2/" || failed=1
+		fi
+	done
+}
+END
+		[ -z "$qnew" ] || printf 'rm -f %s || failed=1\n' "$qnew"
+		all_dirs undo_place
+		[ "$links" = 0 ] || all_files undo_link
+		qgone=
+		all_dirs undo_dir
+		[ -z "$qgone" ] || printf 'rmdir %s 2>/dev/null\n' "$qgone"
+		cat kernel.undo
+		printf '[ "$failed" = 0 ] || exit 1\n'
+		cat clean
+	} >undo.new 2>err || quit "cannot prepare: $(first_line err)"
+	try "the staging directory" mv undo.new undo
+}
+
+undo_place() {
+	eval "todo=\$o$1"
+	[ -n "$todo" ] || return 0
+	eval "quote \"\$S$1\""
+	printf 'back %s/old %s\n' "$quoted" "$6"
+}
+
+undo_link() {
+	eval "state=\$f$1"
+	[ "$state" = link ] || return 0
+	eval "quote \"\$S_$1\""
+	qstage=$quoted
+	eval "quote \"\${real_$1%/*}\""
+	printf 'back %s/old %s/\n' "$qstage" "$quoted"
+}
+
+undo_dir() {
+	eval "state=\$d$1"
+	case $state in
+	new) qgone="$6 $qgone" ;;
+	other)
+		eval "was=\$w$1"
+		owner=${was#* }
+		printf 'chown %s:%s %s && chmod %o %s || failed=1\n' "${owner% *}" "${owner#* }" "$6" "$((0x${was%% *} & 07777))" "$6"
+		;;
+	esac
+}
+
+# Putting in place.
+
+commit_dir() {
+	eval "state=\$d$1"
+	case $state in
+	new)
+		try "$5" mkdir -m 700 "$5"
+		# A directory gets its parent's group where that is setgid.
+		if [ "$4" != 0:0 ] || [ -g "${5%/*}/" ]; then
+			try "$5" chown "$4" "$5"
+		fi
+		[ "$3" = 700 ] || try "$5" chmod "$3" "$5"
+		;;
+	other)
+		try "$5" chown "$4" "$5"
+		try "$5" chmod "$3" "$5"
+		;;
+	esac
+}
+
+place() {
+	eval "todo=\$m$1 gone=\$r$1 new=\${S$1-}/new"
+	if [ -n "$todo" ]; then
+		eval "mv -f $todo $6/" 2>err || quit_path "$5" "$(first_line err)"
+	fi
+	if [ -n "$gone" ]; then
+		eval "rm -f $gone" 2>err || quit_path "$5" "$(first_line err)"
+	fi
+}
+
+place_link() {
+	eval "state=\$f$1"
+	[ "$state" = link ] || return 0
+	eval "stage=\$S_$1 real=\$real_$1"
+	try "$4" mv -f "$stage/new/${real##*/}" "$real"
+}
+
+# confirm compares modes and owners with what was asked for: there are file
+# systems that do not keep them.
+confirm() {
+	all_dirs list_dir
+	all_files list_file
+	[ -n "$qcheck" ] || return 0
+	eval "stat -L -c '%f %u %g' $qcheck" >have 2>err || quit "cannot look at what was written: $(first_line err)"
+	exec 6<have
+	all_dirs confirm_dir
+	all_files confirm_file
+	exec 6<&-
+}
+
+list_dir() {
+	eval "state=\$d$1"
+	case $state$2 in new* | *2) qcheck="$qcheck $6" ;; esac
+}
+
+list_file() { qcheck="$qcheck $5"; }
+
+confirm_dir() {
+	eval "state=\$d$1"
+	case $state$2 in new* | *2) confirm_line "$5" "$7" ;; esac
+}
+
+confirm_file() { confirm_line "$4" "$6"; }
+
+confirm_line() {
+	IFS= read -r have <&6
+	[ "$have" = "$2" ] || quit_path "$1" "the file system made $have of mode and owner $2 (mode in hex, user, group)"
+}
+
+# relabel gives new files their SELinux labels where SELinux is on.
+relabel() {
+	[ -e /sys/fs/selinux/enforce ] && command -v restorecon >/dev/null 2>&1 || return 0
+	eval "restorecon $qcheck $qnew" 2>err || quit "cannot restore SELinux labels: $(first_line err)"
+}
+
+# settle makes the change final and removes what was staged.
+settle() {
+	mv undo done
+	sh ./clean
+	rm -f clean
+}

@@ -1,0 +1,481 @@
+package node
+
+import (
+	"archive/tar"
+	"bufio"
+	"bytes"
+	"encoding/base64"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"path"
+	"sort"
+	"strconv"
+	"strings"
+)
+
+// maxReply bounds what one answer may hold: the content, and room for names.
+const maxReply = MaxTotalSize + 64<<20
+
+// reply is what came back from a machine.
+type reply struct {
+	node      *Node
+	changed   []string
+	kernelSet []string
+	stale     bool
+	recovered bool
+}
+
+// refusal is what a machine says that could not even begin: which part of the
+// way to it does not work.
+type refusal string
+
+func (r refusal) Error() string { return "the machine cannot take the request: " + string(r) }
+
+// errSilent is an answer without a signature in it.
+var errSilent = errors.New("no answer came back")
+
+// parseReply reads the answer to j from everything that came back, which may
+// have other output before and after it. Anything but a whole, signed and
+// consistent answer is an error.
+func parseReply(out []byte, j *job) (*reply, error) {
+	sign := "k3s-cis " + j.nonce + " "
+	body, encoding, err := findReply(out, sign)
+	if err != nil {
+		return nil, err
+	}
+	if body, err = decodeReply(body, encoding, sign); err != nil {
+		return nil, err
+	}
+	p := &replyParser{in: bufio.NewReader(bytes.NewReader(body)), sign: sign, job: j, entries: map[string]Entry{}, content: map[string]bool{}}
+	return p.parse()
+}
+
+// findReply returns what follows the line that begins the answer.
+func findReply(out []byte, sign string) (body []byte, encoding string, err error) {
+	for rest := out; len(rest) > 0; {
+		i := bytes.Index(rest, []byte(sign))
+		if i < 0 {
+			break
+		}
+		line, after, whole := bytes.Cut(rest[i+len(sign):], []byte("\n"))
+		words := strings.Fields(string(line))
+		switch {
+		case !whole || len(words) == 0:
+		case words[0] == "cannot":
+			return nil, "", refusal(strings.Join(words[1:], " "))
+		case words[0] == "died":
+			return nil, "", errors.New("the command was killed on the machine; what it had changed was put back")
+		case words[0] == "begin" && len(words) == 2:
+			return after, words[1], nil
+		}
+		rest = rest[i+len(sign):]
+	}
+	return nil, "", errSilent
+}
+
+// decodeReply undoes what protects an answer from a terminal.
+func decodeReply(body []byte, encoding, sign string) ([]byte, error) {
+	if encoding == "raw" {
+		return body, nil
+	}
+	end := bytes.Index(body, []byte(sign+"coded"))
+	if end < 0 {
+		return nil, errCut
+	}
+	text := strings.Join(strings.Fields(string(body[:end])), "")
+	var data []byte
+	var err error
+	switch encoding {
+	case "base64":
+		data, err = base64.StdEncoding.DecodeString(text)
+	case "hex":
+		data, err = hex.DecodeString(text)
+	default:
+		err = fmt.Errorf("encoding %q is not known", encoding)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("the answer of the machine is damaged: %w", err)
+	}
+	return data, nil
+}
+
+var errCut = errors.New("the answer of the machine was cut off")
+
+type replyParser struct {
+	in      *bufio.Reader
+	sign    string
+	job     *job
+	lines   int
+	entries map[string]Entry
+	content map[string]bool // paths whose bytes were asked for
+	machine bool
+	kernel  map[string]string
+	k3s     string
+	reply   reply
+	errs    []string
+	links   map[string]string
+	dead    map[string]string // path → link above it that leads nowhere
+	odd     []string
+	total   int64
+}
+
+func (p *replyParser) parse() (*reply, error) {
+	p.links, p.dead, p.kernel = map[string]string{}, map[string]string{}, map[string]string{}
+	how, err := p.text()
+	if err != nil {
+		return nil, err
+	}
+	files := 0
+	if len(p.errs) == 0 {
+		if err := p.finishEntries(); err != nil {
+			return nil, err
+		}
+	}
+	switch how {
+	case "none":
+	case "tar":
+		files, err = p.archive()
+	case "plain":
+		files, err = p.plain()
+	default:
+		err = fmt.Errorf("the answer of the machine is damaged: content %q", how)
+	}
+	if err != nil {
+		return nil, err
+	}
+	return p.end(files)
+}
+
+// text reads the lines up to the content.
+func (p *replyParser) text() (string, error) {
+	behind := "" // path that the next link explains
+	link := ""
+	for {
+		line, err := p.in.ReadString('\n')
+		if err != nil {
+			return "", errCut
+		}
+		line = strings.TrimSuffix(line, "\n")
+		if how, ok := strings.CutPrefix(line, p.sign+"content "); ok {
+			return how, nil
+		}
+		p.lines++
+		kind, rest, _ := strings.Cut(line, " ")
+		switch kind {
+		case "e":
+			err = p.entry(rest)
+		case "d":
+			behind = nodePath(rest)
+		case "l":
+			link = nodePath(rest)
+		case "t":
+			target := strings.TrimSuffix(rest, "/")
+			if behind == "" {
+				p.links[link] = target
+			} else {
+				p.dead[behind], p.links[behind] = link, target
+				behind = ""
+			}
+		case "odd":
+			p.odd = append(p.odd, nodePath(rest))
+		case "unlisted":
+			return "", fmt.Errorf("a directory could not be read: %s", strings.TrimSuffix(rest, "/"))
+		case "changed":
+			p.reply.changed = append(p.reply.changed, rest)
+		case "set":
+			p.reply.kernelSet = append(p.reply.kernelSet, rest)
+		case "stale":
+			p.reply.stale = true
+		case "recovered":
+			p.reply.recovered = true
+		case "machine":
+			p.machine = true
+		case "kernel":
+			name, value, _ := strings.Cut(rest, " ")
+			p.kernel[name] = value
+		case "k3s":
+			p.k3s = rest
+		case "error":
+			p.errs = append(p.errs, rest)
+		default:
+			err = fmt.Errorf("the answer of the machine is damaged: line %q", line)
+		}
+		if err != nil {
+			return "", err
+		}
+	}
+}
+
+// nodePath reads a path that a slash was put after, so that spaces at its end
+// survive.
+func nodePath(s string) string { return path.Clean("/" + strings.TrimSuffix(s, "/")) }
+
+// entry reads "CONTENT MODE USER GROUP SIZE PATH/".
+func (p *replyParser) entry(s string) error {
+	f := strings.SplitN(s, " ", 6)
+	damaged := fmt.Errorf("the answer of the machine is damaged: entry %q", s)
+	if len(f) != 6 {
+		return damaged
+	}
+	mode, err1 := strconv.ParseUint(f[1], 16, 32)
+	uid, err2 := strconv.ParseUint(f[2], 10, 31)
+	gid, err3 := strconv.ParseUint(f[3], 10, 31)
+	size, err4 := strconv.ParseInt(f[4], 10, 64)
+	if errors.Join(err1, err2, err3, err4) != nil || size < 0 || !strings.HasSuffix(f[5], "/") {
+		return damaged
+	}
+	e := Entry{Path: nodePath(f[5]), Kind: KindOther, UID: int(uid), GID: int(gid), Mode: fs.FileMode(mode & 0o777)}
+	for bit, value := range specialBits {
+		if mode&uint64(value) != 0 {
+			e.Mode |= bit
+		}
+	}
+	switch mode & 0o170000 {
+	case 0o100000:
+		e.Kind, e.Size = KindFile, size
+	case 0o040000:
+		e.Kind = KindDirectory
+	}
+	if f[0] == "1" && e.Kind == KindFile {
+		p.content[e.Path] = true
+	}
+	p.entries[e.Path] = e
+	if len(p.entries) > 2*MaxEntries {
+		return errTooMany
+	}
+	return nil
+}
+
+var errTooMany = fmt.Errorf("cannot collect what was asked for: more than %d entries", MaxEntries)
+
+// finishEntries adds what the lines said about each other.
+func (p *replyParser) finishEntries() error {
+	for _, dir := range p.odd {
+		p.unread(dir, unreadName)
+	}
+	for at := range p.entries {
+		p.unprintable(at)
+	}
+	for link, target := range p.links {
+		if !plainName(link) {
+			p.unprintable(link)
+			continue
+		}
+		e, live := p.entries[link]
+		if !live {
+			e = Entry{Path: link, Kind: KindLink}
+			if above, ok := p.dead[link]; ok {
+				e.Unread = unreadDead(above)
+			}
+		}
+		e.Target = target
+		p.entries[link] = e
+	}
+	for at, e := range p.entries {
+		if e.Kind == KindDirectory && e.Target != "" && p.walkedOnly(at) {
+			e.Unread = unreadLink
+			p.entries[at] = e
+		}
+	}
+	if len(p.entries) > MaxEntries {
+		return errTooMany
+	}
+	for at := range p.content {
+		e := p.entries[at]
+		switch {
+		case e.Size > MaxFileSize:
+			e.Unread = unreadLarge
+			delete(p.content, at)
+		case unreadable(at) != "":
+			e.Unread = unreadable(at)
+			delete(p.content, at)
+		default:
+			p.total += e.Size
+		}
+		p.entries[at] = e
+	}
+	if p.total > MaxTotalSize {
+		return fmt.Errorf("cannot collect what was asked for: more than %d MiB of content", MaxTotalSize>>20)
+	}
+	return nil
+}
+
+// unprintable drops path at when no report could show it, and says so of the
+// directory that holds it.
+func (p *replyParser) unprintable(at string) {
+	if plainName(at) {
+		return
+	}
+	delete(p.entries, at)
+	delete(p.content, at)
+	if dir := path.Dir(at); plainName(dir) {
+		p.unread(dir, unreadName)
+	}
+}
+
+func (p *replyParser) unread(dir, why string) {
+	if e, ok := p.entries[dir]; ok {
+		e.Unread = why
+		p.entries[dir] = e
+	}
+}
+
+// walkedOnly says whether a walk would have had to go on below at, which is a
+// link to a directory, for the query to be answered.
+func (p *replyParser) walkedOnly(at string) bool {
+	for _, pick := range p.job.query {
+		below, ok := strings.CutPrefix(at, strings.TrimSuffix(pick.Path, "/")+"/")
+		if ok && at != pick.Path && (pick.Depth == Deep || strings.Count(below, "/")+1 < pick.Depth) {
+			return true
+		}
+	}
+	return false
+}
+
+// archive reads the files of a tar archive and stays right behind it.
+func (p *replyParser) archive() (int, error) {
+	files := 0
+	r := tar.NewReader(p.in)
+	byName := map[string][]byte{}
+	for {
+		h, err := r.Next()
+		if errors.Is(err, io.EOF) {
+			break
+		}
+		if err != nil {
+			return 0, fmt.Errorf("%w: %w", errCut, err)
+		}
+		at := nodePath(h.Name)
+		var data []byte
+		switch h.Typeflag {
+		case tar.TypeReg:
+			if h.Size > MaxFileSize {
+				return 0, fmt.Errorf("the answer of the machine is damaged: %s has %d bytes", at, h.Size)
+			}
+			if data, err = io.ReadAll(r); err != nil {
+				return 0, fmt.Errorf("%w: %w", errCut, err)
+			}
+		case tar.TypeLink:
+			var ok bool
+			if data, ok = byName[nodePath(h.Linkname)]; !ok {
+				return 0, fmt.Errorf("the answer of the machine is damaged: %s is the same as %s, which is not there", at, h.Linkname)
+			}
+		default:
+			return 0, fmt.Errorf("%s changed while it was read", at)
+		}
+		byName[at] = data
+		files++
+		if err := p.fill(at, data); err != nil {
+			return 0, err
+		}
+	}
+	// An archive is padded with zeros to whole records.
+	for {
+		b, err := p.in.ReadByte()
+		if err != nil {
+			return 0, errCut
+		}
+		if b != 0 {
+			return files, p.in.UnreadByte()
+		}
+	}
+}
+
+// plain reads files as machines without tar send them.
+func (p *replyParser) plain() (int, error) {
+	for files := 0; ; files++ {
+		start, err := p.in.Peek(2)
+		if err != nil {
+			return 0, errCut
+		}
+		if string(start) != "f " {
+			return files, nil
+		}
+		line, err := p.in.ReadString('\n')
+		if err != nil {
+			return 0, errCut
+		}
+		f := strings.SplitN(strings.TrimSuffix(line, "\n"), " ", 3)
+		size := -1
+		if len(f) == 3 {
+			size, err = strconv.Atoi(f[1])
+		}
+		if err != nil || size < 0 || size > MaxFileSize {
+			return 0, fmt.Errorf("the answer of the machine is damaged: file %q", line)
+		}
+		data := make([]byte, size+1)
+		if _, err := io.ReadFull(p.in, data); err != nil {
+			return 0, errCut
+		}
+		if data[size] != '\n' {
+			return 0, fmt.Errorf("%s changed while it was read", f[2])
+		}
+		if err := p.fill(nodePath(f[2]), data[:size:size]); err != nil {
+			return 0, err
+		}
+	}
+}
+
+// fill gives the entry at path at its bytes.
+func (p *replyParser) fill(at string, data []byte) error {
+	if !plainName(at) || unreadable(at) != "" {
+		return nil
+	}
+	if !p.content[at] {
+		return fmt.Errorf("the answer of the machine is damaged: it holds %s, which was not asked for", at)
+	}
+	e := p.entries[at]
+	if e.Size != int64(len(data)) {
+		return fmt.Errorf("%s changed while it was read", at)
+	}
+	e.Data = append([]byte{}, data...)
+	p.entries[at] = e
+	return nil
+}
+
+// end reads the last line and makes sure that everything before it is there.
+func (p *replyParser) end(files int) (*reply, error) {
+	line, err := p.in.ReadString('\n')
+	if err != nil {
+		return nil, errCut
+	}
+	rest, ok := strings.CutPrefix(strings.TrimSuffix(line, "\n"), p.sign+"end ")
+	var lines, count, code int
+	var status string
+	if ok {
+		_, err = fmt.Sscanf(rest, "%d %d %d %s", &lines, &count, &code, &status)
+	}
+	if !ok || err != nil || lines != p.lines || count != files {
+		return nil, fmt.Errorf("%w: the last line is %q after %d lines and %d files", errCut, line, p.lines, files)
+	}
+	if len(p.errs) > 0 {
+		errs := make([]error, len(p.errs))
+		for i, text := range p.errs {
+			errs[i] = errors.New(text)
+		}
+		return nil, errors.Join(errs...)
+	}
+	if status != "ok" || code != 0 {
+		return nil, fmt.Errorf("the machine could not send what is on it: tar ended with %d, the command is %q", code, status)
+	}
+	for _, at := range sortedKeys(p.content) {
+		if p.entries[at].Data == nil {
+			return nil, fmt.Errorf("%s did not come back", at)
+		}
+	}
+	list := make([]Entry, 0, len(p.entries))
+	for _, e := range p.entries {
+		list = append(list, e)
+	}
+	p.reply.node = New(p.job.query, list)
+	if p.machine {
+		p.reply.node.Kernel = p.kernel
+	}
+	p.reply.node.K3sVersion = p.k3s
+	sort.Strings(p.reply.changed)
+	sort.Strings(p.reply.kernelSet)
+	return &p.reply, nil
+}

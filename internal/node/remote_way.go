@@ -1,0 +1,431 @@
+package node
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path"
+	"regexp"
+	"strings"
+	"sync"
+	"time"
+
+	packersdk "github.com/hashicorp/packer-plugin-sdk/packer"
+)
+
+// The ways a request can travel, as Outcome.Way names them.
+const (
+	wayStdin  = "one command"
+	wayUpload = "one file and one command"
+)
+
+// uploadDirectory is where the user of the connection may put a file.
+const uploadDirectory = "/tmp"
+
+// stagingBases are the directories in which the staging directory is made, the
+// first that works. Only root may write to any of them, so that what an earlier
+// run left there can be trusted.
+var stagingBases = []string{"/var/lib", "/run", "/etc", ""}
+
+// exchange sends a request the first way that works.
+func (r *RemoteMachine) exchange(ctx context.Context, j *job) (*reply, string, error) {
+	archive, pieces, err := j.archive()
+	if err != nil {
+		return nil, "", err
+	}
+	r.opt.Log(fmt.Sprintf("Sending a request of %d KiB: %s", (len(archive)+1023)/1024, j.summary()))
+	r.mu.Lock()
+	noStdin := r.noStdin
+	r.mu.Unlock()
+	if !noStdin {
+		if command, ok := r.streamCommand(j); ok {
+			rep, err := r.run(ctx, j, command, archive)
+			var no refusal
+			if !errors.As(err, &no) || !no.passes() {
+				return rep, wayStdin, err
+			}
+			r.opt.Log(fmt.Sprintf("Uploading the request, since it cannot go in through the command itself: %s", string(no)))
+			r.mu.Lock()
+			r.noStdin = true
+			r.mu.Unlock()
+		}
+	}
+	rep, err := r.upload(ctx, j, archive, pieces)
+	return rep, wayUpload, err
+}
+
+// passes says whether another way may work where this one did not.
+func (r refusal) passes() bool { return r == "tty" || r == "stdin" || r == "tar" }
+
+// summary says in a few words what the request is about.
+func (j *job) summary() string {
+	if j.change == nil {
+		return fmt.Sprintf("collect %d paths", len(j.query))
+	}
+	files, dirs := 0, 0
+	for _, e := range j.change.Write {
+		if e.Kind == KindFile {
+			files++
+		} else {
+			dirs++
+		}
+	}
+	return fmt.Sprintf("%d files, %d directories and %d kernel parameters to put in place, %d paths to collect",
+		files, dirs, len(j.change.Kernel), len(j.query))
+}
+
+// streamCommand returns the one command that takes the archive on its standard
+// input. It holds nothing that a shell on the way could expand: no dollar sign,
+// backtick, double quote, backslash or line break. The second result is false
+// when the user's execute_command cannot pass standard input on.
+func (r *RemoteMachine) streamCommand(j *job) (string, bool) {
+	say := "echo k3s-cis " + j.nonce + " cannot "
+	dir := "/.k3s-cis-" + j.nonce
+	var enter, clear []string
+	for _, base := range stagingBases {
+		enter = append(enter, fmt.Sprintf("{ mkdir -m 700 %[1]s && cd %[1]s; } 2>/dev/null", base+dir))
+		clear = append(clear, base+dir)
+	}
+	unpack := strings.Join([]string{
+		"trap : HUP PIPE TERM INT",
+		"test -t 0 && { " + say + "tty; exit 0; }",
+		"umask 077",
+		"command -v tar >/dev/null 2>&1 || { " + say + "tar; exit 0; }",
+		strings.Join(enter, " || ") + " || { " + say + "directory; exit 0; }",
+		"tar -xpf - >/dev/null 2>&1",
+		"test -f end && exec sh ./guard.sh",
+		"test -s guard.sh && " + say + "whole || " + say + "stdin",
+		"cd /",
+		"rm -rf " + strings.Join(clear, " "),
+		"exit 0",
+	}, "; ")
+	// Standard input is read by the first of these that runs as root only.
+	direct := "sh -c 'id -u | grep -qx 0 || exit 1; " + unpack + "'"
+	command := "sh -c '" + unpack + "'"
+	if r.opt.Wrap == nil {
+		return direct + " || sudo -n " + command + " || doas -n " + command + " || " + say + "root", true
+	}
+	wrapped, ok := r.wrapStream(direct)
+	return wrapped + " || " + say + "root", ok
+}
+
+// wrapStream puts command into the user's execute_command when that is a plain
+// prefix of words such as "sudo -n": then standard input reaches the command.
+// With a pipe or a password on standard input, or a shell that wants the path
+// of a script, it does not.
+func (r *RemoteMachine) wrapStream(command string) (string, bool) {
+	const mark = "K3SCISPATH"
+	rendered, err := r.opt.Wrap(mark)
+	if err != nil {
+		return "", false
+	}
+	prefix, rest, found := strings.Cut(strings.TrimSpace(rendered), mark)
+	if !found || strings.TrimSpace(rest) != "" || strings.ContainsAny(prefix, "'\"`$|<>&;()\\\n") {
+		return "", false
+	}
+	for _, word := range strings.Fields(prefix) {
+		switch base := path.Base(word); {
+		case base == "sh", base == "bash", base == "dash", base == "ash", base == "zsh", base == "ksh", base == "su":
+			return "", false
+		case strings.HasPrefix(word, "-") && !strings.HasPrefix(word, "--") && strings.Contains(word, "S"), word == "--stdin":
+			return "", false
+		}
+	}
+	wrapped, err := r.opt.Wrap(command)
+	return wrapped, err == nil
+}
+
+// upload sends the request as a file that unpacks itself, and runs that.
+func (r *RemoteMachine) upload(ctx context.Context, j *job, archive []byte, pieces []piece) (*reply, error) {
+	file := path.Join(uploadDirectory, "k3s-cis-"+j.nonce+".sh")
+	script := selfExtracting(j, file, archive, pieces)
+	if err := r.send(ctx, file, script); err != nil {
+		return nil, fmt.Errorf("uploading the request to %s: %w", file, err)
+	}
+	commands, err := r.uploadCommands(j, file)
+	if err != nil {
+		return nil, err
+	}
+	var rep *reply
+	for _, command := range commands {
+		rep, err = r.run(ctx, j, command, nil)
+		if !errors.Is(err, errSilent) {
+			break
+		}
+	}
+	if err != nil && ctx.Err() == nil {
+		// The script removes itself as soon as it runs; it may not have run.
+		cleanup := &packersdk.RemoteCmd{Command: "rm -f " + file}
+		if r.comm.Start(ctx, cleanup) == nil {
+			cleanup.Wait()
+		}
+	}
+	return rep, err
+}
+
+// uploadCommands returns the commands that run an uploaded script, to be tried
+// one after the other.
+func (r *RemoteMachine) uploadCommands(j *job, file string) ([]string, error) {
+	run := "sh " + file
+	if r.opt.Wrap == nil {
+		return []string{fmt.Sprintf("sh -c 'id -u | grep -qx 0 || exit 1; exec %[1]s' || sudo -n %[1]s || doas -n %[1]s || echo k3s-cis %[2]s cannot root", run, j.nonce)}, nil
+	}
+	var list []string
+	// Most templates want the path of something executable; those without a
+	// shell in them fail where /tmp is mounted noexec.
+	for _, what := range []string{file, run} {
+		command, err := r.opt.Wrap(what)
+		if err != nil {
+			return nil, err
+		}
+		list = append(list, "chmod 0700 "+file+"; "+command)
+	}
+	return list, nil
+}
+
+// selfExtracting returns a script with the archive behind it.
+func selfExtracting(j *job, file string, archive []byte, pieces []piece) []byte {
+	var unpack strings.Builder
+	for _, p := range pieces {
+		if p.dir {
+			fmt.Fprintf(&unpack, "mkdir -m %o %s\n", unixMode(p.mode), quote(p.name))
+			continue
+		}
+		fmt.Fprintf(&unpack, "piece %d %d %d:%d %o %s\n", p.offset, len(p.data), p.uid, p.gid, unixMode(p.mode), quote(p.name))
+	}
+	script := func(header int) string {
+		return fmt.Sprintf(uploadScript, j.nonce, quote(file), header, strings.Join(quoteAll(stagingBases), " "), unpack.String())
+	}
+	// The script holds its own length, which depends on how long that number is.
+	header := 0
+	for len(script(header)) != header {
+		header = len(script(header))
+	}
+	return append([]byte(script(header)), archive...)
+}
+
+const uploadScript = `#!/bin/sh
+nonce=%s self=%s header=%d
+umask 077
+trap : HUP PIPE TERM INT
+cannot() {
+	echo "k3s-cis $nonce cannot $1"
+	cd / && rm -rf "$work"
+	exit 0
+}
+work=
+[ "$(id -u)" = 0 ] || cannot root
+for base in %s; do
+	mkdir -m 700 "$base/.k3s-cis-$nonce" 2>/dev/null && work=$base/.k3s-cis-$nonce && break
+done
+[ "$work" ] && cd "$work" || cannot directory
+piece() {
+	tail -c "+$((header + $1 + 1))" "$self" | head -c "$2" >"$5" && chown "$3" "$5" && chmod "$4" "$5"
+}
+unpack() {
+set -e
+%s}
+if command -v tar >/dev/null 2>&1; then
+	tail -c "+$((header + 1))" "$self" | tar -xpf - >/dev/null 2>&1
+else
+	(unpack) >/dev/null 2>&1
+fi
+rm -f "$self"
+[ -f end ] || cannot unpack
+exec sh ./guard.sh </dev/null
+`
+
+func quoteAll(list []string) []string {
+	out := make([]string, len(list))
+	for i, s := range list {
+		out[i] = quote(s)
+	}
+	return out
+}
+
+// send uploads one file that only its owner may read. It may hold secrets of
+// the node's configuration; its name cannot be guessed.
+func (r *RemoteMachine) send(ctx context.Context, name string, data []byte) error {
+	fi := fs.FileInfo(upload{path.Base(name), int64(len(data))})
+	done := make(chan error, 1)
+	go func() { done <- r.comm.Upload(name, bytes.NewReader(data), &fi) }()
+	ctx, cancel := context.WithTimeout(ctx, r.opt.Timeout)
+	defer cancel()
+	select {
+	case err := <-done:
+		return err
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// upload describes the uploaded script to communicators that set modes.
+type upload struct {
+	name string
+	size int64
+}
+
+func (u upload) Name() string     { return u.name }
+func (u upload) Size() int64      { return u.size }
+func (upload) Mode() fs.FileMode  { return 0o700 }
+func (upload) ModTime() time.Time { return time.Now() }
+func (upload) IsDir() bool        { return false }
+func (upload) Sys() any           { return nil }
+
+var _ os.FileInfo = upload{}
+
+// run runs one command and reads its answer.
+func (r *RemoteMachine) run(ctx context.Context, j *job, command string, stdin []byte) (*reply, error) {
+	limited, cancel := context.WithTimeout(ctx, r.opt.Timeout+patience)
+	defer cancel()
+	var out, errOut capture
+	out.limit, errOut.limit = maxReply, 64<<10
+	cmd := &packersdk.RemoteCmd{Command: command, Stdout: &out, Stderr: &errOut}
+	if stdin != nil {
+		cmd.Stdin = &cancellable{limited, bytes.NewReader(stdin)}
+	}
+	exited := make(chan int, 1)
+	started := make(chan error, 1)
+	go func() {
+		err := r.comm.Start(limited, cmd)
+		started <- err
+		if err == nil {
+			exited <- cmd.Wait()
+		}
+	}()
+	var status int
+	for waiting := true; waiting; {
+		select {
+		case err := <-started:
+			if err != nil {
+				return nil, fmt.Errorf("starting the command: %w", err)
+			}
+			started = nil
+		case status = <-exited:
+			waiting = false
+		case <-limited.Done():
+			// What is under way on the machine ends by itself, all or nothing.
+			if ctx.Err() != nil {
+				return nil, ctx.Err()
+			}
+			return nil, fmt.Errorf("the command did not end within %s", r.opt.Timeout)
+		}
+	}
+	data, whole := out.take()
+	if !whole {
+		return nil, fmt.Errorf("the machine sent more than %d MiB", maxReply>>20)
+	}
+	rep, err := parseReply(data, j)
+	if err == nil {
+		return rep, nil
+	}
+	return nil, r.explain(err, status, stdin != nil, &errOut, data)
+}
+
+// explain adds to an error what the user can do about it.
+func (r *RemoteMachine) explain(err error, status int, streamed bool, errOut *capture, out []byte) error {
+	text, _ := errOut.take()
+	said := r.redact(lastLines(string(text)))
+	if said == "" && errors.Is(err, errSilent) {
+		said = r.redact(lastLines(string(out)))
+	}
+	if said != "" {
+		said = "; it said: " + said
+	}
+	var no refusal
+	switch {
+	case errors.As(err, &no) && no == "root" && r.opt.Wrap == nil:
+		return fmt.Errorf("the command needs root's rights: the user of the connection is not root, and neither sudo -n nor doas -n works without a password; set execute_command, or ssh_pty = true where sudo requires a terminal%s", said)
+	case errors.As(err, &no) && no == "root":
+		return fmt.Errorf("the command needs root's rights, and execute_command does not give them%s", said)
+	case errors.As(err, &no) && no == "directory":
+		return fmt.Errorf("no directory can be made in /var/lib, /run, /etc or /: the file systems are full or read-only%s", said)
+	case errors.As(err, &no) && no == "whole", errors.As(err, &no) && no == "unpack":
+		return fmt.Errorf("the request did not arrive whole, or there is no room to unpack it; nothing was changed%s", said)
+	case errors.As(err, &no):
+		return err
+	case errors.Is(err, errSilent) && status == packersdk.CmdDisconnect:
+		return fmt.Errorf("the connection was cut before an answer came back%s", said)
+	case errors.Is(err, errSilent) && status == 0:
+		return fmt.Errorf("%w although the command ended with status 0: the communicator runs nothing, or something else answered%s", err, said)
+	case errors.Is(err, errSilent):
+		return fmt.Errorf("%w: the command ended with status %d%s", err, status, said)
+	case errors.Is(err, errCut):
+		return fmt.Errorf("%w after status %d: the connection was cut, or the command killed%s", err, status, said)
+	}
+	return err
+}
+
+var spaces = regexp.MustCompile(`\s+`)
+
+// lastLines returns the end of what a command printed, as one line.
+func lastLines(s string) string {
+	s = strings.ToValidUTF8(strings.TrimSpace(spaces.ReplaceAllString(s, " ")), "?")
+	if len(s) > 400 {
+		s = "…" + strings.ToValidUTF8(s[len(s)-400:], "")
+	}
+	return s
+}
+
+var commandWords = regexp.MustCompile(`^(-.*|echo|printf|sudo|doas|su|sh|bash|env|chmod|.*/bin/.*|\|.*|%s.*)$`)
+
+// redact takes out of s every word of the user's execute_command that could be
+// a password: shells repeat the command in their messages.
+func (r *RemoteMachine) redact(s string) string {
+	if r.opt.Wrap == nil {
+		return s
+	}
+	rendered, err := r.opt.Wrap("")
+	if err != nil {
+		return ""
+	}
+	for _, word := range strings.FieldsFunc(rendered, func(c rune) bool { return strings.ContainsRune(" \t\n'\"|;&<>()", c) }) {
+		if !commandWords.MatchString(word) {
+			s = strings.ReplaceAll(s, word, "…")
+		}
+	}
+	return s
+}
+
+// capture keeps output up to a limit. A command that was given up may go on
+// writing to it.
+type capture struct {
+	mu    sync.Mutex
+	buf   bytes.Buffer
+	limit int
+	over  bool
+}
+
+func (c *capture) Write(p []byte) (int, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.buf.Len()+len(p) > c.limit {
+		c.over = true
+		return len(p), nil
+	}
+	return c.buf.Write(p)
+}
+
+func (c *capture) take() (data []byte, whole bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return bytes.Clone(c.buf.Bytes()), !c.over
+}
+
+// cancellable is input that ends when its context does: the machine then finds
+// that the request is not whole, and does nothing.
+type cancellable struct {
+	ctx context.Context
+	io.Reader
+}
+
+func (c *cancellable) Read(p []byte) (int, error) {
+	if err := c.ctx.Err(); err != nil {
+		return 0, err
+	}
+	return c.Reader.Read(p)
+}
