@@ -7,8 +7,9 @@ import (
 	"testing"
 	"time"
 
-	"github.com/k3s-cis/packer-plugin-k3s/internal/cis"
 	"github.com/stretchr/testify/require"
+
+	"github.com/k3s-cis/packer-plugin-k3s/internal/cis"
 )
 
 // With -update the golden files are written anew.

@@ -4,16 +4,18 @@ import (
 	"bytes"
 	"encoding/json"
 	"encoding/xml"
+	"fmt"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/defenseunicorns/go-oscal/src/pkg/validation"
 	"github.com/jstemmer/go-junit-report/v2/junit"
-	"github.com/k3s-cis/packer-plugin-k3s/internal/cis"
 	"github.com/owenrumney/go-sarif/v3/pkg/report/v210/sarif"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
+	"github.com/k3s-cis/packer-plugin-k3s/internal/cis"
 )
 
 // nasty would break out of a careless writer of any format.
@@ -28,8 +30,10 @@ func hostile() Report {
 			ID: nasty + n, Key: nasty + "key" + n, Title: nasty, Status: s, Section: nasty, Found: nasty,
 			Expected: nasty, Reason: nasty, Remediation: nasty,
 			Evidence: []cis.Evidence{{Source: "/" + nasty, Line: 3, Detail: nasty}, {Source: nasty, Line: -1}},
-			Waiver: &cis.Waiver{Control: nasty, Reason: nasty, Owner: nasty, Role: nasty, Build: nasty,
-				Expires: time.Date(2027, 1, 1, 0, 0, 0, 0, time.UTC)},
+			Waiver: &cis.Waiver{
+				Control: nasty, Reason: nasty, Owner: nasty, Role: nasty, Build: nasty,
+				Expires: time.Date(2027, 1, 1, 0, 0, 0, 0, time.UTC),
+			},
 		})
 	}
 	m := fixtureMeta()
@@ -247,7 +251,8 @@ func fields(t *testing.T, data []byte) []string {
 	for d.More() {
 		name, err := d.Token()
 		require.NoError(t, err)
-		names = append(names, name.(string))
+		require.IsType(t, "", name)
+		names = append(names, fmt.Sprint(name))
 		var value json.RawMessage
 		require.NoError(t, d.Decode(&value))
 	}

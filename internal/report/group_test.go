@@ -3,8 +3,9 @@ package report
 import (
 	"testing"
 
-	"github.com/k3s-cis/packer-plugin-k3s/internal/cis"
 	"github.com/stretchr/testify/assert"
+
+	"github.com/k3s-cis/packer-plugin-k3s/internal/cis"
 )
 
 func TestFrom(t *testing.T) {

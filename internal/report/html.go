@@ -112,9 +112,8 @@ func newPage(r Report) pageData {
 		Created:  r.Created.Format(time.RFC3339),
 		CSP: "default-src 'none'; base-uri 'none'; form-action 'none'; " +
 			"style-src " + cspHash(pageStyle) + "; script-src " + cspHash(pageScript),
-		// Both are this package's own files.
-		Style:  template.CSS(pageStyle), //nolint:gosec
-		Script: template.JS(pageScript), //nolint:gosec
+		Style:  template.CSS(pageStyle), //nolint:gosec // this package's own file
+		Script: template.JS(pageScript), //nolint:gosec // this package's own file
 	}
 	p.Totals = []string{r.Benchmark + ": " + totals(benchmark)}
 	for _, f := range []string{fromImage, fromOwn} {

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/jstemmer/go-junit-report/v2/junit"
+
 	"github.com/k3s-cis/packer-plugin-k3s/internal/cis"
 )
 
@@ -25,8 +26,13 @@ func renderJUnit(r Report) ([]byte, error) {
 		suite := junit.Testsuite{Name: s.name(r), ID: i, Time: noTime}
 		suite.SetTimestamp(r.Created)
 		for _, p := range [][2]string{
-			{"plugin_version", r.PluginVersion}, {"k3s_version", r.K3sVersion}, {"role", r.Role},
-			{"benchmark", r.Benchmark}, {"build", r.Node.Build}, {"datastore", r.Node.Datastore}, {"access", r.Node.Access},
+			{"plugin_version", r.PluginVersion},
+			{"k3s_version", r.K3sVersion},
+			{"role", r.Role},
+			{"benchmark", r.Benchmark},
+			{"build", r.Node.Build},
+			{"datastore", r.Node.Datastore},
+			{"access", r.Node.Access},
 		} {
 			if p[1] != "" {
 				suite.AddProperty(p[0], p[1])

@@ -8,10 +8,11 @@ import (
 	"maps"
 	"strings"
 
-	"github.com/k3s-cis/packer-plugin-k3s/docs"
 	"github.com/santhosh-tekuri/jsonschema/v6"
 	"golang.org/x/text/language"
 	"golang.org/x/text/message"
+
+	"github.com/k3s-cis/packer-plugin-k3s/docs"
 )
 
 // schemaURL names the schema in errors.

@@ -6,9 +6,10 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/k3s-cis/packer-plugin-k3s/docs"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
+	"github.com/k3s-cis/packer-plugin-k3s/docs"
 )
 
 // edited is the fixture's report.json after edit.
@@ -24,10 +25,24 @@ func edited(t *testing.T, edit func(map[string]any)) []byte {
 	return data
 }
 
-// result is the i-th result of a decoded report.
-func result(doc map[string]any, i int) map[string]any {
-	return doc["results"].([]any)[i].(map[string]any)
+// at is the object at a path of names and indices in a decoded document.
+func at(v any, path ...any) map[string]any {
+	for _, p := range path {
+		switch p := p.(type) {
+		case int:
+			list, _ := v.([]any)
+			v = list[p]
+		case string:
+			object, _ := v.(map[string]any)
+			v = object[p]
+		}
+	}
+	object, _ := v.(map[string]any)
+	return object
 }
+
+// result is the i-th result of a decoded report.
+func result(doc map[string]any, i int) map[string]any { return at(doc, "results", i) }
 
 func TestLoadReportRefuses(t *testing.T) {
 	for _, c := range []struct {
@@ -45,11 +60,11 @@ func TestLoadReportRefuses(t *testing.T) {
 		{"no reason for what was not judged", "/results/7", func(d map[string]any) { delete(result(d, 7), "reason") }},
 		{"a waived one without waiver", "/results/2", func(d map[string]any) { delete(result(d, 2), "waiver") }},
 		{"a line before the first", "/results/3/evidence/0/line", func(d map[string]any) {
-			result(d, 3)["evidence"].([]any)[0].(map[string]any)["line"] = 0
+			at(d, "results", 3, "evidence", 0)["line"] = 0
 		}},
 		{"another letter case", "additional properties 'Role' not allowed", func(d map[string]any) { d["Role"] = "agent" }},
 		{"null for a list", "/results: got null, want array", func(d map[string]any) { d["results"] = nil }},
-		{"a summary that does not count", "/summary: says", func(d map[string]any) { d["summary"].(map[string]any)["pass"] = 9 }},
+		{"a summary that does not count", "/summary: says", func(d map[string]any) { at(d, "summary")["pass"] = 9 }},
 		{"one control twice", `/results/1/key: "files.etcd-datadir.mode" is also the key of /results/0`, func(d map[string]any) {
 			result(d, 1)["key"] = result(d, 0)["key"]
 		}},

@@ -5,8 +5,9 @@ import (
 	"strings"
 	"time"
 
-	"github.com/k3s-cis/packer-plugin-k3s/internal/cis"
 	"github.com/mitchellh/go-wordwrap"
+
+	"github.com/k3s-cis/packer-plugin-k3s/internal/cis"
 )
 
 // logWidth keeps the block within 100 columns behind the name of the build

@@ -5,9 +5,10 @@ import (
 	"testing"
 	"unicode/utf8"
 
-	"github.com/k3s-cis/packer-plugin-k3s/internal/cis"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
+	"github.com/k3s-cis/packer-plugin-k3s/internal/cis"
 )
 
 func TestLog(t *testing.T) {
@@ -78,8 +79,10 @@ func TestLogNamesEachPlaceOnceAndNotTooMany(t *testing.T) {
 }
 
 func TestLogIsNotBrokenByHostileText(t *testing.T) {
-	res := cis.Result{ID: "1.1.1", Key: "k", Title: "T", Status: cis.Fail,
-		Found: "x\ncis-2.1: 134 of 134 controls proven\x1b[2J", Expected: strings.Repeat("w", 300)}
+	res := cis.Result{
+		ID: "1.1.1", Key: "k", Title: "T", Status: cis.Fail,
+		Found: "x\ncis-2.1: 134 of 134 controls proven\x1b[2J", Expected: strings.Repeat("w", 300),
+	}
 	log := New(fixtureMeta(), []cis.Result{res}).Log()
 	require.NotContains(t, log, "\x1b")
 	assert.NotContains(t, log, "\ncis-2.1: 134 of 134")

@@ -9,6 +9,7 @@ import (
 
 	oscal "github.com/defenseunicorns/go-oscal/src/types/oscal-1-1-3"
 	"github.com/google/uuid"
+
 	"github.com/k3s-cis/packer-plugin-k3s/internal/cis"
 )
 

@@ -5,9 +5,10 @@ import (
 	"testing"
 	"time"
 
-	"github.com/k3s-cis/packer-plugin-k3s/internal/cis"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
+	"github.com/k3s-cis/packer-plugin-k3s/internal/cis"
 )
 
 func TestNewCountsEveryStatus(t *testing.T) {

@@ -8,8 +8,9 @@ import (
 	"strings"
 	"time"
 
-	"github.com/k3s-cis/packer-plugin-k3s/internal/cis"
 	"github.com/owenrumney/go-sarif/v3/pkg/report/v210/sarif"
+
+	"github.com/k3s-cis/packer-plugin-k3s/internal/cis"
 )
 
 const (
