@@ -5,11 +5,9 @@ import (
 
 	"go.yaml.in/yaml/v3"
 	"k8s.io/apiserver/pkg/apis/audit"
-	auditpolicy "k8s.io/apiserver/pkg/audit/policy"
-	"k8s.io/apiserver/pkg/authentication/user"
-	"k8s.io/apiserver/pkg/authorization/authorizer"
 
 	"github.com/k3s-cis/packer-plugin-k3s/internal/k3s"
+	"github.com/k3s-cis/packer-plugin-k3s/internal/kube"
 	"github.com/k3s-cis/packer-plugin-k3s/internal/node"
 )
 
@@ -89,17 +87,15 @@ var sensitiveRequests = []sensitiveRequest{
 	{"create", "", "services", "proxy", false}, {"get", "", "services", "proxy", false},
 }
 
-// coverage asks Kubernetes's own evaluator what an ordinary user's requests
-// are recorded at: how many kinds are recorded at all, and which are not as
-// they should be.
+// coverage says what an ordinary user's requests are recorded at: how many
+// kinds are recorded at all, and which are not as they should be.
 func coverage(p *audit.Policy) (recorded int, gaps []string) {
-	rules := auditpolicy.NewPolicyRuleEvaluator(p)
 	for _, r := range sensitiveRequests {
-		level := rules.EvaluatePolicyRule(authorizer.AttributesRecord{
-			User: &user.DefaultInfo{Name: "someone", Groups: []string{user.AllAuthenticated}},
-			Verb: r.verb, Namespace: "default", APIGroup: r.group, APIVersion: "v1",
-			Resource: r.resource, Subresource: r.subresource, Name: "something", ResourceRequest: true,
-		}).Level
+		level := kube.AuditLevel(p, kube.AuditRequest{
+			User: "someone", Groups: []string{"system:authenticated"},
+			Verb: r.verb, Namespace: "default", APIGroup: r.group,
+			Resource: r.resource, Subresource: r.subresource, Name: "something",
+		})
 		name := r.verb + " " + r.resource
 		if r.subresource != "" {
 			name += "/" + r.subresource
