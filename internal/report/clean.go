@@ -17,43 +17,50 @@ const maxText = 2000
 func line(s string) string { return clean(s, false) }
 
 // text makes s printable and keeps its line breaks.
-func text(s string) string { return strings.TrimSpace(clean(s, true)) }
+func text(s string) string {
+	return strings.TrimSpace(clean(strings.ReplaceAll(s, "\r\n", "\n"), true))
+}
 
 // clean returns s as printable UTF-8 of at most maxText characters. Control
 // and invisible formatting characters (terminal escapes, direction overrides,
 // what XML forbids) become visible escapes such as \x1b or \u202e, bytes that
-// are not UTF-8 become \xff. Line breaks stay if lines is set. What is cut
-// off is counted at the end.
+// are not UTF-8 become \xff. Line breaks stay if lines is set. What is cut off
+// is said at the end. Cleaning what is clean changes nothing.
 func clean(s string, lines bool) string {
 	var b strings.Builder
 	n := 0
-	for i := 0; i < len(s); n++ {
-		if n == maxText {
-			fmt.Fprintf(&b, "… (+%d bytes)", len(s)-i)
-			break
-		}
+	for i := 0; i < len(s) && n <= maxText; {
 		r, size := utf8.DecodeRuneInString(s[i:])
-		switch {
-		case r == utf8.RuneError && size == 1:
-			fmt.Fprintf(&b, `\x%02x`, s[i])
-		case r == '\n' && lines, r == ' ':
-			b.WriteRune(r)
-		case r == '\n':
-			b.WriteString(`\n`)
-		case r == '\t':
-			b.WriteByte(' ')
-		case r < 0x80 && !unicode.IsPrint(r):
-			fmt.Fprintf(&b, `\x%02x`, r)
-		case !unicode.IsPrint(r) && r <= 0xffff:
-			fmt.Fprintf(&b, `\u%04x`, r)
-		case !unicode.IsPrint(r):
-			fmt.Fprintf(&b, `\U%08x`, r)
-		default:
-			b.WriteRune(r)
-		}
+		e := escape(s[i:i+size], r, lines)
+		b.WriteString(e)
+		n += utf8.RuneCountInString(e)
 		i += size
 	}
-	return b.String()
+	if n <= maxText {
+		return b.String()
+	}
+	note := fmt.Sprintf("… (%d bytes in all)", len(s))
+	return string([]rune(b.String())[:maxText-utf8.RuneCountInString(note)]) + note
+}
+
+// escape is how clean shows r, which raw encodes.
+func escape(raw string, r rune, lines bool) string {
+	switch {
+	case r == utf8.RuneError && len(raw) == 1:
+		return fmt.Sprintf(`\x%02x`, raw[0])
+	case r == '\n' && !lines:
+		return `\n`
+	case r == '\t':
+		return " "
+	case r == '\n', unicode.IsPrint(r):
+		return raw
+	case r < 0x80:
+		return fmt.Sprintf(`\x%02x`, r)
+	case r <= 0xffff:
+		return fmt.Sprintf(`\u%04x`, r)
+	default:
+		return fmt.Sprintf(`\U%08x`, r)
+	}
 }
 
 // cleanResult makes every text of res printable; see clean. It copies what it

@@ -20,7 +20,8 @@ const schemaURL = "report.schema.json"
 
 // LoadReport reads a report.json. It accepts what docs/report.schema.json
 // describes and nothing else, and moreover refuses a summary that does not
-// count the results and two results of one control. The error names every
+// count the results and two results of one control. Like New it makes every
+// text printable. The error names every
 // fault with its place, such as /results/3/status.
 func LoadReport(data []byte) (Report, error) {
 	doc, err := jsonschema.UnmarshalJSON(bytes.NewReader(data))
@@ -38,7 +39,14 @@ func LoadReport(data []byte) (Report, error) {
 	if err := json.Unmarshal(data, &r); err != nil {
 		return Report{}, fmt.Errorf("not a report.json: %w", err)
 	}
-	return r, r.consistent()
+	if err := r.consistent(); err != nil {
+		return Report{}, err
+	}
+	// The file may have passed through other hands since New cleaned it.
+	return New(Meta{
+		PluginVersion: r.PluginVersion, Created: r.Created, K3sVersion: r.K3sVersion,
+		Role: r.Role, Benchmark: r.Benchmark, Node: r.Node,
+	}, r.Results), nil
 }
 
 // compileSchema compiles the schema that comes with the plugin.

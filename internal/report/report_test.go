@@ -4,6 +4,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+	"unicode"
+	"unicode/utf8"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -52,7 +54,7 @@ func TestClean(t *testing.T) {
 	for _, c := range []struct{ name, in, line, text string }{
 		{"plain", "mode 0600", "mode 0600", "mode 0600"},
 		{"terminal escape", "\x1b[31mred\x07", `\x1b[31mred\x07`, `\x1b[31mred\x07`},
-		{"line breaks", "a\r\nb\n", `a\x0d\nb\n`, "a\\x0d\nb"},
+		{"line breaks", "a\r\nb\n", `a\x0d\nb\n`, "a\nb"},
 		{"tab", "a\tb", "a b", "a b"},
 		{"NUL", "a\x00b", `a\x00b`, `a\x00b`},
 		{"not UTF-8", "caf\xe9", `caf\xe9`, `caf\xe9`},
@@ -73,6 +75,26 @@ func TestClean(t *testing.T) {
 
 func TestCleanBoundsLength(t *testing.T) {
 	long := strings.Repeat("é", maxText+10)
-	assert.Equal(t, strings.Repeat("é", maxText)+"… (+20 bytes)", line(long))
+	cut := line(long)
+	assert.Equal(t, maxText, utf8.RuneCountInString(cut))
+	assert.True(t, strings.HasSuffix(cut, "é… (4020 bytes in all)"), cut)
 	assert.Equal(t, long[:2*maxText], line(long[:2*maxText]), "what just fits is not cut")
+	assert.Equal(t, maxText, utf8.RuneCountInString(line(strings.Repeat("\x00", 1<<20))), "escapes count")
+}
+
+func FuzzClean(f *testing.F) {
+	f.Add(nasty)
+	f.Add(strings.Repeat("\xff", maxText))
+	f.Fuzz(func(t *testing.T, s string) {
+		for _, clean := range []func(string) string{line, text} {
+			got := clean(s)
+			require.Equal(t, got, clean(got), "what is clean stays")
+			require.True(t, utf8.ValidString(got))
+			require.LessOrEqual(t, utf8.RuneCountInString(got), maxText)
+			for _, r := range got {
+				require.True(t, unicode.IsPrint(r) || r == '\n', "%q", r)
+			}
+		}
+		require.NotContains(t, line(s), "\n")
+	})
 }
