@@ -50,13 +50,20 @@ func (k documentKey) judge(x *examination) verdict {
 		}
 	}
 	value := strings.Join(values, ",")
-	v.status, v.found = outcome(len(values) > 0 && k.predicate.holds(x.in.Benchmark, value) || len(values) == 0 && k.predicate.holdsUnset()), fmt.Sprintf("%q", value)
+	v.status, v.found = k.outcome(x, values), fmt.Sprintf("%q", k3s.Redact(k.field[strings.LastIndex(k.field, ".")+1:], value))
 	v.evidence = []Evidence{{Source: file, Detail: v.found}}
 	if v.status == Fail && k.running && x.running() {
 		v.status = Deferred
 		v.reason = "the machine is running and has it by nature: reset it in the last step before the image is taken"
 	}
 	return v
+}
+
+func (k documentKey) outcome(x *examination, values []string) Status {
+	if len(values) == 0 {
+		return outcome(k.predicate.holdsUnset())
+	}
+	return outcome(k.predicate.holds(x.in.Benchmark, strings.Join(values, ",")))
 }
 
 // documentField returns the values of a field (keys joined by dots) of a YAML

@@ -217,9 +217,13 @@ func sectionOf(id string) string {
 // must not fill a report.
 const maxText = 1000
 
-// oneLine makes s fit for one line of a report.
+// oneLine makes s fit for one line of a report: no control characters, no
+// password of a URL.
 func oneLine(s string) string {
 	s = strings.ToValidUTF8(s, "\uFFFD")
+	if strings.Contains(s, "://") {
+		s = userPassword.ReplaceAllString(s, "(hidden)@")
+	}
 	s = strings.Map(func(r rune) rune {
 		if unicode.IsControl(r) {
 			return ' '

@@ -24,6 +24,7 @@ type examination struct {
 	manifests     func() manifests
 	admission     func() (*kube.Admission, *complaint)
 	audit         func() (*kube.AuditPolicy, *complaint)
+	refused       func() refusals
 	kernel        func() (*node.BootParameters, error)
 	problems      func() []k3s.Problem
 }
@@ -49,6 +50,7 @@ func examine(in Input) *examination {
 	x.manifests = sync.OnceValue(x.readManifests)
 	x.admission = sync.OnceValues(x.readAdmission)
 	x.audit = sync.OnceValues(x.readAudit)
+	x.refused = sync.OnceValue(x.refusePods)
 	x.kernel = sync.OnceValues(func() (*node.BootParameters, error) { return node.KernelParameters(x.node()) })
 	x.problems = sync.OnceValue(x.findProblems)
 	return x

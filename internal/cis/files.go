@@ -17,8 +17,11 @@ import (
 type paths struct{ data, config string }
 
 func (p paths) expand(s string) string {
-	data := k3s.LayoutOf(p.data).Root()
-	return strings.NewReplacer("{data}", data, "{config}", cmp.Or(p.config, k3s.ConfigFile)).Replace(s)
+	if !strings.Contains(s, "{") {
+		return s
+	}
+	s = strings.ReplaceAll(s, "{data}", k3s.LayoutOf(p.data).Root())
+	return strings.ReplaceAll(s, "{config}", cmp.Or(p.config, k3s.ConfigFile))
 }
 
 // file wants what is at a path, or everything below it whose base name

@@ -102,8 +102,8 @@ var podRules = map[string]podRule{
 
 func ptr[T any](v T) *T { return &v }
 
-// pod returns a pod that is fit for the restricted level but for the rule.
-func (r podRule) pod() kube.Object {
+// pod returns a pod of that name, fit for the restricted level but for the rule.
+func (r podRule) pod(name string) kube.Object {
 	spec := corev1.PodSpec{
 		SecurityContext: &corev1.PodSecurityContext{
 			RunAsNonRoot: ptr(true), SeccompProfile: &corev1.SeccompProfile{Type: corev1.SeccompProfileTypeRuntimeDefault},
@@ -114,7 +114,7 @@ func (r podRule) pod() kube.Object {
 		}}},
 	}
 	r.breaks(&spec)
-	meta := metav1.ObjectMeta{Name: "p", Namespace: metav1.NamespaceDefault}
+	meta := metav1.ObjectMeta{Name: name, Namespace: metav1.NamespaceDefault}
 	return kube.Object{APIVersion: "v1", Kind: "Pod", Namespace: meta.Namespace, Name: meta.Name, Typed: &corev1.Pod{ObjectMeta: meta, Spec: spec}}
 }
 
@@ -131,11 +131,11 @@ func (p podSecurity) judge(x *examination) verdict {
 			return rule.judgePolicies(x, v)
 		}
 	}
-	return rule.judgeAdmission(x, v)
+	return p.judgeAdmission(x, v)
 }
 
-// judgeAdmission asks the Pod Security library whether it refuses the pod.
-func (r podRule) judgeAdmission(x *examination, v verdict) verdict {
+// judgeAdmission asks whether the Pod Security library refuses the rule's pod.
+func (p podSecurity) judgeAdmission(x *examination, v verdict) verdict {
 	if off, from, _ := x.in.Effective.Flag(k3s.APIServer, "disable-admission-plugins"); slices.Contains(items(off), "PodSecurity") {
 		v.status, v.found, v.evidence = Fail, "PodSecurity is off: --disable-admission-plugins="+off, evidenceOf(from)
 		return v
@@ -150,30 +150,58 @@ func (r podRule) judgeAdmission(x *examination, v verdict) verdict {
 		v.status, v.found = Fail, file+" has no entry for PodSecurity, whose default is privileged"
 		return v
 	}
-	objects := []kube.Object{r.pod()}
-	m := x.manifests()
-	if m.problem != nil {
-		return m.problem.verdict(v.expected)
-	}
-	for _, o := range m.objects {
-		if o.Kind == "Namespace" && o.Name == metav1.NamespaceDefault {
-			objects = append(objects, o)
-			v.evidence = append(v.evidence, Evidence{o.File, o.Line, "labels of namespace default"})
-		}
+	refused := x.refused()
+	if refused.problem != nil {
+		return refused.problem.verdict(v.expected)
 	}
 	psa := *a.PodSecurity
 	says := fmt.Sprintf("enforce: %s, version %s", psa.Enforce.Name, psa.Enforce.Version)
-	v.evidence = append(v.evidence, Evidence{Source: file, Detail: says})
+	v.evidence = append(append(v.evidence, refused.labels...), Evidence{Source: file, Detail: says})
 	if exempt := exemptions(psa.Exempt); exempt != "" {
 		says += "; exempt: " + exempt
 	}
-	rejected := kube.Workloads(x.release(), objects, psa)
-	if len(rejected) == 0 {
+	if !refused.rules[p.rule] {
 		v.status, v.found = Fail, "admitted in namespace default; "+says
 		return v
 	}
 	v.status, v.found = Pass, says
 	return v
+}
+
+// refusals are the rules whose pods the Pod Security library refuses in
+// namespace default.
+type refusals struct {
+	rules map[string]bool
+	// labels are what manifests say of the namespace.
+	labels  []Evidence
+	problem *complaint
+}
+
+// refusePods gives the library one pod a rule.
+func (x *examination) refusePods() refusals {
+	a, c := x.admission()
+	if c != nil {
+		return refusals{problem: c}
+	}
+	m := x.manifests()
+	if m.problem != nil {
+		return refusals{problem: m.problem}
+	}
+	var objects []kube.Object
+	for _, name := range names(podRules) {
+		objects = append(objects, podRules[name].pod(name))
+	}
+	out := refusals{rules: map[string]bool{}}
+	for _, o := range m.objects {
+		if o.Kind == "Namespace" && o.Name == metav1.NamespaceDefault {
+			objects = append(objects, o)
+			out.labels = append(out.labels, Evidence{o.File, o.Line, "labels of namespace default"})
+		}
+	}
+	for _, r := range kube.Workloads(x.release(), objects, *a.PodSecurity) {
+		out.rules[r.Object.Name] = true
+	}
+	return out
 }
 
 func exemptions(e kube.Exemptions) string {
