@@ -2,6 +2,7 @@ package k3s
 
 import (
 	"path"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -188,6 +189,9 @@ func equalValue(key Key, a, b string) bool {
 
 // checkValue reports a value that K3s's command line parser refuses.
 func (r *resolver) checkValue(key Key, v Value) {
+	if len(key.OneOf) > 0 && !slices.Contains(key.OneOf, v.Text) {
+		r.problem(Fatal, v.Origin, "%s is %q, and K3s exits: it takes %s", key.Name, v.Text, strings.Join(key.OneOf, ", "))
+	}
 	switch key.Kind {
 	case Boolean:
 		if _, err := strconv.ParseBool(v.Text); err != nil {

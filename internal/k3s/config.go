@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"path"
+	"regexp"
 	"strings"
 
 	yamlv2 "go.yaml.in/yaml/v2"
@@ -147,6 +148,9 @@ func (r *resolver) readConfigFile(e node.Entry) []option {
 	case e.Kind == node.KindLink:
 		r.problem(Fatal, whole, "is a link that leads nowhere, and K3s refuses to start: remove it")
 		return nil
+	case e.Kind == node.KindDirectory:
+		r.problem(Fatal, whole, "is a directory, and K3s refuses to start: remove it")
+		return nil
 	case e.Kind != node.KindFile:
 		r.problem(Unreadable, whole, "is not a regular file")
 		return nil
@@ -269,6 +273,11 @@ func positions(data []byte, want int) (out []position, several bool) {
 	return out, several
 }
 
+// quotedValue is how the YAML library shows part of a file in its errors.
+var quotedValue = regexp.MustCompile("`[^`]*`")
+
+// oneLine renders an error of the YAML library without what the file says,
+// which may be a secret.
 func oneLine(err error) string {
-	return strings.Join(strings.Fields(err.Error()), " ")
+	return quotedValue.ReplaceAllString(strings.Join(strings.Fields(err.Error()), " "), "a value")
 }

@@ -7,7 +7,6 @@ import (
 
 // A condition of a default: what of the configuration it depends on.
 const (
-	always            = ""
 	ifEtcd            = "embedded etcd"
 	ifSQLite          = "sqlite"
 	ifExternal        = "external datastore"
@@ -40,14 +39,15 @@ type fallback struct {
 	file bool
 }
 
-// K3s's own arguments (pkg/daemons/control/server.go, pkg/daemons/agent,
+// K3s's own arguments, without those that follow from the machine (addresses,
+// cgroups, container runtime) (pkg/daemons/control/server.go, pkg/daemons/agent,
 // pkg/cli/server/server.go, pkg/etcd/etcd.go).
 var fallbacks = map[Component][]fallback{
 	APIServer: {
 		{flag: "advertise-port", value: "{key:https-listen-port}"},
 		{flag: "allow-privileged", value: "true"},
 		{flag: "anonymous-auth", value: "false", when: ifNoAuthnConfig},
-		{flag: "api-audiences", value: "https://kubernetes.default.svc.{key:cluster-domain},k3s"},
+		{flag: "api-audiences", value: "https://kubernetes.default.svc.{key:cluster-domain},k3s", since: 20},
 		{flag: "authorization-mode", value: "Node,RBAC", when: ifNoAuthzConfig},
 		{flag: "bind-address", value: "127.0.0.1"},
 		{flag: "cert-dir", value: "{server}/tls/temporary-certs"},
@@ -82,7 +82,7 @@ var fallbacks = map[Component][]fallback{
 		{flag: "requestheader-group-headers", value: "X-Remote-Group"},
 		{flag: "requestheader-username-headers", value: "X-Remote-User"},
 		{flag: "secure-port", value: "6444"},
-		{flag: "service-account-issuer", value: "https://kubernetes.default.svc.{key:cluster-domain}"},
+		{flag: "service-account-issuer", value: "https://kubernetes.default.svc.{key:cluster-domain}", since: 20},
 		{flag: "service-account-key-file", value: "{server}/tls/service.key"},
 		{flag: "service-account-signing-key-file", value: "{server}/tls/service.key", until: 25},
 		{flag: "service-account-signing-key-file", value: "{server}/tls/service.current.key", since: 26},
@@ -154,11 +154,11 @@ var fallbacks = map[Component][]fallback{
 		{flag: "trusted-ca-file", value: "{server}/tls/etcd/server-ca.crt"},
 	},
 	Kubelet: {
+		{flag: "address", value: "{key:bind-address}", file: true},
 		{flag: "allowed-unsafe-sysctls", value: "net.ipv4.ip_forward,net.ipv6.conf.all.forwarding", when: ifServiceLB, since: 26, file: true},
 		{flag: "anonymous-auth", value: "false", file: true},
 		{flag: "authentication-token-webhook", value: "true", file: true},
 		{flag: "authorization-mode", value: "Webhook", file: true},
-		{flag: "cert-dir", value: "{agent}/kubelet/pki", until: 0, when: always},
 		{flag: "client-ca-file", value: "{agent}/client-ca.crt", file: true},
 		{flag: "cloud-provider", value: "external", when: ifCloudController},
 		{flag: "cluster-domain", value: "{key:cluster-domain}", file: true},
@@ -191,6 +191,7 @@ var fallbacks = map[Component][]fallback{
 
 // settingDefaults are the values of K3s keys that appear in defaults above.
 var settingDefaults = map[string]string{
+	"bind-address":            "0.0.0.0",
 	"cluster-cidr":            "10.42.0.0/16",
 	"service-cidr":            "10.43.0.0/16",
 	"cluster-domain":          "cluster.local",

@@ -32,6 +32,8 @@ type Key struct {
 	// Since and Until are the first and last minor that know the key; 0 means
 	// all, as far as known.
 	Since, Until int
+	// OneOf lists the values K3s takes, where any other stops it.
+	OneOf []string
 	// patches gives the first patch release of each release line that knows
 	// the key, where it was added to several lines.
 	patches map[int]int
@@ -109,7 +111,7 @@ var keys = []Key{
 	{Name: "flannel-backend", Only: Server},
 	{Name: "flannel-ipv6-masq", Kind: Boolean, Only: Server},
 	{Name: "flannel-external-ip", Kind: Boolean, Only: Server},
-	{Name: "egress-selector-mode", Only: Server},
+	{Name: "egress-selector-mode", Only: Server, OneOf: []string{"agent", "cluster", "pod", "disabled"}},
 	{Name: "servicelb-namespace", Only: Server},
 	{Name: "node-ip", Aliases: []string{"i"}, Kind: List},
 	{Name: "node-external-ip", Kind: List},
@@ -201,7 +203,7 @@ var keys = []Key{
 	{Name: "lb-server-port", Kind: Number, Env: "K3S_LB_SERVER_PORT"},
 	{Name: "protect-kernel-defaults", Kind: Boolean},
 	{Name: "secrets-encryption", Kind: Boolean, Only: Server},
-	{Name: "secrets-encryption-provider", Only: Server, patches: april2025},
+	{Name: "secrets-encryption-provider", Only: Server, OneOf: []string{"aescbc", "secretbox"}, patches: april2025},
 	// runtime
 	{Name: "docker", Kind: Boolean},
 	{Name: "container-runtime-endpoint"},

@@ -21,6 +21,33 @@ func (r *resolver) fatalArgument(c Component, a Argument, given bool) {
 	}
 }
 
+// contradictions are settings that K3s refuses together with, or without,
+// another one (pkg/cli/server/server.go).
+var contradictions = []struct {
+	key   string
+	other string
+	// with is true when other must not be set, false when it must be.
+	with bool
+	text string
+}{
+	{"disable-etcd", "server", false, "K3s exits: disable-etcd needs a server to join"},
+	{"cluster-reset-restore-path", "cluster-reset", false, "K3s exits: cluster-reset-restore-path needs cluster-reset"},
+	{"cluster-reset", "server", true, "K3s exits: cluster-reset does not go together with server"},
+}
+
+// contradict reports settings that stop K3s because of one another.
+func (r *resolver) contradict() {
+	on := func(key string) bool {
+		k, _ := FindKey(key)
+		return k.Kind == Boolean && r.effective.Bool(key) || k.Kind != Boolean && r.effective.Text(key) != ""
+	}
+	for _, c := range contradictions {
+		if on(c.key) && on(c.other) == c.with {
+			r.problem(Fatal, r.effective.Settings[c.key].Values[0].Origin, "%s", c.text)
+		}
+	}
+}
+
 // unreadable reports that a service could not be read.
 func (r *resolver) unreadable(err error) {
 	var unknown *node.UnknownPathError

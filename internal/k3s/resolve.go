@@ -60,10 +60,14 @@ func Resolve(n *node.Node, release Release, role Role) (*Effective, error) {
 	file, origin := r.configFileName(words)
 	e.ConfigFile = file
 	options := r.readConfig(file)
+	if _, presence := n.Lookup(ConfigFile); presence == node.Present && path.Clean(file) != ConfigFile {
+		r.problem(Ignored, Origin{Source: ConfigFile}, "is not read: %s names %s instead", origin, file)
+	}
 	if _, presence := n.Lookup(path.Clean(file)); presence == node.Absent && origin.Source != "" && len(options) == 0 {
 		r.problem(Ignored, origin, "names the configuration file %s, which does not exist: K3s starts without any", file)
 	}
 	e.Settings = r.settings(append(r.knownOptions(options), r.commandOptions(words)...))
+	r.contradict()
 	e.DataDir = LayoutOf(e.Text("data-dir")).Root()
 	e.Datastore = r.datastore()
 	e.Args = r.arguments()

@@ -3,6 +3,7 @@ package k3s
 import (
 	"net/url"
 	"slices"
+	"strconv"
 	"strings"
 )
 
@@ -34,7 +35,7 @@ func Secret(key string) bool {
 // Redact returns a value fit to be shown: "(hidden)" for a key that may hold a
 // secret, the value without user name and password where it is a URL.
 func Redact(key, value string) string {
-	if value == "" {
+	if _, err := strconv.ParseBool(value); value == "" || err == nil {
 		return value
 	}
 	if Secret(key) {
