@@ -3,6 +3,7 @@ package node
 import (
 	"context"
 	"fmt"
+	"os"
 	"time"
 )
 
@@ -68,4 +69,30 @@ func (r *RootDirectory) Apply(ctx context.Context, c Change, q Query) (*Outcome,
 	}
 	out.Took = time.Since(started)
 	return out, nil
+}
+
+// Open opens the regular file at path p of the node for reading, for contents
+// too large to be collected. The error is fs.ErrNotExist where nothing is.
+func (r *RootDirectory) Open(p string) (*os.File, error) {
+	t, err := openTree(r.dir)
+	if err != nil {
+		return nil, err
+	}
+	defer t.Close()
+	resolved, err := t.resolve(p)
+	if err != nil {
+		return nil, err
+	}
+	fi, err := t.lstat(resolved)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", p, cause(err))
+	}
+	if !fi.Mode().IsRegular() {
+		return nil, fmt.Errorf("%s: not a regular file", p)
+	}
+	f, err := t.open(resolved)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", p, cause(err))
+	}
+	return f, nil
 }

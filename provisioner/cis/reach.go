@@ -23,9 +23,9 @@ type access struct {
 	target node.Target
 	// name says how the node is reached, for the log and the report.
 	name string
-	// root is the directory on the build host that holds the node; empty when
-	// the node is behind a communicator.
-	root string
+	// root is the directory on the build host that holds the node; nil when the
+	// node is behind a communicator.
+	root *node.RootDirectory
 	// readOnly is true where nothing may be written.
 	readOnly bool
 }
@@ -43,7 +43,7 @@ func reach(c Config, comm packersdk.Communicator, data map[string]any, say func(
 		return access{
 			target:   node.Root(root),
 			name:     "root directory",
-			root:     root,
+			root:     node.Root(root),
 			readOnly: data[rootReadOnlyKey] == "true",
 		}, nil
 	}
@@ -62,7 +62,7 @@ func reach(c Config, comm packersdk.Communicator, data map[string]any, say func(
 		connection = "communicator"
 	}
 	return access{
-		target: wipRemote(comm, wipOptions{
+		target: node.Remote(comm, node.RemoteOptions{
 			Wrap:       wrap,
 			Timeout:    c.CommandTimeout,
 			Log:        say,

@@ -79,7 +79,7 @@ func (s *session) read(ctx context.Context) (*node.Node, error) {
 // no K3s configuration yet, which the one remote command verifies.
 func (s *session) look(ctx context.Context, mode string) (*node.Node, error) {
 	known := s.inputs.options.Release != (k3s.Release{})
-	if mode == modeApply && known && s.access.root == "" {
+	if mode == modeApply && known && s.access.root == nil {
 		return nil, nil
 	}
 	return s.read(ctx)
@@ -89,7 +89,7 @@ func (s *session) look(ctx context.Context, mode string) (*node.Node, error) {
 // it. have is nil where nothing was collected yet.
 func (s *session) settle(have *node.Node) (harden.Options, error) {
 	o := s.inputs.options
-	installed, err := s.installedRelease(have)
+	installed, err := s.installed(have)
 	if err != nil {
 		return o, err
 	}
@@ -116,27 +116,6 @@ func (s *session) settle(have *node.Node) (harden.Options, error) {
 		}
 	}
 	return o, nil
-}
-
-// installedRelease is the release of the K3s binary in the image; zero where
-// there is none or nothing was collected yet.
-func (s *session) installedRelease(have *node.Node) (k3s.Release, error) {
-	if s.access.root != "" {
-		return wipInstalled(s.access.root)
-	}
-	if have == nil || have.K3sVersion == "" {
-		return k3s.Release{}, nil
-	}
-	return wipParse(have.K3sVersion)
-}
-
-// sameRelease refuses a node whose K3s is another release than the one it is
-// hardened for. A zero installed release says nothing.
-func sameRelease(chosen, installed k3s.Release) error {
-	if installed == (k3s.Release{}) || installed == chosen {
-		return nil
-	}
-	return fmt.Errorf("k3s_version is %s but the K3s binary in the image is %s: K3s's own defaults differ by release, so that a verdict for the one says nothing of the other; write k3s_version = %q or leave it out", chosen, installed, installed)
 }
 
 // rounds bounds how often planning and judging go back to the node for what
@@ -199,11 +178,14 @@ func (s *session) apply(ctx context.Context, o harden.Options, have *node.Node) 
 		}
 		s.tell(plan)
 		s.say(outcome(plan, out))
-		installed, err := s.installedRelease(out.Node)
-		if err != nil {
-			return nil, err
+		if have != nil && s.access.root != nil {
+			return out.Node, nil // settled before anything was planned
 		}
-		return out.Node, sameRelease(o.Release, installed)
+		installed, err := s.installed(out.Node)
+		if err == nil {
+			err = sameRelease(o.Release, installed)
+		}
+		return out.Node, err
 	}
 	return nil, errors.New("the K3s configuration on the node changed while it was being hardened: nothing was written; let only one thing at a time configure the node")
 }
