@@ -64,7 +64,7 @@ func (p *planner) contents(name, planned string) []string {
 		case slices.Contains(p.environmentFiles(), name):
 			return []string{"", hash(nil)}
 		default:
-			return []string{""}
+			return append([]string{""}, plainUnits(p.c.Role, name)...)
 		}
 	}
 	e, presence := p.have.Lookup(name)

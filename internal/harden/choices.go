@@ -129,6 +129,16 @@ func (c *choices) absolute(p string) string {
 	return path.Join(c.layout().Server(), p)
 }
 
+// enabledPlugins are the admission plugins that must not be switched off, those
+// included that Kubernetes enables by itself (CIS 1.2, admission controls).
+func (c *choices) enabledPlugins() []string {
+	names := append([]string{"NodeRestriction", "NamespaceLifecycle", "ServiceAccount"}, c.plugins...)
+	if c.Release.AtLeast(1, 23) && c.admissionFile != "" {
+		names = append(names, "PodSecurity")
+	}
+	return names
+}
+
 // denyExternalIPs follows CIS 1.2.3, which wants the plugin from 1.9 on and
 // wanted it absent before.
 func (c *choices) denyExternalIPs() bool {

@@ -184,6 +184,36 @@ func (m *merger) join(w want, all []found) {
 	m.docs[0].add(w.key, w.text(), true)
 }
 
+// keepEnabled sees to it that the node's own configuration does not switch off
+// admission plugins that are wanted.
+func (m *merger) keepEnabled(wanted []string) {
+	w := want{key: argKey(k3s.APIServer), component: k3s.APIServer, flag: "disable-admission-plugins"}
+	all := m.find(w)
+	for i := len(all) - 1; i >= 0; i-- { // backwards: removing moves what follows
+		f := all[i]
+		var bad, rest []string
+		for _, name := range strings.Split(f.value, ",") {
+			if slices.Contains(wanted, strings.TrimSpace(name)) {
+				bad = append(bad, name)
+			} else {
+				rest = append(rest, name)
+			}
+		}
+		switch {
+		case len(bad) == 0:
+		case f.doc == nil:
+			m.errs = append(m.errs, fmt.Errorf("%s: disable-admission-plugins=%s switches off %s, which the guide wants on: change it there", f.where, f.value, strings.Join(bad, ", ")))
+		case !m.overwrite:
+			m.errs = append(m.errs, fmt.Errorf("%s: disable-admission-plugins=%s switches off %s, which the guide wants on: change it there, or set overwrite = true", f.where, f.value, strings.Join(bad, ", ")))
+		case len(rest) > 0:
+			w.value = strings.Join(rest, ",")
+			f.doc.set(f.entry, f.entry.items()[f.item], w.text())
+		default:
+			f.doc.remove(f.entry, f.entry.items()[f.item])
+		}
+	}
+}
+
 // find returns what the node gives w today, in K3s's order, without what a
 // later file replaces.
 func (m *merger) find(w want) []found {

@@ -147,15 +147,14 @@ func (d *document) set(e entry, item *yaml.Node, value string) {
 	d.changed[e.key] = true
 }
 
-// remove takes one item out of e, and e itself when nothing is left.
+// remove takes one item out of e, whose value is a list from then on.
 func (d *document) remove(e entry, item *yaml.Node) {
 	d.changed[e.key] = true
-	if v := resolve(e.value); v.Kind == yaml.SequenceNode && len(v.Content) > 1 {
+	if v := resolve(e.value); v.Kind == yaml.SequenceNode {
 		v.Content = slices.DeleteFunc(v.Content, func(n *yaml.Node) bool { return resolve(n) == item })
 		return
 	}
-	i := slices.Index(d.root.Content, e.key)
-	d.root.Content = slices.Delete(d.root.Content, i, i+2)
+	*e.value = yaml.Node{Kind: yaml.SequenceNode, Tag: "!!seq"}
 }
 
 // rename gives an entry's key another name.

@@ -3,7 +3,6 @@ package harden
 import (
 	"errors"
 	"fmt"
-	"path"
 	"slices"
 	"sort"
 	"strings"
@@ -11,10 +10,6 @@ import (
 	"github.com/k3s-cis/packer-plugin-k3s/internal/k3s"
 	"github.com/k3s-cis/packer-plugin-k3s/internal/node"
 )
-
-// keepSuffix marks the copy of a file that was replaced. None of the programs
-// that read these directories takes a file with this ending.
-const keepSuffix = ".before-k3s-cis"
 
 // Query returns what Make wants to know of a node.
 func Query(o Options) node.Query {
@@ -115,6 +110,9 @@ func (p *planner) make() {
 
 	ws, warnings := p.c.wants()
 	p.plan.Warnings = append(p.plan.Warnings, warnings...)
+	if p.c.Role == k3s.Server {
+		p.m.keepEnabled(p.c.enabledPlugins())
+	}
 	p.m.merge(ws)
 	p.errs = append(p.errs, p.m.errs...)
 	for _, d := range p.m.docs {
@@ -149,108 +147,6 @@ func (p *planner) document(d *document) {
 		data = append([]byte(header+"\n# K3s CIS hardening guide, \"Configuration for Kubernetes Components\".\n"), data...)
 	}
 	p.write(file(d.path, 0o600, data))
-}
-
-// server plans what only a server has.
-func (p *planner) server() {
-	c := p.c
-	l := c.layout()
-	p.write(directory(l.Server(), 0o700), directory(l.Manifests(), 0o700))
-	if dir := auditDirectory(c); dir != "" {
-		p.write(directory(dir, 0o700))
-	} else if c.auditLog != "-" {
-		p.warn("the audit log %s stands in a directory of the system, whose mode is left alone: give it one of its own with audit.log_path", c.auditLog)
-	}
-	p.policyFile(c.absolute(c.auditFile), "audit", c.asked.Audit.asked(), auditPolicy)
-	if c.admissionFile != "" {
-		p.policyFile(c.absolute(c.admissionFile), "pod_security or event_rate_limit", c.asked.PodSecurity.asked() || len(c.EventRateLimit) > 0, admission)
-	}
-	entries, err := networkPolicies(c, p.serviceLBSpace())
-	p.add(err, entries...)
-	if !c.NoServiceAccounts {
-		e, err := serviceAccounts(c)
-		p.add(err, e)
-	}
-	if c.usesPSP() {
-		p.write(pspManifest(c))
-	}
-	for _, f := range c.NetworkPolicies.Manifests {
-		p.write(file(c.manifest(baseName(f.Name)), 0o600, f.Data))
-	}
-}
-
-// policyFile plans a file that an API server flag names. One that the node has
-// under a path of its own choice is the user's: it stays unless options ask for
-// another content.
-func (p *planner) policyFile(name, options string, asked bool, build func(*choices) (node.Entry, error)) {
-	e, err := build(p.c)
-	if err != nil {
-		p.errs = append(p.errs, err)
-		return
-	}
-	old, err := contentOf(p.have, name)
-	if err != nil {
-		p.errs = append(p.errs, err)
-		return
-	}
-	if old != nil && !ours(old) && string(old) != string(e.Data) && !p.c.Overwrite {
-		if asked {
-			p.errs = append(p.errs, fmt.Errorf("%s: the node has a policy of its own, and %s asks for another: remove one of them, or set overwrite = true to replace the file", name, options))
-			return
-		}
-		e.Data = old
-		p.note("%s is the node's own and stays as it is", name)
-	}
-	e.Size = int64(len(e.Data))
-	p.write(e)
-}
-
-// own are the files that only a plan makes, whatever the options.
-func (p *planner) own() []string {
-	files := []string{sysctlFile, moreSysctlFile, admissionFile, auditFile}
-	for _, name := range planManifests {
-		files = append(files, p.c.manifest(name))
-	}
-	return files
-}
-
-// remove takes away what an earlier plan made and this one does not.
-func (p *planner) remove() {
-	for _, name := range p.own() {
-		if slices.ContainsFunc(p.plan.Change.Write, func(e node.Entry) bool { return e.Path == name }) {
-			continue
-		}
-		if data, err := contentOf(p.have, name); err == nil && ours(data) {
-			p.plan.Change.Remove = append(p.plan.Change.Remove, name)
-		}
-	}
-}
-
-// keep asks for a copy of each file that is not ours and becomes another.
-func (p *planner) keep() {
-	for _, e := range p.plan.Change.Write {
-		if e.Kind != node.KindFile || p.have == nil {
-			continue
-		}
-		old, presence := p.have.Lookup(e.Path)
-		if presence != node.Present || old.Kind != node.KindFile || old.Data == nil || ours(old.Data) || string(old.Data) == string(e.Data) {
-			continue
-		}
-		if p.plan.Change.Keep == nil {
-			p.plan.Change.Keep = map[string]string{}
-		}
-		p.plan.Change.Keep[e.Path] = p.copyOf(e.Path)
-		p.note("%s is kept as it was in %s", e.Path, p.copyOf(e.Path))
-	}
-}
-
-// copyOf is where the copy of a file goes. Directories whose every file counts
-// get none: the copy of a K3s drop-in stands beside the directory.
-func (p *planner) copyOf(name string) string {
-	if dir := k3s.DropInDir(p.m.docs[0].path); path.Dir(name) == dir {
-		return path.Join(path.Dir(dir), path.Base(name)+keepSuffix)
-	}
-	return name + keepSuffix
 }
 
 func (p *planner) write(es ...node.Entry) {

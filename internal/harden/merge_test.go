@@ -95,6 +95,19 @@ func TestMerge(t *testing.T) {
 			lack:    []string{"  - streaming-connection-idle-timeout=0"},
 		},
 		{
+			name:    "overwrite switches plugins on again, and leaves the others off",
+			files:   map[string]string{k3s.ConfigFile: "kube-apiserver-arg:\n  - disable-admission-plugins=PodSecurity,StorageObjectInUseProtection\n"},
+			options: func(o *Options) { o.Overwrite = true },
+			want:    []string{"  - disable-admission-plugins=StorageObjectInUseProtection"},
+		},
+		{
+			name:    "overwrite takes out what is wrong alone",
+			files:   map[string]string{k3s.ConfigFile: "# a\nkube-apiserver-arg: disable-admission-plugins=NodeRestriction\nnode-name: b # c\n"},
+			options: func(o *Options) { o.Overwrite = true },
+			want:    []string{"# a", "node-name: b # c", "  - audit-log-maxage=30"},
+			lack:    []string{"  - disable-admission-plugins=NodeRestriction"},
+		},
+		{
 			name:  "a value that holds as well stays: a number of the user's own choice",
 			files: map[string]string{k3s.ConfigFile: "kube-controller-manager-arg: [terminated-pod-gc-threshold=1000]\n"},
 			want:  []string{"kube-controller-manager-arg: [terminated-pod-gc-threshold=1000]"},
@@ -259,8 +272,14 @@ func TestConflicts(t *testing.T) {
 		},
 		{
 			name:  "an admission plugin that is switched off",
-			files: map[string]string{k3s.ConfigFile: "kube-apiserver-arg:\n  - disable-admission-plugins=NodeRestriction\n"},
-			want:  []string{"/etc/rancher/k3s/config.yaml", "disable-admission-plugins"},
+			files: map[string]string{k3s.ConfigFile: "kube-apiserver-arg:\n  - disable-admission-plugins=PodSecurity\n"},
+			want:  []string{"/etc/rancher/k3s/config.yaml:2: disable-admission-plugins=PodSecurity switches off PodSecurity, which the guide wants on"},
+		},
+		{
+			name:      "an admission plugin that the unit switches off",
+			files:     map[string]string{unit: execStart("--kube-apiserver-arg=disable-admission-plugins=ServiceAccount")},
+			overwrite: true,
+			want:      []string{unit + ":", "switches off ServiceAccount, which the guide wants on: change it there"},
 		},
 		{
 			name:    "the node's own audit policy against an option",

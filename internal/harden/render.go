@@ -58,10 +58,8 @@ func (d *document) splice() ([]byte, bool) {
 	}
 	var patches []patch
 	var added []byte
-	kept := map[*yaml.Node]bool{}
 	for i := 0; i+1 < len(d.root.Content); i += 2 {
 		k, v := d.root.Content[i], d.root.Content[i+1]
-		kept[k] = true
 		if !d.changed[k] {
 			continue
 		}
@@ -78,11 +76,6 @@ func (d *document) splice() ([]byte, bool) {
 			return nil, false
 		}
 		patches = append(patches, patch{k.Line, max(last, k.Line), text})
-	}
-	for k := range d.changed {
-		if !kept[k] {
-			return nil, false // an entry was taken out
-		}
 	}
 	slices.SortFunc(patches, func(a, b patch) int { return b.first - a.first })
 	for _, p := range patches {

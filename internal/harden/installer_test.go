@@ -1,0 +1,54 @@
+package harden
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/k3s-cis/packer-plugin-k3s/internal/k3s"
+)
+
+// installed is a unit as the installer writes it for a role without arguments.
+func installed(role k3s.Role, kind string, user bool) string {
+	service := []string{"Type=" + kind, "EnvironmentFile=-/etc/default/%N", "EnvironmentFile=-/etc/sysconfig/%N",
+		"EnvironmentFile=-/etc/systemd/system/" + role.ServiceName() + ".service.env", "KillMode=process", "Delegate=yes"}
+	if user {
+		service = append(service, "User=root")
+	}
+	service = append(service, "# Having non-zero Limit*s causes performance problems due to accounting overhead",
+		"# in the kernel. We recommend using cgroups to do container-local accounting.",
+		"LimitNOFILE=1048576", "LimitNPROC=infinity", "LimitCORE=infinity", "TasksMax=infinity", "TimeoutStartSec=0",
+		"Restart=always", "RestartSec=5s", "ExecStartPre=-/sbin/modprobe br_netfilter", "ExecStartPre=-/sbin/modprobe overlay",
+		`ExecStart=/usr/local/bin/k3s \`, "    "+string(role)+` \`, "")
+	return "[Unit]\nDescription=Lightweight Kubernetes\nDocumentation=https://k3s.io\nWants=network-online.target\nAfter=network-online.target\n\n" +
+		"[Install]\nWantedBy=multi-user.target\n\n[Service]\n" + strings.Join(service, "\n") + "\n"
+}
+
+// TestInstallerUnits: an image that K3s's installer made, without arguments, is
+// one that a plan without a node takes for granted, and means the same.
+func TestInstallerUnits(t *testing.T) {
+	for _, role := range []k3s.Role{k3s.Server, k3s.Agent} {
+		for _, kind := range []string{"notify", "exec"} {
+			for _, user := range []bool{true, false} {
+				o := newest(t)
+				o.Role = role
+				text := installed(role, kind, user)
+				name := "/etc/systemd/system/" + role.ServiceName() + ".service"
+				blind, err := Make(o, nil)
+				require.NoError(t, err)
+				var either []string
+				for _, a := range blind.Change.Assume {
+					if a.Path == name {
+						either = a.Either
+					}
+				}
+				assert.Contains(t, either, hash([]byte(text)))
+				seen, err := Make(o, having(t, o, map[string]string{name: text}))
+				require.NoError(t, err)
+				assert.Equal(t, blind.Change.Write, seen.Change.Write)
+			}
+		}
+	}
+}
