@@ -234,3 +234,17 @@ func index(root string, held *Held) heldIndex {
 	}
 	return out
 }
+
+// paths lists everything that is still held.
+func (h heldIndex) paths() []string {
+	var out []string
+	for _, devices := range h.devices {
+		for _, d := range devices {
+			out = append(out, d.Path)
+		}
+	}
+	for name := range h.attributes {
+		out = append(out, name)
+	}
+	return out
+}

@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"sort"
 	"strings"
+	"unicode"
 
 	"golang.org/x/sys/unix"
 )
@@ -73,6 +74,11 @@ func amend(ctx context.Context, image, dir string, held heldIndex, scratch strin
 	var st unix.Stat_t
 	if err := unix.Lstat(dir, &st); err != nil {
 		return &fs.PathError{Op: "lstat", Path: dir, Err: err}
+	}
+	for _, name := range held.paths() {
+		if strings.ContainsFunc(name, unicode.IsControl) {
+			return fmt.Errorf("%q: a name with control characters cannot be put into an ext4 image on a host that may not make device nodes or set extended attributes", name)
+		}
 	}
 	var script strings.Builder
 	fmt.Fprintf(&script, "set_inode_field / mode 0%o\n", st.Mode)
