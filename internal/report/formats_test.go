@@ -27,7 +27,7 @@ func hostile() Report {
 	for i, s := range cis.Statuses {
 		n := string(rune('a' + i))
 		results = append(results, cis.Result{
-			ID: nasty + n, Key: nasty + "key" + n, Title: nasty, Status: s, Section: nasty, Found: nasty,
+			ID: nasty + n, Key: string(rune('0'+i)) + nasty, Title: nasty, Status: s, Section: nasty, Found: nasty,
 			Expected: nasty, Reason: nasty, Remediation: nasty,
 			Evidence: []cis.Evidence{{Source: "/" + nasty, Line: 3, Detail: nasty}, {Source: nasty, Line: -1}},
 			Waiver: &cis.Waiver{
@@ -149,6 +149,19 @@ func checkSARIF(t *testing.T, r Report, data []byte) {
 	require.NoError(t, json.Unmarshal(data, &raw))
 	assert.NotNil(t, raw.Runs[0].Results)
 	assert.NotNil(t, raw.Runs[0].Tool.Driver.Rules)
+}
+
+func TestToken(t *testing.T) {
+	for in, want := range map[string]string{
+		"apiserver.audit-log-path": "apiserver.audit-log-path",
+		"9lives":                   "_9lives",
+		"-a":                       "_-a",
+		"a b/c:d":                  "a_b_c_d",
+		"Größe_1":                  "Größe_1",
+		"":                         "_",
+	} {
+		assert.Equal(t, want, token(in))
+	}
 }
 
 func checkOSCAL(t *testing.T, r Report, data []byte) {

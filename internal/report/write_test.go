@@ -65,3 +65,11 @@ func TestWriteFaultLeavesNothingBehind(t *testing.T) {
 	require.NoError(t, err)
 	assert.Len(t, entries, 1, "the temporary file is gone")
 }
+
+func TestDocumentationNamesEveryFile(t *testing.T) {
+	page, err := os.ReadFile(filepath.Join("..", "..", "docs", "reports.md"))
+	require.NoError(t, err)
+	for _, name := range Files() {
+		assert.Contains(t, string(page), "`"+name+"`")
+	}
+}
