@@ -103,21 +103,8 @@ func CheckManifests(r k3s.Release, dir string, manifests []Manifest) ([]Object, 
 		}
 		found, err := LoadManifest(m.Path, m.Data)
 		problems = append(problems, problemsOf(err, k3s.Ignored)...)
-		problems = append(problems, removedKinds(r, found)...)
+		problems = append(problems, unservedKinds(r, found)...)
 		objects = append(objects, found...)
 	}
 	return objects, problems
-}
-
-// removedKinds tells of objects that the API server of release r does not
-// serve any more.
-func removedKinds(r k3s.Release, objects []Object) []k3s.Problem {
-	var out []k3s.Problem
-	for _, o := range objects {
-		if o.Kind == "PodSecurityPolicy" && r.AtLeast(1, 25) {
-			out = append(out, k3s.Problem{Consequence: k3s.Ignored, Origin: k3s.Origin{Source: o.File, Line: o.Line},
-				Text: fmt.Sprintf("Kubernetes v1.25 removed PodSecurityPolicy, and this is %s: K3s tries this file again every 15 seconds and never records it as deployed; take the object out", r.MinorName())})
-		}
-	}
-	return out
 }
