@@ -147,13 +147,17 @@ var listFlags = map[Component][]string{
 		"oidc-signing-algs", "strict-transport-security-directives", "watch-cache-sizes",
 		"disabled-metrics", "allow-metric-labels",
 	},
-	ControllerManager: {"controllers", "feature-gates", "tls-cipher-suites", "tls-sni-cert-key",
-		"authorization-always-allow-paths", "requestheader-allowed-names"},
+	ControllerManager: {
+		"controllers", "feature-gates", "tls-cipher-suites", "tls-sni-cert-key",
+		"authorization-always-allow-paths", "requestheader-allowed-names",
+	},
 	Scheduler: {"feature-gates", "tls-cipher-suites", "tls-sni-cert-key", "authorization-always-allow-paths"},
-	Kubelet: {"feature-gates", "tls-cipher-suites", "cluster-dns", "node-labels",
+	Kubelet: {
+		"feature-gates", "tls-cipher-suites", "cluster-dns", "node-labels",
 		"allowed-unsafe-sysctls", "system-reserved", "kube-reserved", "eviction-hard", "eviction-soft",
 		"eviction-minimum-reclaim", "eviction-soft-grace-period", "enforce-node-allocatable", "qos-reserved",
-		"reserved-memory", "manifest-url-header"},
+		"reserved-memory", "manifest-url-header",
+	},
 	KubeProxy: {"feature-gates", "nodeport-addresses", "ipvs-exclude-cidrs"},
 }
 

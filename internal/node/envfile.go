@@ -11,11 +11,10 @@ func EnvironmentFile(path string, data []byte) []Variable {
 	var out []Variable
 	r := &envReader{s: data, line: 1}
 	for r.i < len(r.s) {
-		c := r.s[r.i]
-		switch {
-		case c == '\n' || c == '\r' || c == ' ' || c == '\t':
+		switch r.s[r.i] {
+		case '\n', '\r', ' ', '\t':
 			r.next()
-		case c == '#' || c == ';':
+		case '#', ';':
 			r.comment()
 		default:
 			line := r.line

@@ -151,11 +151,16 @@ func TestKernelParametersUnknown(t *testing.T) {
 		"never collected":       {New(nil, nil), "/etc/sysctl.d was not looked at"},
 		"an unreadable file":    {bootFiles(map[string]string{"/usr/lib/sysctl.d/50.conf": "unread: permission denied"}), "/usr/lib/sysctl.d/50.conf cannot be read: permission denied"},
 		"an unreadable command": {bootFiles(map[string]string{"/boot/grub/grub.cfg": "unread: too large"}), "/boot/grub/grub.cfg cannot be read: too large"},
-		"an unlistable directory": {New(SysctlQuery(), []Entry{{Path: "/run/sysctl.d", Kind: KindDirectory, Unread: "i/o error"}}),
-			"/run/sysctl.d cannot be listed: i/o error"},
-		"the service is masked": {bootFiles(map[string]string{
-			"/etc/sysctl.d/a.conf": "kernel.panic=10", "/etc/systemd/system/systemd-sysctl.service": "-> /dev/null"}),
-			"is masked"},
+		"an unlistable directory": {
+			New(SysctlQuery(), []Entry{{Path: "/run/sysctl.d", Kind: KindDirectory, Unread: "i/o error"}}),
+			"/run/sysctl.d cannot be listed: i/o error",
+		},
+		"the service is masked": {
+			bootFiles(map[string]string{
+				"/etc/sysctl.d/a.conf": "kernel.panic=10", "/etc/systemd/system/systemd-sysctl.service": "-> /dev/null",
+			}),
+			"is masked",
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			_, err := KernelParameters(c.node)

@@ -61,7 +61,7 @@ func TestSystemdAgrees(t *testing.T) {
 	if _, err := os.Stat(program); os.Getuid() != 0 || err != nil {
 		t.Skip("needs root (to become nobody), and systemd on this machine")
 	}
-	root, err := os.MkdirTemp("", "units")
+	root, err := os.MkdirTemp("", "units") //nolint:usetesting // nobody must be able to enter it
 	require.NoError(t, err)
 	t.Cleanup(func() { _ = os.RemoveAll(root) })
 	require.NoError(t, os.Chmod(root, 0o755))

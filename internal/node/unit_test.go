@@ -90,7 +90,8 @@ func TestSystemdServiceUnknown(t *testing.T) {
 		"an unreadable unit":   {serviceFiles(SystemdQuery("k3s"), map[string]string{unit: "unread: denied"}), unit + " cannot be read: denied"},
 		"an unreadable dropin": {serviceFiles(SystemdQuery("k3s"), map[string]string{unit: "[Service]\nExecStart=/k3s\n", unit + ".d/a.conf": "unread: denied"}), unit + ".d/a.conf cannot be read: denied"},
 		"an environment file nobody asked for": {
-			serviceFiles(SystemdQuery("k3s"), map[string]string{unit: "[Service]\nExecStart=/k3s\nEnvironmentFile=-/opt/k3s.env\n"}), "/opt/k3s.env was not looked at"},
+			serviceFiles(SystemdQuery("k3s"), map[string]string{unit: "[Service]\nExecStart=/k3s\nEnvironmentFile=-/opt/k3s.env\n"}), "/opt/k3s.env was not looked at",
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			_, err := SystemdService(c.node, "k3s")
