@@ -1,6 +1,7 @@
 package kube
 
 import (
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
@@ -44,4 +45,74 @@ func TestLoadAdmission(t *testing.T) {
 		},
 		EventRateLimit: []RateLimit{{Type: "Server", QPS: 5000, Burst: 20000}, {Type: "User", QPS: 50, Burst: 100, CacheSize: 2000}},
 	}, got)
+}
+
+// TestLoadAdmissionVersions reads each version from the release on that knows it.
+func TestLoadAdmissionVersions(t *testing.T) {
+	for _, test := range []struct{ minor, version, refused string }{
+		{"1.25", "v1", ""},
+		{"1.24", "v1", `no kind "PodSecurityConfiguration" is registered for version "pod-security.admission.config.k8s.io/v1" before Kubernetes v1.25, and this is v1.24; write pod-security.admission.config.k8s.io/v1beta1`},
+		{"1.23", "v1beta1", ""},
+		{"1.37", "v1beta1", ""},
+		{"1.22", "v1beta1", "before Kubernetes v1.23, and this is v1.22; write pod-security.admission.config.k8s.io/v1alpha1"},
+		{"1.22", "v1alpha1", ""},
+		{"1.36", "v2", `no kind "PodSecurityConfiguration" is registered for version "pod-security.admission.config.k8s.io/v2"`},
+	} {
+		data := strings.Replace(restricted, "config.k8s.io/v1\n    kind", "config.k8s.io/"+test.version+"\n    kind", 1)
+		got, err := LoadAdmission(release(t, test.minor), "/etc/psa.yaml", []byte(data), files(nil))
+		if test.refused == "" {
+			require.NoError(t, err, test)
+			assert.Equal(t, "restricted", got.PodSecurity.Enforce.Name)
+			continue
+		}
+		require.ErrorContains(t, err, test.refused)
+		assert.Equal(t, 6, Errors(err)[0].Line)
+		assert.Nil(t, got)
+	}
+}
+
+// TestLoadAdmissionBeforePodSecurity says that nothing reads the entry.
+func TestLoadAdmissionBeforePodSecurity(t *testing.T) {
+	got, err := LoadAdmission(release(t, "1.21"), "/etc/psa.yaml", []byte(restricted), files(nil))
+	require.NoError(t, err)
+	assert.Nil(t, got.PodSecurity)
+	require.Len(t, got.Ignored, 1)
+	assert.Equal(t, `/etc/psa.yaml:4: plugin "PodSecurity" is unknown: it came with Kubernetes v1.22, and this is v1.21; take it out: no plugin reads this entry`, got.Ignored[0].Error())
+}
+
+func TestLoadAdmissionDefaults(t *testing.T) {
+	head := restricted[:strings.Index(restricted, "  configuration")]
+	got, err := LoadAdmission(release(t, "1.36"), "/etc/psa.yaml", []byte(head), files(nil))
+	require.NoError(t, err)
+	privileged := Level{"privileged", "latest"}
+	assert.Equal(t, &PodSecurity{Enforce: privileged, Audit: privileged, Warn: privileged}, got.PodSecurity)
+	assert.Nil(t, got.EventRateLimit)
+}
+
+// TestLoadAdmissionFiles follows path: from the admission file's directory.
+func TestLoadAdmissionFiles(t *testing.T) {
+	head := restricted[:strings.Index(restricted, "  configuration")]
+	inner := "apiVersion: pod-security.admission.config.k8s.io/v1\nkind: PodSecurityConfiguration\ndefaults:\n  enforce: baseline\n"
+	read := files(map[string][]byte{"/etc/x/inner.yaml": []byte(inner), "/etc/bad.yaml": []byte(inner + "  enforced: x\n")})
+	for _, name := range []string{"inner.yaml", "../x/inner.yaml", "/etc/x/inner.yaml"} {
+		got, err := LoadAdmission(release(t, "1.36"), "/etc/x/psa.yaml", []byte(head+"  path: "+name+"\n"), read)
+		require.NoError(t, err, name)
+		assert.Equal(t, "baseline", got.PodSecurity.Enforce.Name)
+	}
+	_, err := LoadAdmission(release(t, "1.36"), "/etc/x/psa.yaml", []byte(head+"  path: /etc/bad.yaml\n"), read)
+	require.ErrorContains(t, err, `/etc/bad.yaml:5: unknown field "defaults.enforced"`)
+	_, err = LoadAdmission(release(t, "1.36"), "/etc/x/psa.yaml", []byte(head+"  path: none.yaml\n"), read)
+	require.ErrorContains(t, err, "/etc/x/psa.yaml:5: couldn't open admission plugin configuration /etc/x/none.yaml: there is no such file")
+}
+
+// TestLoadAdmissionTellsAll finds everything at once.
+func TestLoadAdmissionTellsAll(t *testing.T) {
+	data := strings.Replace(restricted, `enforce: "restricted"`, `enforce: "strict"`, 1) + strings.Replace(limits, "qps: 50,", "qps: 0,", 1)
+	data = strings.Replace(data, "[alice]", `[""]`, 1)
+	_, err := LoadAdmission(release(t, "1.36"), "/etc/psa.yaml", []byte(data), files(nil))
+	var lines []int
+	for _, e := range Errors(err) {
+		lines = append(lines, e.Line)
+	}
+	assert.Equal(t, []int{9, 13, 22}, lines)
 }

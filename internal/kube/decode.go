@@ -64,7 +64,9 @@ func (s source) decodeErrors(err error, advice string) []*Error {
 	var out []*Error
 	for _, c := range complaints {
 		e := &Error{File: s.file, Line: s.lines.at(s.prefix), Text: oneLine(c.Error()) + "; " + advice, Err: c}
-		if m := strictField.FindStringSubmatch(c.Error()); m != nil {
+		if runtime.IsNotRegisteredError(c) {
+			e.Line = s.lines.at(s.path("apiVersion"))
+		} else if m := strictField.FindStringSubmatch(c.Error()); m != nil {
 			e.Line = s.lines.at(s.path(m[2]))
 		} else if m := yamlLine.FindStringSubmatch(c.Error()); m != nil && s.prefix == "" {
 			n, _ := strconv.Atoi(m[1]) // digits by the pattern
