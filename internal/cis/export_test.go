@@ -42,3 +42,6 @@ func octal(m uint32) string {
 	}
 	return s
 }
+
+// CatalogueFile returns one file of the catalogue.
+func CatalogueFile(name string) ([]byte, error) { return catalogueFiles.ReadFile("catalogue/" + name) }

@@ -140,6 +140,10 @@ func (p podSecurity) judgeAdmission(x *examination, v verdict) verdict {
 		v.status, v.found, v.evidence = Fail, "PodSecurity is off: --disable-admission-plugins="+off, evidenceOf(from)
 		return v
 	}
+	if gates, from, _ := x.in.Effective.Flag(k3s.APIServer, "feature-gates"); slices.Contains(items(gates), "PodSecurity=false") {
+		v.status, v.found, v.evidence = Fail, "PodSecurity is off: --feature-gates="+gates, evidenceOf(from)
+		return v
+	}
 	a, c := x.admission()
 	if c != nil {
 		return c.verdict(v.expected)

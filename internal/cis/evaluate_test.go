@@ -1,0 +1,226 @@
+package cis_test
+
+import (
+	"encoding/json"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/k3s-cis/packer-plugin-k3s/internal/cis"
+	"github.com/k3s-cis/packer-plugin-k3s/internal/k3s"
+	"github.com/k3s-cis/packer-plugin-k3s/internal/node"
+)
+
+func server(t testing.TB) *tree { return hardened(t, "v1.36.3+k3s1", k3s.Server, "cis-2.1") }
+
+// result judges a tree by the newest benchmark and returns one control's result.
+func (tr *tree) result(t testing.TB, key string) cis.Result {
+	t.Helper()
+	for _, r := range cis.Evaluate(tr.input(t, "cis-2.1")) {
+		if r.Key == key {
+			return r
+		}
+	}
+	require.Fail(t, "no such control", key)
+	return cis.Result{}
+}
+
+func TestDeterministic(t *testing.T) {
+	first, err := json.Marshal(cis.Evaluate(server(t).input(t, "cis-2.1")))
+	require.NoError(t, err)
+	for range 5 {
+		again, err := json.Marshal(cis.Evaluate(server(t).input(t, "cis-2.1")))
+		require.NoError(t, err)
+		assert.Equal(t, string(first), string(again))
+	}
+	assert.NotContains(t, string(first), "null", "lists are never null")
+}
+
+// TestOrigins: every verdict names the place that decides.
+func TestOrigins(t *testing.T) {
+	tr := server(t)
+	tr.file(k3s.ConfigFile+".d/99-user.yaml", 0o600, "debug: true\nkube-apiserver-arg:\n  - v=2\n")
+	r := tr.result(t, "apiserver.audit-log-maxage")
+	assert.Equal(t, cis.Fail, r.Status, "a drop-in that replaces the list takes the hardening away")
+	assert.Equal(t, "--audit-log-maxage is not set", r.Found)
+	assert.Equal(t, cis.Fail, tr.result(t, "node.k3s-config-keys").Status)
+
+	tr = server(t)
+	tr.file(k3s.ConfigFile+".d/99-user.yaml", 0o600, "debug: true\nkube-apiserver-arg+:\n  - anonymous-auth=true\n")
+	r = tr.result(t, "apiserver.anonymous-auth")
+	assert.Equal(t, cis.Fail, r.Status)
+	assert.Equal(t, []cis.Evidence{{Source: k3s.ConfigFile + ".d/99-user.yaml", Line: 3, Detail: "anonymous-auth=true"}}, r.Evidence)
+
+	tr = server(t)
+	tr.file("/etc/systemd/system/k3s.service", 0o644, "[Service]\nExecStart=/usr/local/bin/k3s server --kube-apiserver-arg=profiling=true\n")
+	r = tr.result(t, "apiserver.profiling")
+	assert.Equal(t, cis.Fail, r.Status)
+	assert.Equal(t, []cis.Evidence{{Source: "/etc/systemd/system/k3s.service", Line: 2, Detail: "profiling=true"}}, r.Evidence)
+}
+
+// TestKubeletDropIn: from v1.32 a file in the kubelet's directory counts.
+func TestKubeletDropIn(t *testing.T) {
+	const file = k3s.DefaultDataDir + "/agent/etc/kubelet.conf.d/50-own.conf"
+	tr := server(t)
+	tr.dir(k3s.DefaultDataDir+"/agent", 0o700)
+	tr.dir(k3s.DefaultDataDir+"/agent/etc/kubelet.conf.d", 0o700)
+	tr.file(file, 0o600, "apiVersion: kubelet.config.k8s.io/v1beta1\nkind: KubeletConfiguration\nauthentication:\n  anonymous:\n    enabled: true\n")
+	r := tr.result(t, "kubelet.anonymous-auth")
+	assert.Equal(t, cis.Fail, r.Status, r.Found)
+	assert.Equal(t, file, r.Evidence[0].Source)
+	assert.Equal(t, cis.Pass, tr.result(t, "files.kubelet-config.mode").Status)
+}
+
+// TestMovedToFile: where another flag names a file for the matter, that decides.
+func TestMovedToFile(t *testing.T) {
+	const authn, authz = "/etc/rancher/k3s/authn.yaml", "/srv/authz.yaml"
+	for _, c := range []struct {
+		key, flag, file, text string
+		want                  cis.Status
+	}{
+		{"apiserver.anonymous-auth", "authentication-config", authn, "kind: AuthenticationConfiguration\nanonymous: {enabled: false}\n", cis.Pass},
+		{"apiserver.anonymous-auth", "authentication-config", authn, "kind: AuthenticationConfiguration\nanonymous: {enabled: true, conditions: [{path: /livez}]}\n", cis.Fail},
+		{"apiserver.anonymous-auth", "authentication-config", authn, "kind: AuthenticationConfiguration\njwt: []\n", cis.Fail},
+		{"apiserver.anonymous-auth", "authentication-config", authn, "kind: [\n", cis.Fail},
+		{"apiserver.authz-node", "authorization-config", authz, "authorizers:\n- type: Node\n- type: RBAC\n", cis.Pass},
+		{"apiserver.authz-rbac", "authorization-config", authz, "authorizers:\n- type: Node\n", cis.Fail},
+		{"apiserver.authz-not-alwaysallow", "authorization-config", authz, "authorizers:\n- type: Node\n- type: AlwaysAllow\n", cis.Fail},
+	} {
+		tr := server(t)
+		tr.arg(t, k3s.APIServer, c.flag+"="+c.file)
+		assert.Equal(t, cis.Fail, tr.result(t, c.key).Status, "%s: the file is missing", c.key)
+		tr.file(c.file, 0o600, c.text)
+		r := tr.result(t, c.key)
+		assert.Equal(t, c.want, r.Status, "%s: %s", c.key, r.Found)
+	}
+}
+
+// TestFollowUp: a file in a place of the user's own is an error until it was
+// looked at.
+func TestFollowUp(t *testing.T) {
+	tr := server(t)
+	tr.arg(t, k3s.APIServer, "audit-policy-file=/srv/audit.yaml")
+	tr.file("/srv/audit.yaml", 0o600, "apiVersion: audit.k8s.io/v1\nkind: Policy\nrules: [{level: Metadata}]\n")
+	n := tr.node(cis.Query(k3s.Server, ""))
+	blind := node.New(n.Query(), dropBelow(n.Entries(), "/srv"))
+	e, err := k3s.Resolve(blind, tr.release, tr.role)
+	require.NoError(t, err)
+	assert.Equal(t, node.Query{{Path: "/srv/audit.yaml", Content: true}}, cis.FollowUp(blind, e))
+	got := count(cis.Evaluate(cis.Input{Node: blind, Effective: e, Benchmark: "cis-2.1", Role: tr.role, Now: now}))
+	assert.Contains(t, got[cis.Error], "controlplane.audit-policy")
+	assert.Equal(t, cis.Pass, tr.result(t, "controlplane.audit-policy").Status)
+	plain := server(t).input(t, "cis-2.1")
+	assert.Empty(t, cis.FollowUp(plain.Node, plain.Effective))
+}
+
+func dropBelow(entries []node.Entry, dir string) []node.Entry {
+	var out []node.Entry
+	for _, e := range entries {
+		if !strings.HasPrefix(e.Path, dir) {
+			out = append(out, e)
+		}
+	}
+	return out
+}
+
+// TestRunningMachine: what a running machine has by nature does not fail it,
+// and what K3s left behind does.
+func TestRunningMachine(t *testing.T) {
+	tr := server(t)
+	running("10")(t, tr)
+	for p, text := range map[string]string{
+		"/etc/machine-id": "0123456789abcdef0123456789abcdef\n", "/etc/ssh/ssh_host_rsa_key": "k",
+		"/var/lib/cloud/instance": "", "/var/lib/systemd/random-seed": "x", "/root/.bash_history": "ls\n",
+	} {
+		tr.file(p, 0o600, text)
+	}
+	for _, key := range []string{"machine-id", "ssh-host-keys", "cloud-init", "random-seed", "shell-history"} {
+		r := tr.result(t, "node.hygiene."+key)
+		assert.Equal(t, cis.Deferred, r.Status, key)
+		assert.Contains(t, r.Reason, "the machine is running")
+	}
+	tr.file(k3s.DefaultDataDir+"/server/token", 0o600, "K10...")
+	assert.Equal(t, cis.Fail, tr.result(t, "node.hygiene.tokens").Status)
+	delete(tr.kernel, "kernel.panic")
+	assert.Equal(t, cis.Error, tr.result(t, "node.kernel-parameters").Status, "the running kernel was not asked")
+}
+
+// TestWithoutComponents: what a node does not run is not judged, and why.
+func TestWithoutComponents(t *testing.T) {
+	tr := server(t)
+	tr.config(t, func(m map[string]any) { m["disable-agent"] = true })
+	r := tr.result(t, "kubelet.anonymous-auth")
+	assert.Equal(t, cis.NotApplicable, r.Status, r.Found)
+	assert.Equal(t, "this node runs no kubelet", r.Reason)
+	assert.Equal(t, "disable-agent: true", r.Evidence[0].Detail)
+
+	tr = server(t)
+	tr.config(t, func(m map[string]any) { m["datastore-endpoint"] = "postgres://k3s:S3CR3T@db/k3s" })
+	r = tr.result(t, "etcd.server-cert")
+	assert.Equal(t, cis.NotApplicable, r.Status)
+	assert.Equal(t, "the datastore is external, so K3s runs no etcd", r.Reason)
+	assert.NotEmpty(t, r.Evidence)
+}
+
+// TestSecretsAreNamedAndNeverShown: wherever a secret is, reports tell where
+// and not what.
+func TestSecretsAreNamedAndNeverShown(t *testing.T) {
+	const secret = "S3CR3T"
+	tr := server(t)
+	tr.config(t, func(m map[string]any) {
+		m["token"], m["agent-token"] = secret, secret
+		m["datastore-endpoint"] = "mysql://u:" + secret + "@tcp(h)/k3s"
+		m["etcd-s3-secret-key"] = secret
+	})
+	tr.arg(t, k3s.APIServer, "etcd-servers=https://u:"+secret+"@h:2379")
+	tr.file("/etc/systemd/system/k3s.service", 0o644, "[Service]\nEnvironment=K3S_TOKEN="+secret+"\nExecStart=/usr/local/bin/k3s server --token "+secret+"\n")
+	tr.file("/etc/systemd/system/k3s.service.env", 0o600, "K3S_TOKEN="+secret+"\nHTTPS_PROXY=http://u:"+secret+"@p\n")
+	tr.file(k3s.RegistriesFile, 0o600, "configs:\n  r:\n    auth: {username: u, password: "+secret+"}\n")
+	tr.file(manifests+"secret.yaml", 0o600, "apiVersion: v1\nkind: Secret\nmetadata: {name: s}\nstringData: {k: "+secret+"}\ntypo: "+secret+"\n")
+	tr.file(k3s.DefaultDataDir+"/server/token", 0o600, secret)
+	tr.file(encryptionFile, 0o600, "resources: [{resources: [secrets], providers: [{aescbc: {keys: [{secret: "+secret+"}]}}]}\n")
+	tr.arg(t, k3s.APIServer, "encryption-provider-config="+encryptionFile)
+	out, err := json.Marshal(cis.Evaluate(tr.input(t, "cis-2.1")))
+	require.NoError(t, err)
+	assert.NotContains(t, string(out), secret)
+	for _, key := range []string{"config-secrets", "environment-secrets", "service-secrets", "registry-secrets", "tokens"} {
+		assert.Equal(t, cis.Fail, tr.result(t, "node.hygiene."+key).Status, key)
+	}
+	r := tr.result(t, "node.hygiene.environment-secrets")
+	assert.Equal(t, []cis.Evidence{
+		{Source: "/etc/systemd/system/k3s.service.env", Line: 1, Detail: "K3S_TOKEN has a value (not shown)"},
+		{Source: "/etc/systemd/system/k3s.service.env", Line: 2, Detail: "HTTPS_PROXY has a URL with a password (not shown)"},
+	}, r.Evidence)
+}
+
+// TestHostileNode: whatever is on the node, evaluation ends, soon, with one
+// line a text and nothing endless.
+func TestHostileNode(t *testing.T) {
+	bomb := "a: &a [x,x,x,x,x,x,x,x,x]\n"
+	for _, c := range "bcdefghi" {
+		bomb += string(c) + ": &" + string(c) + " [" + strings.Repeat("*"+string(c-1)+",", 9) + "]\n"
+	}
+	for name, text := range map[string]string{
+		"bomb": bomb, "binary": "\x00\x01\xff\xfe", "long line": strings.Repeat("x", 1<<20),
+		"control characters": "k: \"\x1b[31m\r\n", "deep": strings.Repeat("[", 20_000), "tabs": "\ta: b\n",
+	} {
+		tr := server(t)
+		for _, p := range []string{k3s.ConfigFile, psaFile, auditFile, netpolFile, k3s.RegistriesFile,
+			"/etc/sysctl.d/90-kubelet.conf", "/etc/systemd/system/k3s.service", "/etc/systemd/system/k3s.service.env"} {
+			one := tr.clone()
+			one.file(p, 0o600, text)
+			began := time.Now()
+			for _, r := range cis.Evaluate(one.input(t, "cis-2.1")) {
+				for _, s := range []string{r.Found, r.Reason, r.Expected} {
+					assert.LessOrEqual(t, len(s), 1100, "%s in %s: %s", name, p, r.Key)
+					assert.NotContains(t, s, "\x1b")
+					assert.NotContains(t, s, "\n")
+				}
+			}
+			assert.Less(t, time.Since(began), 10*time.Second, "%s in %s", name, p)
+		}
+	}
+}
