@@ -114,9 +114,6 @@ func (j *job) archive() ([]byte, []piece, error) {
 		if err := w.WriteHeader(h); err != nil {
 			return nil, nil, fmt.Errorf("packing %s: %w", m.name, err)
 		}
-		if err := w.Flush(); err != nil {
-			return nil, nil, err
-		}
 		pieces = append(pieces, piece{m, buf.Len()})
 		if _, err := w.Write(m.data); err != nil {
 			return nil, nil, fmt.Errorf("packing %s: %w", m.name, err)

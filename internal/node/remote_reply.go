@@ -137,7 +137,7 @@ func (p *replyParser) parse() (*reply, error) {
 	switch how {
 	case "none":
 	case "tar":
-		files, err = p.archive()
+		files, err = p.archives()
 	case "plain":
 		files, err = p.plain()
 	default:
@@ -372,14 +372,32 @@ func (p *replyParser) archive() (int, error) {
 			return 0, err
 		}
 	}
-	// An archive is padded with zeros to whole records.
-	for {
-		b, err := p.in.ReadByte()
+	return files, nil
+}
+
+// archives reads one archive after another, up to the last line.
+func (p *replyParser) archives() (int, error) {
+	for files := 0; ; {
+		n, err := p.archive()
 		if err != nil {
-			return 0, errCut
+			return 0, err
 		}
-		if b != 0 {
-			return files, p.in.UnreadByte()
+		files += n
+		// An archive is padded with zeros to whole records.
+		for {
+			b, err := p.in.ReadByte()
+			if err != nil {
+				return 0, errCut
+			}
+			if b != 0 {
+				break
+			}
+		}
+		if err := p.in.UnreadByte(); err != nil {
+			return 0, err
+		}
+		if next, _ := p.in.Peek(len(p.sign)); string(next) == p.sign {
+			return files, nil
 		}
 	}
 }

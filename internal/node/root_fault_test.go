@@ -43,7 +43,7 @@ var faultChange = Change{
 	Remove: []string{"/z/gone"},
 }
 
-var faultQuery = Query{{Path: "/", Depth: Deep, Content: true}}
+var faultQuery = Query{{Path: "/etc", Depth: Deep, Content: true}, {Path: "/var", Depth: Deep, Content: true}, {Path: "/z", Depth: Deep, Content: true}}
 
 func run(t *testing.T, name string, args ...string) {
 	t.Helper()
@@ -109,10 +109,11 @@ func testFaults(t *testing.T, target makeTarget) {
 	for _, f := range faults {
 		t.Run(f.name, func(t *testing.T) {
 			dir := t.TempDir()
+			at := target(t, dir)
 			lay(t, dir, faultTree...)
 			f.prepare(t, dir)
 			before := snapshot(t, dir)
-			out, err := target(t, dir).Apply(context.Background(), faultChange, faultQuery)
+			out, err := at.Apply(context.Background(), faultChange, faultQuery)
 			require.ErrorContains(t, err, f.err)
 			assert.Nil(t, out)
 			assert.Equal(t, before, snapshot(t, dir), "the tree is as before")
@@ -128,7 +129,7 @@ func TestRootReadBackFails(t *testing.T) {
 	lay(t, dir, faultTree...)
 	for i := range 17 {
 		lay(t, dir, "file /big/"+string(rune('a'+i))+" 0600")
-		require.NoError(t, os.Truncate(filepath.Join(dir, "big", string(rune('a'+i))), MaxFileSize))
+		require.NoError(t, os.Truncate(filepath.Join(dir, "z/big", string(rune('a'+i))), MaxFileSize))
 	}
 	before := snapshot(t, dir)
 	_, err := Root(dir).Apply(context.Background(), faultChange, faultQuery)

@@ -150,7 +150,7 @@ func applyCases() []applyCase {
 		},
 		{
 			name:   "a masked file",
-			tree:   []string{"fifo /dev/null", "link /etc/sysctl.d/90-kubelet.conf /dev/null"},
+			tree:   []string{"fifo /null", "link /etc/sysctl.d/90-kubelet.conf /null"},
 			change: Change{Write: hardened},
 			err:    "/etc/sysctl.d/90-kubelet.conf: it is there already and is not a regular file",
 		},
@@ -170,7 +170,7 @@ func applyCases() []applyCase {
 			name:   "two names of one file",
 			tree:   []string{"file /c/a 0644 x", "link /c/b a"},
 			change: Change{Write: []Entry{file("/c/a", 0o600, "1"), file("/c/b", 0o600, "2")}},
-			err:    "it is the same file as /c/a, through a symbolic link",
+			err:    "through a symbolic link",
 		},
 		{
 			name:   "a directory to be removed",
@@ -193,11 +193,12 @@ func testApplying(t *testing.T, target makeTarget) {
 	for _, c := range applyCases() {
 		t.Run(c.name, func(t *testing.T) {
 			dir := t.TempDir()
+			at := target(t, dir)
 			lay(t, dir, c.tree...)
 			before := snapshot(t, dir)
 			q := Query{{Path: "/c", Depth: Deep, Content: true}, {Path: "/etc", Depth: Deep, Content: true}}
 			ctx := context.Background()
-			out, err := target(t, dir).Apply(ctx, c.change, q)
+			out, err := at.Apply(ctx, c.change, q)
 			if c.err != "" {
 				require.ErrorContains(t, err, c.err)
 				assert.Nil(t, out)
@@ -209,7 +210,7 @@ func testApplying(t *testing.T, target makeTarget) {
 			assert.Equal(t, c.changed, out.Changed)
 			assert.Empty(t, out.KernelSet)
 			assert.NotEmpty(t, out.Way)
-			fresh, err := target(t, dir).Read(ctx, q)
+			fresh, err := at.Read(ctx, q)
 			require.NoError(t, err)
 			assert.Equal(t, fresh.Entries(), out.Node.Entries(), "what was read back is what is there")
 			for p, text := range c.want {
@@ -241,7 +242,7 @@ func testApplying(t *testing.T, target makeTarget) {
 			assert.NotContains(t, after, stagePrefix)
 			again := c.change
 			again.Assume = nil
-			out, err = target(t, dir).Apply(ctx, again, q)
+			out, err = at.Apply(ctx, again, q)
 			require.NoError(t, err)
 			assert.Empty(t, out.Changed, "the second time nothing is different")
 			assert.Equal(t, after, snapshot(t, dir), "the second time no file is touched")

@@ -11,13 +11,26 @@ trap '' HUP PIPE
 work=$(pwd -P)
 . ./settings
 
+# stop_late ends the worker after the timeout. It holds none of the worker's
+# pipes, so that nobody waits for it.
+stop_late() {
+	turn=0
+	while [ -d "$work" ] && [ "$turn" -lt "$seconds" ]; do
+		sleep 1
+		turn=$((turn + 1))
+	done
+	[ -d "$work" ] && IFS= read -r pid <"$work/pid" && kill -TERM "$pid"
+}
+
 # A session of its own, where the tool exists, keeps the worker alive when
 # whatever runs this command kills its process group.
 start=
 command -v setsid >/dev/null 2>&1 && start=setsid
-if timeout 5 true 2>/dev/null; then
-	start="$start timeout $seconds"
-fi
+# The timeout of busybox lives on for a second and keeps the pipes open.
+case $(timeout --help 2>&1) in
+*--kill-after*) start="$start timeout $seconds" ;;
+*) stop_late </dev/null >/dev/null 2>&1 & ;;
+esac
 # The pipe ends when nobody holds it any more: not the worker, and no command
 # that outlived it.
 {

@@ -21,6 +21,8 @@ kernel_plan() {
 	[ "$problems" = 0 ] || quit ''
 }
 
+# Values are read with cat: dash's read takes one byte at a time, and the kernel
+# gives a number's first byte only.
 one_space() {
 	set -f
 	# shellcheck disable=SC2086
@@ -37,7 +39,7 @@ kernel_compare() {
 		return
 	fi
 	was=
-	IFS= read -r was <"/proc/sys/$2" 2>/dev/null
+	was=$(cat "/proc/sys/$2" 2>/dev/null)
 	one_space "$was"
 	was=$spaced
 	one_space "$3"
@@ -51,8 +53,7 @@ kernel_compare() {
 kernel_change() {
 	case $nl$(cat kernel.todo)$nl in *"$nl$1$nl"*) ;; *) return 0 ;; esac
 	{ printf '%s\n' "$3" >"/proc/sys/$2"; } 2>err || quit "kernel parameter $1 cannot be set to $3: $(first_line err)"
-	now=
-	IFS= read -r now <"/proc/sys/$2"
+	now=$(cat "/proc/sys/$2")
 	one_space "$now"
 	now=$spaced
 	one_space "$3"
@@ -63,8 +64,7 @@ kernel_change() {
 # kernel_show NAME PATH
 kernel_show() {
 	[ -r "/proc/sys/$2" ] || return 0
-	was=
-	IFS= read -r was <"/proc/sys/$2" 2>/dev/null && report "kernel $1 $was"
+	was=$(cat "/proc/sys/$2" 2>/dev/null) && report "kernel $1 $was"
 	return 0
 }
 
@@ -72,7 +72,7 @@ k3s_version() {
 	for bin in "$(command -v k3s)" /usr/local/bin/k3s /opt/bin/k3s /usr/bin/k3s; do
 		if [ -f "$bin" ] && [ -x "$bin" ]; then
 			slow=
-			timeout 5 true 2>/dev/null && slow='timeout 20'
+			case $(timeout --help 2>&1) in *--kill-after*) slow='timeout 20' ;; esac
 			$slow "$bin" --version </dev/null >version 2>/dev/null
 			report "k3s $(first_line version)"
 			return
@@ -220,7 +220,7 @@ answer() {
 		# GNU tar would take a backslash in a listed name for an escape.
 		case $(tar --version 2>/dev/null) in
 		*GNU*) tar -chf - -C / --no-unquote --hard-dereference -T - <&8 2>/dev/null ;;
-		*) tar -chf - -C / -T - <&8 2>/dev/null ;;
+		*) archives <&8 ;;
 		esac
 		code=$?
 	else
@@ -229,6 +229,24 @@ answer() {
 		code=0
 	fi
 	printf 'k3s-cis %s end %s %s %s %s\n' "$nonce" "$lines" "$count" "$code" "$1"
+}
+
+# archives sends files with a tar that cannot read their names from a list, in
+# one archive after another.
+archives() {
+	qnames='' some=0 worst=0
+	while IFS= read -r line; do
+		quote "$line"
+		qnames="$qnames $quoted" some=$((some + 1))
+		[ "$some" = 200 ] && archive_some
+	done
+	[ "$some" = 0 ] || archive_some
+	return "$worst"
+}
+
+archive_some() {
+	eval "tar -chf - -C / $qnames" </dev/null 2>/dev/null || worst=$?
+	qnames='' some=0
 }
 
 # plain sends files where there is no tar: length and path, then the bytes.
