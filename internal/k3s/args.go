@@ -139,11 +139,11 @@ func (r *resolver) twice(c Component, old []Argument, now Argument) {
 // flags the last use counts (pflag's StringSlice, StringArray and map types).
 var listFlags = map[Component][]string{
 	APIServer: {
-		"enable-admission-plugins", "disable-admission-plugins", "authorization-mode", "tls-cipher-suites",
+		"enable-admission-plugins", "disable-admission-plugins", "admission-control", "authorization-mode", "tls-cipher-suites",
 		"api-audiences", "service-account-issuer", "service-account-key-file", "feature-gates", "runtime-config",
 		"etcd-servers", "etcd-servers-overrides", "tls-sni-cert-key", "cors-allowed-origins",
 		"kubelet-preferred-address-types", "requestheader-allowed-names", "requestheader-extra-headers-prefix",
-		"requestheader-group-headers", "requestheader-username-headers", "oidc-required-claim",
+		"requestheader-group-headers", "requestheader-uid-headers", "requestheader-username-headers", "oidc-required-claim",
 		"oidc-signing-algs", "strict-transport-security-directives", "watch-cache-sizes",
 		"disabled-metrics", "allow-metric-labels",
 	},

@@ -35,6 +35,12 @@ func (r *resolver) readConfig(file string) []option {
 		r.problem(Ignored, Origin{Source: entries[0].Path}, "K3s %s reads no configuration file (it does from v1.19): put the options into the service", r.release)
 		return nil
 	}
+	for _, e := range entries {
+		if e.Kind == node.KindLink {
+			r.problem(Ignored, Origin{Source: e.Path}, "is a link that leads nowhere: K3s takes that for a missing configuration and reads no configuration file at all; remove it")
+			return nil
+		}
+	}
 	var merged []option
 	index := map[string]int{}
 	for _, e := range entries {
@@ -56,7 +62,18 @@ func (r *resolver) readConfig(file string) []option {
 			merged[i] = o
 		}
 	}
-	return merged
+	return withoutValue(merged)
+}
+
+// withoutValue gives a key that has no value at all the empty one, as K3s
+// does. Until then it has none, because appending to it starts a new list.
+func withoutValue(options []option) []option {
+	for i, o := range options {
+		if !o.list && len(o.values) == 0 {
+			options[i].values = []Value{{"", o.origin}}
+		}
+	}
+	return options
 }
 
 // replaced reports that a key takes the place of an earlier one with other values.
@@ -145,9 +162,6 @@ func (r *resolver) readConfigFile(e node.Entry) []option {
 	case e.Unread != "":
 		r.problem(Unreadable, whole, "cannot be read: %s", e.Unread)
 		return nil
-	case e.Kind == node.KindLink:
-		r.problem(Fatal, whole, "is a link that leads nowhere, and K3s refuses to start: remove it")
-		return nil
 	case e.Kind == node.KindDirectory:
 		r.problem(Fatal, whole, "is a directory, and K3s refuses to start: remove it")
 		return nil
@@ -186,15 +200,16 @@ func (r *resolver) readConfigFile(e node.Entry) []option {
 				if keys != nil && j < len(keys[i].items) {
 					at.Line = keys[i].items[j]
 				}
+				if _, pairs := element.(yamlv2.MapSlice); pairs {
+					r.problem(Fatal, at, "an item of %s is a mapping, which K3s passes on as nonsense: write name=value", o.name)
+					continue
+				}
 				o.values = append(o.values, Value{scalar(element), at})
 			}
 		case yamlv2.MapSlice:
 			r.problem(Fatal, origin, "%s has keys below it, which K3s does not understand: give one value or a list of values", o.name)
 			continue
-		case nil:
-			if !o.append {
-				o.values = []Value{{"", origin}}
-			}
+		case nil: // see withoutValue
 		default:
 			if keys != nil && keys[i].value > 0 {
 				origin.Line = keys[i].value
@@ -219,21 +234,20 @@ func decodeV2(data []byte) (items yamlv2.MapSlice, err error) {
 	return items, err
 }
 
-// scalar renders a value the way K3s's conversion does: what YAML decoded,
-// printed; of a list its first element.
+// scalar renders a value the way K3s's conversion does (wrangler:
+// convert.ToString): of a list its first element, printed, without blanks
+// around it.
 func scalar(v any) string {
-	switch v := v.(type) {
-	case nil:
-		return ""
-	case string:
-		return v
-	case []any:
-		if len(v) == 0 {
-			return ""
+	if list, ok := v.([]any); ok {
+		v = nil
+		if len(list) > 0 {
+			v = list[0]
 		}
-		return scalar(v[0])
 	}
-	return fmt.Sprint(v)
+	if v == nil {
+		return ""
+	}
+	return strings.TrimSpace(fmt.Sprint(v))
 }
 
 // position is where a pair of the root mapping stands.
@@ -244,7 +258,7 @@ type position struct {
 
 // positions finds the lines of the pairs of the first document's root mapping,
 // and whether more documents follow. It returns no positions when the mapping
-// does not have exactly want pairs (merge keys, or a parser that disagrees).
+// does not have exactly want pairs.
 func positions(data []byte, want int) (out []position, several bool) {
 	dec := yaml.NewDecoder(bytes.NewReader(data))
 	var doc, next yaml.Node
@@ -253,12 +267,15 @@ func positions(data []byte, want int) (out []position, several bool) {
 	}
 	err := dec.Decode(&next)
 	several = !errors.Is(err, io.EOF)
-	if len(doc.Content) != 1 || len(doc.Content[0].Content) != 2*want {
+	if len(doc.Content) != 1 {
 		return nil, several
 	}
 	pairs := doc.Content[0].Content
-	for i := 0; i < len(pairs); i += 2 {
+	for i := 0; i+1 < len(pairs); i += 2 {
 		value := pairs[i+1]
+		if pairs[i].Tag == "!!merge" { // what it brings in is lost on K3s
+			continue
+		}
 		p := position{line: pairs[i].Line, value: value.Line}
 		if value.Kind == yaml.AliasNode {
 			value = value.Alias
@@ -269,6 +286,9 @@ func positions(data []byte, want int) (out []position, several bool) {
 			}
 		}
 		out = append(out, p)
+	}
+	if len(out) != want {
+		return nil, several
 	}
 	return out, several
 }

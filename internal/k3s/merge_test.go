@@ -132,6 +132,14 @@ func TestMerging(t *testing.T) {
 		"values: cluster-reset with a server":      {files: files{mainFile: "cluster-reset: true\nserver: https://a\n"}, problem: "does not go together with server"},
 		"files: config.yaml is a directory":        {files: files{mainFile + "/": ""}, problem: "is a directory, and K3s refuses to start"},
 		"yaml: an error tells nothing of the file": {files: files{mainFile: "K10secret\n"}, problem: "cannot unmarshal !!str a value into"},
+		"yaml: a merge key brings nothing in":      {files: files{mainFile: "x: &x\n  token-file: /x\n<<: *x\nnode-label: a=1\n"}, problem: "has keys below it"},
+		"yaml: lines behind a merge key":           {files: files{mainFile: "<<: {token-file: /x}\nnode-label: a=1\n"}, key: "node-label", want: "a=1@config.yaml:2"},
+		"yaml: a mapping within a list":            {files: files{mainFile: "kube-apiserver-arg:\n- profiling: false\n"}, key: "kube-apiserver-arg", problem: "an item of kube-apiserver-arg is a mapping"},
+		"yaml: a list within a list":               {files: files{mainFile: "node-label: [[a=1, b=2]]\n"}, key: "node-label", want: "a=1@config.yaml:1"},
+		"yaml: blanks around a value are cut":      {files: files{mainFile: "token-file: ' /a '\n"}, want: "/a@config.yaml:1"},
+		"merge: key+ after a key without value":    {files: files{mainFile: "node-label:\n", dropIns + "a.yaml": "node-label+: b=2\n"}, key: "node-label", want: "b=2@a.yaml:1"},
+		"merge: an empty key+":                     {files: files{mainFile: "node-label: a=1\n", dropIns + "a.yaml": "node-label+:\n"}, key: "node-label", want: "a=1@config.yaml:1"},
+		"merge: an empty list":                     {files: files{mainFile: "node-label: []\n"}, key: "node-label"},
 		"keys: hidden aliases":                     {files: files{mainFile: "kube-controller-arg: a=1\nkube-controller-manager-arg: b=2\n"}, key: "kube-controller-manager-arg", want: "a=1@config.yaml:1 b=2@config.yaml:2"},
 		"keys: short names in files":               {files: files{mainFile: "i: [10.0.0.1]\n"}, key: "node-ip", want: "10.0.0.1@config.yaml:1"},
 		"keys: unknown ones stop old releases":     {files: files{mainFile: "nonsense: 1\n"}, version: "v1.21", problem: "it exits or drops the key"},
@@ -153,6 +161,17 @@ func TestMerging(t *testing.T) {
 			}
 		})
 	}
+}
+
+// TestDanglingDropIn: K3s takes a drop-in that cannot be found for a missing
+// configuration and starts without any of it.
+func TestDanglingDropIn(t *testing.T) {
+	n := tree(k3s.Server, map[string]string{mainFile: guideConfig})
+	n = node.New(n.Query(), append(n.Entries(), node.Entry{Path: dropIns + "a.yaml", Kind: node.KindLink, Target: "/gone"}))
+	e, err := k3s.Resolve(n, release(t, "v1.36"), k3s.Server)
+	require.NoError(t, err)
+	assert.False(t, e.Bool("protect-kernel-defaults"))
+	assert.Contains(t, problems(e), "ignored a.yaml: is a link that leads nowhere")
 }
 
 func TestAgentKeys(t *testing.T) {
