@@ -165,6 +165,19 @@ func (o Options) benchmarkFrom(major, minor int) bool {
 	return x > major || x == major && y >= minor
 }
 
+// longKeys returns the options with the long names of K3s's keys in Config.
+func (o Options) longKeys() Options {
+	config := make(map[string]any, len(o.Config))
+	for name, v := range o.Config {
+		if key, ok := k3s.FindKey(strings.TrimSuffix(name, "+")); ok {
+			name = key.Name
+		}
+		config[name] = v
+	}
+	o.Config = config
+	return o
+}
+
 // dataDir is where K3s keeps its state: the option, what the node says, K3s's default.
 func dataDir(o Options, eff *k3s.Effective) string {
 	if d, ok := o.Config["data-dir"].(string); ok && d != "" {

@@ -8,18 +8,14 @@ import (
 	"github.com/k3s-cis/packer-plugin-k3s/internal/k3s"
 )
 
-// line is a release line of K3s's first major version: 29 stands for v1.29.
-// Zero is an open end.
-type line int
-
 // rule is one setting of the guide.
 type rule struct {
 	// component gets the setting as a flag; empty for a key of K3s itself.
 	component k3s.Component
 	// name is the flag without dashes, or K3s's key.
 	name string
-	// since is the first release line with the setting, before the first without.
-	since, before line
+	// when says whether the guide of a range has the setting; nil means each.
+	when func(k3s.Range) bool
 	// value returns what the guide wants; "" leaves the setting out.
 	value func(c *choices) string
 	// option returns the HCL option that decides the value, "" when the guide does.
@@ -30,11 +26,8 @@ type rule struct {
 }
 
 // rules are the settings of the guide, every K3s release and role in one
-// table, in the order in which a new configuration file shows them. The ranges
-// are those of the guide's variants and of its history: what it dropped in 2024
-// because K3s does so by itself (request-timeout, service-account-lookup,
-// use-service-account-credentials, make-iptables-util-chains) is kept for the
-// releases that were current before.
+// table, in the order in which a new configuration file shows them. What
+// differs between releases stands in k3s.Ranges.
 var rules = []rule{
 	{name: "protect-kernel-defaults", value: fixed("true")},
 	{name: "secrets-encryption", value: fixed("true")},
@@ -52,20 +45,20 @@ var rules = []rule{
 		option: named("audit.max_backup", func(o Options) bool { return o.Audit.MaxBackup != 0 })},
 	{component: k3s.APIServer, name: "audit-log-maxsize", value: func(c *choices) string { return strconv.Itoa(c.Audit.MaxSize) }, holds: atLeast(100),
 		option: named("audit.max_size", func(o Options) bool { return o.Audit.MaxSize != 0 })},
-	{component: k3s.APIServer, name: "request-timeout", before: 29, value: fixed("300s"), holds: notZero},
-	{component: k3s.APIServer, name: "service-account-lookup", before: 29, value: fixed("true")},
-	{component: k3s.APIServer, name: "service-account-extend-token-expiration", since: 29, value: fixed("false")},
+	{component: k3s.APIServer, name: "request-timeout", when: spellsDefaults, value: fixed("300s"), holds: notZero},
+	{component: k3s.APIServer, name: "service-account-lookup", when: spellsDefaults, value: fixed("true")},
+	{component: k3s.APIServer, name: "service-account-extend-token-expiration", when: func(g k3s.Range) bool { return g.ExtendTokenExpiration }, value: fixed("false")},
 
 	{component: k3s.ControllerManager, name: "terminated-pod-gc-threshold", value: func(c *choices) string { return strconv.Itoa(c.Release.Range().GCThreshold) }, holds: atLeast(1)},
-	{component: k3s.ControllerManager, name: "use-service-account-credentials", before: 29, value: fixed("true")},
+	{component: k3s.ControllerManager, name: "use-service-account-credentials", when: spellsDefaults, value: fixed("true")},
 
 	{component: k3s.Kubelet, name: "streaming-connection-idle-timeout", value: fixed("5m"), holds: notZero},
-	{component: k3s.Kubelet, name: "make-iptables-util-chains", before: 29, value: fixed("true")},
+	{component: k3s.Kubelet, name: "make-iptables-util-chains", when: spellsDefaults, value: fixed("true")},
 	{component: k3s.Kubelet, name: "tls-cipher-suites", value: func(c *choices) string { return strings.Join(c.TLSCipherSuites, ",") }, holds: strongSuites,
 		option: named("tls_cipher_suites", func(o Options) bool { return len(o.TLSCipherSuites) > 0 })},
 	{component: k3s.Kubelet, name: "pod-max-pids", value: func(c *choices) string { return strconv.Itoa(c.PodMaxPids) }, holds: atLeast(1),
 		option: named("pod_max_pids", func(o Options) bool { return o.PodMaxPids != 0 })},
-	{component: k3s.Kubelet, name: "seccomp-default", since: 25,
+	{component: k3s.Kubelet, name: "seccomp-default",
 		option: named("seccomp_default", func(o Options) bool { return o.SeccompDefault != nil }),
 		value: func(c *choices) string {
 			if c.seccomp {
@@ -97,9 +90,9 @@ var guideSuites = []string{
 }
 
 // covers says whether the rule is for release r.
-func (u rule) covers(r k3s.Release) bool {
-	return (u.since == 0 || r.AtLeast(1, int(u.since))) && (u.before == 0 || !r.AtLeast(1, int(u.before)))
-}
+func (u rule) covers(r k3s.Release) bool { return u.when == nil || u.when(r.Range()) }
+
+func spellsDefaults(g k3s.Range) bool { return g.SpellsDefaults }
 
 // key is the K3s configuration key that carries the setting.
 func (u rule) key() string {

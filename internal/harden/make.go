@@ -13,6 +13,7 @@ import (
 
 // Query returns what Make wants to know of a node.
 func Query(o Options) node.Query {
+	o = o.longKeys()
 	q := append(node.Query{
 		{Path: sysctlFile, Content: true}, {Path: moreSysctlFile, Content: true},
 		{Path: admissionFile, Content: true}, {Path: auditFile, Content: true},
@@ -48,6 +49,7 @@ func Make(o Options, have *node.Node) (*Plan, error) {
 	if err := errors.Join(o.Validate()...); err != nil {
 		return nil, err
 	}
+	o = o.longKeys()
 	p := &planner{have: have, plan: &Plan{}}
 	if err := p.look(o); err != nil {
 		return nil, err

@@ -139,7 +139,7 @@ func (c *choices) userArgs() []want {
 				items = append(items, w)
 			}
 		}
-		for _, key := range []string{argKey(comp), argKey(comp) + "+"} {
+		for _, key := range []string{argKey(comp), argKey(comp) + "+"} { // as written, in Validate
 			if v, ok := c.Config[key]; ok {
 				list, _ := listOf(v)
 				take("config."+key, list)

@@ -21,17 +21,20 @@ type Range struct {
 	ExtendTokenExpiration bool
 	// GCThreshold is the guide's terminated-pod-gc-threshold.
 	GCThreshold int
-	// IPTablesUtilChains: the guide sets the kubelet's make-iptables-util-chains.
-	IPTablesUtilChains bool
+	// SpellsDefaults: the guide also sets what K3s does by itself, the API
+	// server's request-timeout and service-account-lookup, the controller
+	// manager's use-service-account-credentials and the kubelet's
+	// make-iptables-util-chains. It dropped them while v1.29 was new.
+	SpellsDefaults bool
 }
 
 // Ranges is every supported range, oldest first
 // (K3s CIS hardening guide, the tabs of its configuration section).
 func Ranges() []Range {
 	return []Range{
-		{Name: "up to v1.20", First: OldestMinor, Last: 20, PodSecurityPolicy: true, TraefikLabel: "app=traefik", GCThreshold: 10, IPTablesUtilChains: true},
-		{Name: "v1.21 to v1.24", First: 21, Last: 24, PodSecurityPolicy: true, NamespaceLabel: true, TraefikLabel: "app.kubernetes.io/name=traefik", GCThreshold: 10, IPTablesUtilChains: true},
-		{Name: "v1.25 to v1.28", First: 25, Last: 28, NamespaceLabel: true, TraefikLabel: "app.kubernetes.io/name=traefik", GCThreshold: 10},
+		{Name: "up to v1.20", First: OldestMinor, Last: 20, PodSecurityPolicy: true, TraefikLabel: "app=traefik", GCThreshold: 10, SpellsDefaults: true},
+		{Name: "v1.21 to v1.24", First: 21, Last: 24, PodSecurityPolicy: true, NamespaceLabel: true, TraefikLabel: "app.kubernetes.io/name=traefik", GCThreshold: 10, SpellsDefaults: true},
+		{Name: "v1.25 to v1.28", First: 25, Last: 28, NamespaceLabel: true, TraefikLabel: "app.kubernetes.io/name=traefik", GCThreshold: 10, SpellsDefaults: true},
 		{Name: "v1.29 and newer", First: 29, NamespaceLabel: true, TraefikLabel: "app.kubernetes.io/name=traefik", ExtendTokenExpiration: true, GCThreshold: 100},
 	}
 }
