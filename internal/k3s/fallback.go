@@ -1,0 +1,128 @@
+package k3s
+
+import (
+	"fmt"
+	"strings"
+)
+
+// defaults lists what K3s passes to a component by itself.
+func (r *resolver) defaults(c Component, user []Value) []Argument {
+	var out []Argument
+	origin := Origin{Source: fmt.Sprintf("K3s %s default", r.release.MinorName()), Default: true}
+	for _, f := range fallbacks[c] {
+		if !r.release.AtLeast(1, f.since) || f.until > 0 && r.release.AtLeast(1, f.until+1) || !r.holds(f.when, user) {
+			continue
+		}
+		out = append(out, Argument{f.flag, r.fill(f.value), origin})
+	}
+	return out
+}
+
+// fill replaces the placeholders of a default's value.
+func (r *resolver) fill(value string) string {
+	layout := LayoutOf(r.effective.DataDir)
+	value = strings.NewReplacer("{server}", layout.Server(), "{agent}", layout.Agent()).Replace(value)
+	for {
+		before, rest, ok := strings.Cut(value, "{key:")
+		if !ok {
+			return value
+		}
+		key, after, _ := strings.Cut(rest, "}")
+		value = before + r.setting(key) + after
+	}
+}
+
+// setting is the value of a key, or what K3s takes where it is not given.
+func (r *resolver) setting(key string) string {
+	values := r.effective.Settings[key].Values
+	if len(values) == 0 {
+		return settingDefaults[key]
+	}
+	var texts []string
+	for _, v := range values {
+		texts = append(texts, v.Text)
+	}
+	return strings.Join(texts, ",")
+}
+
+func (r *resolver) holds(when string, user []Value) bool {
+	e := r.effective
+	switch when {
+	case ifEtcd:
+		return e.Datastore == EtcdStore
+	case ifSQLite:
+		return e.Datastore == SQLite
+	case ifExternal:
+		return e.Datastore == External
+	case ifExternalCA, ifExternalCert, ifExternalKey:
+		return e.Datastore == External && e.Text(when) != ""
+	case ifEncryption, ifProtectKernel:
+		return e.Bool(when)
+	case ifEgress:
+		return r.setting("egress-selector-mode") != "disabled"
+	case ifExternalFirst:
+		return e.Bool("flannel-external-ip")
+	case ifInternalFirst:
+		return !e.Bool("flannel-external-ip")
+	case ifCloudController:
+		return !e.Bool("disable-cloud-controller")
+	case ifServiceLB:
+		return !r.disabled("servicelb")
+	case ifNodeName, ifResolvConf:
+		return e.Text(when) != ""
+	case ifNoExposure:
+		return !e.Bool("etcd-expose-metrics")
+	case ifNoAuthzConfig:
+		return !r.release.from(april2025) || firstValue(user, "authorization-config") == ""
+	case ifNoAuthnConfig:
+		return !r.release.from(may2025) || firstValue(user, "authentication-config") == ""
+	}
+	return true
+}
+
+// disabled says whether a packaged component is in the list of disable.
+func (r *resolver) disabled(component string) bool {
+	for _, key := range []string{"disable", "no-deploy"} {
+		for _, v := range r.effective.Settings[key].Values {
+			for item := range strings.SplitSeq(v.Text, ",") {
+				if strings.TrimSpace(item) == component {
+					return true
+				}
+			}
+		}
+	}
+	return false
+}
+
+// firstValue is the value of the first argument of that very name.
+func firstValue(user []Value, name string) string {
+	for _, v := range user {
+		if n, value, _ := strings.Cut(strings.TrimPrefix(v.Text, "--"), "="); n == name {
+			return value
+		}
+	}
+	return ""
+}
+
+// cipherSuites adds the cipher suites K3s passes to the API server unless the
+// first argument of that name gives some.
+func (r *resolver) cipherSuites(user []Value) []Value {
+	if firstValue(user, "tls-cipher-suites") != "" {
+		return user
+	}
+	origin := Origin{Source: fmt.Sprintf("K3s %s default", r.release.MinorName()), Default: true}
+	return append(user[:len(user):len(user)], Value{"tls-cipher-suites=" + strings.Join(CipherSuites(), ","), origin})
+}
+
+// CipherSuites are the six suites that K3s gives its API server and that the
+// guide asks for the kubelet.
+func CipherSuites() []string {
+	return []string{
+		"TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384",
+		"TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384",
+		"TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256",
+		"TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256",
+		"TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305",
+		"TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305",
+	}
+}
