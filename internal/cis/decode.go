@@ -85,11 +85,14 @@ func (d *decoder) fields(n *yaml.Node, what string, known map[string]func(*yaml.
 	}
 }
 
-// each calls read for each item of sequence n.
+// each calls read for each item of sequence n, which must have one.
 func (d *decoder) each(n *yaml.Node, what string, read func(*yaml.Node)) {
 	if n.Kind != yaml.SequenceNode {
 		d.fail(n, "%s must be a list, found %s", what, kindOf(n))
 		return
+	}
+	if len(n.Content) == 0 {
+		d.fail(n, "%s is an empty list", what)
 	}
 	for _, item := range n.Content {
 		read(item)
@@ -107,9 +110,6 @@ func (d *decoder) text(n *yaml.Node) string {
 func (d *decoder) texts(n *yaml.Node) []string {
 	var out []string
 	d.each(n, "this", func(item *yaml.Node) { out = append(out, d.text(item)) })
-	if n.Kind == yaml.SequenceNode && len(n.Content) == 0 {
-		d.fail(n, "the list is empty")
-	}
 	return out
 }
 

@@ -209,9 +209,6 @@ func (d *decoder) nodePath(n *yaml.Node) string {
 func (d *decoder) nodePaths(n *yaml.Node) []string {
 	var out []string
 	d.each(n, "paths", func(n *yaml.Node) { out = append(out, d.nodePath(n)) })
-	if len(out) == 0 {
-		d.fail(n, "paths is empty")
-	}
 	return out
 }
 

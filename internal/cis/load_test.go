@@ -48,7 +48,8 @@ func TestLoadControlsErrors(t *testing.T) {
 		"bad pattern":        {long + "    - file: {path: /a, match: \"[\", mode: \"600\"}\n", `own.yaml:5:31: "[" is not a pattern`},
 		"an alias":           {"- &a\n  key: a\n- *a\n", "own.yaml:3:3: a control must be a mapping, found an alias, which is not read here"},
 		"no expectation":     {strings.Replace(ownControl, "    - file: {path: /etc/motd, mode: \"644\", owner: root}\n", "", 1), "found nothing"},
-		"an empty list":      {strings.Replace(ownControl, "    - file: {path: /etc/motd, mode: \"644\", owner: root}\n", "    []\n", 1), "own.yaml:5:5: expect is empty"},
+		"no role":            {strings.Replace(ownControl, "[server, agent]", "[]", 1), "own.yaml:3:10: roles is an empty list"},
+		"an empty list":      {strings.Replace(ownControl, "    - file: {path: /etc/motd, mode: \"644\", owner: root}\n", "    []\n", 1), "own.yaml:5:5: expect is an empty list"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			controls, err := cis.LoadControls("own.yaml", []byte(c.text))

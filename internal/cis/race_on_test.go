@@ -1,0 +1,5 @@
+//go:build race
+
+package cis_test
+
+const raceEnabled = true
