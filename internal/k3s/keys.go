@@ -29,8 +29,8 @@ type Key struct {
 	Env string
 	// Only is the one role that accepts the key; empty means both.
 	Only Role
-	// Since and Until are the first and last minor that know the key; 0 means
-	// all, as far as known.
+	// Since and Until are the first and last minor that know the key, in some
+	// patch release at least; 0 means all, as far as known.
 	Since, Until int
 	// OneOf lists the values K3s takes, where any other stops it.
 	OneOf []string
@@ -100,7 +100,7 @@ var keys = []Key{
 	{Name: "advertise-address", Only: Server},
 	{Name: "advertise-port", Kind: Number, Only: Server},
 	{Name: "tls-san", Kind: List, Only: Server},
-	{Name: "tls-san-security", Kind: Boolean, Only: Server},
+	{Name: "tls-san-security", Since: 24, Kind: Boolean, Only: Server},
 	// networking
 	{Name: "cluster-cidr", Kind: List, Only: Server},
 	{Name: "service-cidr", Kind: List, Only: Server},
@@ -109,25 +109,25 @@ var keys = []Key{
 	{Name: "cluster-dns", Kind: List, Only: Server},
 	{Name: "cluster-domain", Only: Server},
 	{Name: "flannel-backend", Only: Server},
-	{Name: "flannel-ipv6-masq", Kind: Boolean, Only: Server},
-	{Name: "flannel-external-ip", Kind: Boolean, Only: Server},
-	{Name: "egress-selector-mode", Only: Server, OneOf: []string{"agent", "cluster", "pod", "disabled"}},
-	{Name: "servicelb-namespace", Only: Server},
+	{Name: "flannel-ipv6-masq", Since: 22, Kind: Boolean, Only: Server},
+	{Name: "flannel-external-ip", Since: 22, Kind: Boolean, Only: Server},
+	{Name: "egress-selector-mode", Since: 22, Only: Server, OneOf: []string{"agent", "cluster", "pod", "disabled"}},
+	{Name: "servicelb-namespace", Since: 22, Only: Server},
 	{Name: "node-ip", Aliases: []string{"i"}, Kind: List},
 	{Name: "node-external-ip", Kind: List},
-	{Name: "node-internal-dns", Kind: List, Since: 31},
-	{Name: "node-external-dns", Kind: List, Since: 31},
+	{Name: "node-internal-dns", Kind: List, Since: 28},
+	{Name: "node-external-dns", Kind: List, Since: 28},
 	{Name: "resolv-conf", Env: "K3S_RESOLV_CONF"},
 	{Name: "flannel-iface"},
 	{Name: "flannel-conf"},
 	{Name: "flannel-cni-conf"},
-	{Name: "vpn-auth", Env: "K3S_VPN_AUTH"},
-	{Name: "vpn-auth-file", Env: "K3S_VPN_AUTH_FILE"},
+	{Name: "vpn-auth", Since: 24, Env: "K3S_VPN_AUTH"},
+	{Name: "vpn-auth-file", Since: 24, Env: "K3S_VPN_AUTH_FILE"},
 	// client
 	{Name: "write-kubeconfig", Aliases: []string{"o"}, Env: "K3S_KUBECONFIG_OUTPUT", Only: Server},
 	{Name: "write-kubeconfig-mode", Env: "K3S_KUBECONFIG_MODE", Only: Server},
-	{Name: "write-kubeconfig-group", Env: "K3S_KUBECONFIG_GROUP", Only: Server},
-	{Name: "helm-job-image", Only: Server},
+	{Name: "write-kubeconfig-group", Since: 26, Env: "K3S_KUBECONFIG_GROUP", Only: Server},
+	{Name: "helm-job-image", Since: 25, Only: Server},
 	// cluster
 	{Name: "token", Aliases: []string{"t"}, Env: "K3S_TOKEN"},
 	{Name: "token-file", Env: "K3S_TOKEN_FILE"},
@@ -171,8 +171,8 @@ var keys = []Key{
 	{Name: "etcd-s3-bucket-lookup-type", Only: Server},
 	{Name: "etcd-s3-region", Only: Server},
 	{Name: "etcd-s3-folder", Only: Server},
-	{Name: "etcd-s3-proxy", Only: Server},
-	{Name: "etcd-s3-config-secret", Only: Server},
+	{Name: "etcd-s3-proxy", Since: 27, Only: Server},
+	{Name: "etcd-s3-config-secret", Since: 27, Only: Server},
 	{Name: "etcd-s3-insecure", Kind: Boolean, Only: Server},
 	{Name: "etcd-s3-timeout", Only: Server},
 	{Name: "etcd-s3-retention", Kind: Number, Only: Server},
@@ -189,9 +189,9 @@ var keys = []Key{
 	{Name: "disable-controller-manager", Kind: Boolean, Only: Server},
 	{Name: "disable-etcd", Kind: Boolean, Only: Server},
 	{Name: "disable-agent", Kind: Boolean, Only: Server},
-	{Name: "embedded-registry", Kind: Boolean, Only: Server},
-	{Name: "supervisor-metrics", Kind: Boolean, Only: Server},
-	{Name: "disable-apiserver-lb", Kind: Boolean, Only: Agent},
+	{Name: "embedded-registry", Since: 26, Kind: Boolean, Only: Server},
+	{Name: "supervisor-metrics", Since: 26, Kind: Boolean, Only: Server},
+	{Name: "disable-apiserver-lb", Since: 25, Kind: Boolean, Only: Agent},
 	// node
 	{Name: "node-name", Env: "K3S_NODE_NAME"},
 	{Name: "with-node-id", Kind: Boolean},
@@ -207,9 +207,9 @@ var keys = []Key{
 	// runtime
 	{Name: "docker", Kind: Boolean},
 	{Name: "container-runtime-endpoint"},
-	{Name: "default-runtime"},
-	{Name: "image-service-endpoint"},
-	{Name: "disable-default-registry-endpoint", Kind: Boolean},
+	{Name: "default-runtime", Since: 26},
+	{Name: "image-service-endpoint", Since: 25},
+	{Name: "disable-default-registry-endpoint", Since: 26, Kind: Boolean},
 	{Name: "nonroot-devices", Kind: Boolean, Since: 30},
 	{Name: "pause-image"},
 	{Name: "snapshotter"},
@@ -217,7 +217,7 @@ var keys = []Key{
 	{Name: "system-default-registry", Env: "K3S_SYSTEM_DEFAULT_REGISTRY", Only: Server},
 	{Name: "airgap-extra-registry", Kind: List},
 	// experimental, deprecated, hidden
-	{Name: "enable-pprof", Kind: Boolean},
+	{Name: "enable-pprof", Since: 25, Kind: Boolean},
 	{Name: "rootless", Kind: Boolean},
 	{Name: "prefer-bundled-bin", Kind: Boolean},
 	{Name: "no-flannel", Kind: Boolean, Until: 28},

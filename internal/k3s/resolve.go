@@ -98,9 +98,16 @@ func (r *resolver) service() []node.Word {
 		return nil
 	}
 	for _, f := range s.Faults {
-		r.problem(Unreadable, Origin{Source: s.Path}, "%s", f)
+		consequence := Unreadable
+		if f.Fatal {
+			consequence = Fatal
+		}
+		r.problem(consequence, Origin{Source: f.Path, Line: f.Line}, "%s", f.Text)
 	}
 	r.environment = s.Environment
+	if len(s.Start) == 0 && len(s.Faults) > 0 {
+		return nil
+	}
 	return r.splitCommand(s)
 }
 

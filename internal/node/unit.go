@@ -33,10 +33,21 @@ type Service struct {
 	Start []Word
 	// Environment holds the variables that the command will see, each once.
 	Environment []Variable
-	// Faults tells what in the files the service manager will refuse, or
-	// what could not be understood, so that Start or Environment may lack
-	// something; each names path and line.
-	Faults []string
+	// Faults tells what in the files the service manager refuses, or what
+	// could not be understood, so that Start or Environment may lack
+	// something.
+	Faults []Fault
+}
+
+// Fault is something wrong with a service's files.
+type Fault struct {
+	Path string
+	// Line is from 1; 0 where the whole file is meant.
+	Line int
+	Text string
+	// Fatal: the service manager will not start the service. Otherwise it is
+	// not known what the service will be started with.
+	Fatal bool
 }
 
 // unitDirs are the directories systemd loads system units from, strongest
@@ -107,9 +118,9 @@ func SystemdService(n *Node, name string) (*Service, error) {
 	switch {
 	case p.refused:
 	case len(p.start) == 0:
-		s.fault(unit.Path, 0, "no ExecStart: systemd refuses the unit")
+		s.refuse(unit.Path, 0, "no ExecStart: systemd refuses the unit")
 	case len(p.start) > 1 && p.kind != "oneshot":
-		s.fault(unit.Path, 0, "more than one ExecStart: systemd refuses the unit (begin the drop-in with an empty ExecStart=)")
+		s.refuse(unit.Path, 0, "more than one ExecStart: systemd refuses the unit (begin the drop-in with an empty ExecStart=)")
 	default:
 		s.Start = expand(p.start[len(p.start)-1], s.Environment, p.literal)
 		return s, nil
@@ -119,11 +130,13 @@ func SystemdService(n *Node, name string) (*Service, error) {
 }
 
 func (s *Service) fault(path string, line int, format string, args ...any) {
-	where := path
-	if line > 0 {
-		where = fmt.Sprintf("%s:%d", path, line)
-	}
-	s.Faults = append(s.Faults, where+": "+fmt.Sprintf(format, args...))
+	s.Faults = append(s.Faults, Fault{Path: path, Line: line, Text: fmt.Sprintf(format, args...)})
+}
+
+// refuse notes why the service manager will not start the service.
+func (s *Service) refuse(path string, line int, format string, args ...any) {
+	s.fault(path, line, format, args...)
+	s.Faults[len(s.Faults)-1].Fatal = true
 }
 
 func findUnit(n *Node, file string) (*Entry, error) {

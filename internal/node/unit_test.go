@@ -29,7 +29,11 @@ func described(s *Service) string {
 		out = append(out, "masked")
 	}
 	for _, f := range s.Faults {
-		out = append(out, "! "+f)
+		mark := "?"
+		if f.Fatal {
+			mark = "!"
+		}
+		out = append(out, fmt.Sprintf("%s %s:%d: %s", mark, f.Path, f.Line, f.Text))
 	}
 	return strings.Join(out, "\n")
 }
@@ -60,7 +64,7 @@ func TestSystemdService(t *testing.T) {
 			want:  "/usr/local/bin/k3s@k3s.service:9\nserver@k3s.service:10\n--protect-kernel-defaults@k3s.service:11\nK3S_TOKEN=a b@k3s.service.env:1\nHTTP_PROXY=x@k3s.service.env:2",
 		},
 		"masked by a link":         {files: map[string]string{unit: "-> /dev/null", "/usr/lib/systemd/system/k3s.service": k3sUnit}, want: "masked"},
-		"a drop-in without reset":  {files: map[string]string{unit: k3sUnit, unit + ".d/a.conf": "[Service]\nExecStart=/usr/local/bin/k3s server\n"}, want: "! " + unit + ": more than one ExecStart: systemd refuses the unit (begin the drop-in with an empty ExecStart=)"},
+		"a drop-in without reset":  {files: map[string]string{unit: k3sUnit, unit + ".d/a.conf": "[Service]\nExecStart=/usr/local/bin/k3s server\n"}, want: "! " + unit + ":0: more than one ExecStart: systemd refuses the unit (begin the drop-in with an empty ExecStart=)"},
 		"a masked drop-in":         {files: map[string]string{unit: "[Service]\nExecStart=/k3s\n", unit + ".d/a.conf": "-> /dev/null", "/usr/lib/systemd/system/k3s.service.d/a.conf": "[Service]\nExecStart=\n"}, want: "/k3s@k3s.service:2"},
 		"a variable is split":      {files: map[string]string{unit: "[Service]\nEnvironment=\"OPTS=--a=1 --b='2 3'\"\nExecStart=/k3s server $OPTS\n"}, want: "/k3s@k3s.service:3\nserver@k3s.service:3\n--a=1@k3s.service:2\n--b=2 3@k3s.service:2\nOPTS=--a=1 --b='2 3'@k3s.service:2"},
 		"braces do not split":      {files: map[string]string{unit: "[Service]\nEnvironment=\"A=1 2\"\nExecStart=/k3s x${A}y $$A $B\n"}, want: "/k3s@k3s.service:3\nx1 2y@k3s.service:3\n$A@k3s.service:3\nA=1 2@k3s.service:2"},
@@ -69,7 +73,7 @@ func TestSystemdService(t *testing.T) {
 		"UnsetEnvironment":         {files: map[string]string{unit: "[Service]\nEnvironment=A=1 B=2\nUnsetEnvironment=A\nExecStart=/k3s\n"}, want: "/k3s@k3s.service:4\nB=2@k3s.service:2"},
 		"a missing environment":    {files: map[string]string{unit: "[Service]\nEnvironmentFile=" + env + "\nExecStart=/k3s\n"}, want: "/k3s@k3s.service:3\n! " + unit + ":2: the environment file " + env + " does not exist: the service will not start"},
 		"an emptied file list":     {files: map[string]string{unit: "[Service]\nEnvironmentFile=/nope\nEnvironmentFile=\nExecStart=/k3s\n"}, want: "/k3s@k3s.service:4"},
-		"a wildcard in file names": {files: map[string]string{unit: "[Service]\nEnvironmentFile=-/etc/default/*\nExecStart=/k3s\n"}, want: "/k3s@k3s.service:3\n! " + unit + ":2: EnvironmentFile=/etc/default/*: only absolute paths without wildcards are understood"},
+		"a wildcard in file names": {files: map[string]string{unit: "[Service]\nEnvironmentFile=-/etc/default/*\nExecStart=/k3s\n"}, want: "/k3s@k3s.service:3\n? " + unit + ":2: EnvironmentFile=/etc/default/*: only absolute paths without wildcards are understood"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			n := serviceFiles(SystemdQuery("k3s", "/etc/default/k3s", "/etc/sysconfig/k3s", env), c.files)
@@ -134,10 +138,10 @@ func TestOpenRCService(t *testing.T) {
 			files: map[string]string{script: k3sScript, env: "K3S_TOKEN='a b'\n", "/etc/environment": "export K3S_URL=x\n"},
 			want:  "/usr/local/bin/k3s@k3s:10\nserver@k3s:11\n--protect-kernel-defaults@k3s:12\n--kube-apiserver-arg@k3s:13\na=\"b c\"@k3s:14\nK3S_URL=x@environment:1\nK3S_TOKEN=a b@k3s.env:1",
 		},
-		"computed arguments":      {files: map[string]string{script: "command=/k3s\ncommand_args=\"server $OPTS\"\n"}, want: "/k3s@k3s:1\nserver@k3s:2\n! " + script + ":2: command_args: '$' is computed by the shell, so the command line is not known"},
-		"an open quote":           {files: map[string]string{script: "command_args=\"server\n"}, want: "server@k3s:1\n! " + script + ":1: the quote of command_args is never closed"},
-		"settings in conf.d":      {files: map[string]string{script: "command=/k3s\n", "/etc/conf.d/k3s": "command_args=\"server\"\n"}, want: "/k3s@k3s:1\n! /etc/conf.d/k3s:1: sets command_args, which the script may override"},
-		"sources a computed name": {files: map[string]string{script: "command=/k3s\n. $X\n"}, want: "/k3s@k3s:1\n! " + script + ":2: sources $X, which cannot be followed"},
+		"computed arguments":      {files: map[string]string{script: "command=/k3s\ncommand_args=\"server $OPTS\"\n"}, want: "/k3s@k3s:1\nserver@k3s:2\n? " + script + ":2: command_args: '$' is computed by the shell, so the command line is not known"},
+		"an open quote":           {files: map[string]string{script: "command_args=\"server\n"}, want: "server@k3s:1\n? " + script + ":1: the quote of command_args is never closed"},
+		"settings in conf.d":      {files: map[string]string{script: "command=/k3s\n", "/etc/conf.d/k3s": "command_args=\"server\"\n"}, want: "/k3s@k3s:1\n? /etc/conf.d/k3s:1: sets command_args, which the script may override"},
+		"sources a computed name": {files: map[string]string{script: "command=/k3s\n. $X\n"}, want: "/k3s@k3s:1\n? " + script + ":2: sources $X, which cannot be followed"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			s, err := OpenRCService(serviceFiles(OpenRCQuery("k3s"), c.files), "k3s")

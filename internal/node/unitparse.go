@@ -50,7 +50,7 @@ func (p *unitParser) set(file, key, value string, where func(int) int) {
 		}
 		words, literal, err := execWords(p.service.Name, file, value, where)
 		if err != nil {
-			p.service.fault(file, where(0), "%v in ExecStart: systemd refuses the unit", err)
+			p.service.refuse(file, where(0), "%v in ExecStart: systemd refuses the unit", err)
 			p.refused = true
 			return
 		}
@@ -98,7 +98,7 @@ func (p *unitParser) environment(n *Node) error {
 			return &UnknownPathError{Path: path.Clean(name)}
 		case Absent:
 			if !optional {
-				p.service.fault(f.Path, f.Line, "the environment file %s does not exist: the service will not start", name)
+				p.service.refuse(f.Path, f.Line, "the environment file %s does not exist: the service will not start", name)
 			}
 		case Present:
 			if e.Kind == KindLink && optional {
