@@ -2,37 +2,51 @@ package disk
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
+	"os/exec"
+	"path/filepath"
 	"strconv"
 
 	"github.com/docker/go-units"
 )
 
+// growers are the programs that enlarge a file system to the size of its
+// device: ext4 before it is mounted, the others when they are.
+var growers = map[string]struct {
+	tools   []Tool
+	mounted func(ctx context.Context, m mount) error
+}{
+	"ext4": {tools: []Tool{E2fsck, Resize2fs}},
+	"xfs": {tools: []Tool{XFSGrowfs}, mounted: func(ctx context.Context, m mount) error {
+		_, err := run(ctx, XFSGrowfs, "", nil, "-d", m.dir)
+		return err
+	}},
+	"btrfs": {tools: []Tool{Btrfs}, mounted: func(ctx context.Context, m mount) error {
+		_, err := run(ctx, Btrfs, "", nil, "filesystem", "resize", "max", m.dir)
+		return err
+	}},
+}
+
 // GrowTools are what Grow and GrowFileSystem run for a partition.
 func GrowTools(layout *Layout, p Partition) []Tool {
-	tools := []Tool{growers[p.FileSystem.Type].tool}
+	tools := growers[p.FileSystem.Type].tools
 	if layout.Table != "" {
-		tools = append(tools, Sfdisk)
+		tools = append([]Tool{Sfdisk}, tools...)
 	}
 	return tools
 }
 
-// growers enlarge a mounted file system to the size of its device.
-var growers = map[string]struct {
-	tool Tool
-	args func(m mount) []string
-}{
-	"ext4":  {Resize2fs, func(m mount) []string { return []string{m.loop.path} }},
-	"xfs":   {XFSGrowfs, func(m mount) []string { return []string{"-d", m.dir} }},
-	"btrfs": {Btrfs, func(m mount) []string { return []string{"filesystem", "resize", "max", m.dir} }},
-}
-
 // Grow makes the raw disk image size bytes long, a multiple of a mebibyte, and
 // gives the new room to partition p, which must be the last one. It returns
-// the partition as it is then; its file system has its old size until
-// GrowFileSystem.
+// the partition as it is then. An xfs or btrfs file system has its old size
+// until GrowFileSystem.
 func Grow(ctx context.Context, image string, layout *Layout, p Partition, size int64) (Partition, error) {
+	image, err := filepath.Abs(image)
+	if err != nil {
+		return p, err
+	}
 	info, err := os.Stat(image)
 	if err != nil {
 		return p, err
@@ -58,8 +72,17 @@ func Grow(ctx context.Context, image string, layout *Layout, p Partition, size i
 	}
 	if layout.Table == "" {
 		p.Size = size
-		return p, nil
+	} else if p, err = growPartition(ctx, image, p); err != nil {
+		return p, err
 	}
+	if p.FileSystem.Type == "ext4" {
+		return p, growExt4(ctx, image, p)
+	}
+	return p, nil
+}
+
+// growPartition gives all room behind partition p to it.
+func growPartition(ctx context.Context, image string, p Partition) (Partition, error) {
 	// ", +" keeps the start and takes all room; the second table of a GPT is
 	// moved to the new end.
 	if _, err := run(ctx, Sfdisk, ", +\n", nil, "--no-reread", "--no-tell-kernel", "--quiet",
@@ -78,10 +101,28 @@ func Grow(ctx context.Context, image string, layout *Layout, p Partition, size i
 	return p, fmt.Errorf("disk_size: partition %d did not grow; the disk has:\n%s", p.Number, grown)
 }
 
-// GrowFileSystem enlarges the mounted root file system of partition p to the
-// size of the partition.
-func (m *Mounted) GrowFileSystem(ctx context.Context, p Partition) error {
-	g := growers[p.FileSystem.Type]
-	_, err := run(ctx, g.tool, "", nil, g.args(m.mounts[0])...)
+// growExt4 enlarges an ext4 file system, which resize2fs wants checked first.
+func growExt4(ctx context.Context, image string, p Partition) (err error) {
+	l, err := attachLoop(ctx, image, p.Extent, false)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, l.close(), l.gone(image)) }()
+	const corrected = 1 // e2fsck's exit status when all is well now
+	_, err = run(ctx, E2fsck, "", nil, "-f", "-p", l.path)
+	var exit *exec.ExitError
+	if err != nil && (!errors.As(err, &exit) || exit.ExitCode() != corrected) {
+		return err
+	}
+	_, err = run(ctx, Resize2fs, "", nil, l.path)
 	return err
+}
+
+// GrowFileSystem enlarges the mounted root file system of partition p to the
+// size of the partition, if Grow could not.
+func (m *Mounted) GrowFileSystem(ctx context.Context, p Partition) error {
+	if grow := growers[p.FileSystem.Type].mounted; grow != nil {
+		return grow(ctx, m.mounts[0])
+	}
+	return nil
 }
