@@ -132,7 +132,7 @@ trap '' HUP INT TERM PIPE
 failed=0
 back() {
 	for f in "$1"/* "$1"/.[!.]* "$1"/..?*; do
-		if [ -e "$f" ] || [ -L "$f" ]; then
+		if { [ -e "$f" ] || [ -L "$f" ]; } && ! [ "$f" -ef "$2/${f##*/}" ]; then
 			mv -f "$f" "$2/" || failed=1
 		fi
 	done
@@ -174,7 +174,8 @@ undo_dir() {
 	other)
 		eval "was=\$w$1"
 		owner=${was#* }
-		printf 'chown %s:%s %s && chmod %o %s || failed=1\n' "${owner% *}" "${owner#* }" "$6" "$((0x${was%% *} & 07777))" "$6"
+		printf '[ "$(stat -L -c "%%f %%u %%g" %s)" = "%s" ] || { chown %s:%s %s && chmod %o %s; } || failed=1\n' \
+			"$6" "$was" "${owner% *}" "${owner#* }" "$6" "$((0x${was%% *} & 07777))" "$6"
 		;;
 	esac
 }

@@ -29,7 +29,10 @@ command -v setsid >/dev/null 2>&1 && start=setsid
 # The timeout of busybox lives on for a second and keeps the pipes open.
 case $(timeout --help 2>&1) in
 *--kill-after*) start="$start timeout $seconds" ;;
-*) stop_late </dev/null >/dev/null 2>&1 & ;;
+*) (
+	exec </dev/null >/dev/null 2>&1
+	stop_late
+) & ;;
 esac
 # The pipe ends when nobody holds it any more: not the worker, and no command
 # that outlived it.
