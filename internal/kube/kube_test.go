@@ -34,3 +34,14 @@ func files(m map[string][]byte) ReadFile {
 		return data, nil
 	}
 }
+
+// FlagNames returns the flags that component c of release r has by the table.
+func FlagNames(r k3s.Release, c k3s.Component) []string {
+	var out []string
+	for name, f := range flags()[c] {
+		if f.span.missing(r) == "" {
+			out = append(out, name)
+		}
+	}
+	return out
+}

@@ -16,6 +16,9 @@ const (
 	trialOther     = "/etc/rancher/k3s/other.yaml"
 )
 
+// firstAdded is the line that a trial's own first argument comes from.
+const firstAdded = 101
+
 const metadataPolicy = `apiVersion: audit.k8s.io/v1
 kind: Policy
 rules:
@@ -64,6 +67,7 @@ func (t Trial) Content() map[string]string {
 // Arguments returns what is passed beside certificates, store and ports.
 func (t Trial) Arguments() []k3s.Argument {
 	good := []string{
+		"allow-privileged=true",
 		"enable-admission-plugins=NodeRestriction",
 		"admission-control-config-file=" + trialAdmission,
 		"audit-policy-file=" + trialAudit, "audit-log-path=/audit.log",
@@ -71,9 +75,15 @@ func (t Trial) Arguments() []k3s.Argument {
 		"service-account-extend-token-expiration=false", "request-timeout=300s",
 	}
 	var out []k3s.Argument
-	for i, a := range append(good, t.args...) {
-		name, value, _ := strings.Cut(a, "=")
-		out = append(out, k3s.Argument{Name: name, Value: value, Origin: k3s.Origin{Source: "/etc/rancher/k3s/config.yaml", Line: i + 1}})
+	add := func(arg string, line int) {
+		name, value, _ := strings.Cut(arg, "=")
+		out = append(out, k3s.Argument{Name: name, Value: value, Origin: k3s.Origin{Source: "/etc/rancher/k3s/config.yaml", Line: line}})
+	}
+	for i, arg := range good {
+		add(arg, i+1)
+	}
+	for i, arg := range t.args {
+		add(arg, firstAdded+i)
 	}
 	return out
 }
@@ -112,7 +122,7 @@ var Trials = []Trial{
 	{Name: "no admission plugins named", args: []string{"disable-admission-plugins="}},
 
 	// The admission file.
-	{Name: "admission file missing", files: map[string]string{trialAdmission: ""}, Says: "unable to read admission control configuration from", line: 2},
+	{Name: "admission file missing", files: map[string]string{trialAdmission: ""}, Says: "unable to read admission control configuration from", line: 3},
 	{Name: "admission file empty", files: map[string]string{trialAdmission: "\n"}, Says: "Object 'Kind' is missing"},
 	{Name: "admission file not YAML", files: map[string]string{trialAdmission: "plugins: [\n"}, Says: "yaml: line 1: did not find expected node content", line: 1},
 	{Name: "admission file of another kind", files: map[string]string{trialAdmission: metadataPolicy}, Says: `no kind "Policy" is registered for version "audit.k8s.io/v1"`, line: 1},
@@ -128,8 +138,8 @@ var Trials = []Trial{
 	{Name: "plugin's own file missing, for real", files: withLimits("- name: EventRateLimit\n  path: none.yaml\n"), args: []string{rateLimited}, Ours: "couldn't open admission plugin configuration /etc/rancher/k3s/none.yaml", Theirs: "Couldn't open admission plugin configuration", line: 17},
 
 	// EventRateLimit.
-	{Name: "EventRateLimit without limits", args: []string{rateLimited}, Says: `couldn't init admission plugin "EventRateLimit": limits: Invalid value: null: must not be empty`, line: 10},
-	{Name: "EventRateLimit without an admission file", args: []string{rateLimited, "admission-control-config-file="}, Says: `couldn't init admission plugin "EventRateLimit": limits: Invalid value: null: must not be empty`, line: 10},
+	{Name: "EventRateLimit without limits", args: []string{rateLimited}, Says: `couldn't init admission plugin "EventRateLimit": limits: Invalid value: null: must not be empty`, line: firstAdded},
+	{Name: "EventRateLimit without an admission file", args: []string{rateLimited, "admission-control-config-file="}, Says: `couldn't init admission plugin "EventRateLimit": limits: Invalid value: null: must not be empty`, line: firstAdded},
 	{Name: "EventRateLimit with an empty list", args: []string{rateLimited}, files: withLimits(limits[:strings.Index(limits, "limits:")] + "limits: []\n"), Says: "must not be empty", line: 20},
 	{Name: "EventRateLimit without a kind", args: []string{rateLimited}, files: withLimits(strings.Replace(limits, "    kind: Configuration\n", "", 1)), Says: "Object 'Kind' is missing", line: 17},
 	{Name: "limit of no type", args: []string{rateLimited}, files: withLimits(strings.Replace(limits, "Server", "Cluster", 1)), Says: `type: Unsupported value: "Cluster"`, line: 21},
@@ -139,7 +149,7 @@ var Trials = []Trial{
 	{Name: "limit with a word for a number", args: []string{rateLimited}, files: withLimits(strings.Replace(limits, "5000", "many", 1)), Says: "cannot unmarshal string into Go struct field", line: 17},
 
 	// The audit policy.
-	{Name: "audit policy missing", files: map[string]string{trialAudit: ""}, Says: "failed to read file path", line: 3},
+	{Name: "audit policy missing", files: map[string]string{trialAudit: ""}, Says: "failed to read file path", line: 4},
 	{Name: "audit policy empty", files: map[string]string{trialAudit: "\n"}, Ours: "failed decoding: Object 'Kind' is missing", Theirs: "unknown group version field"},
 	{Name: "audit policy without rules", files: map[string]string{trialAudit: strings.Split(metadataPolicy, "rules")[0]}, Says: "loaded illegal policy with 0 rules", line: 1},
 	{Name: "audit level that is none", files: map[string]string{trialAudit: strings.Replace(metadataPolicy, "Metadata", "metadata", 1)}, Says: `rules[0].level: Unsupported value: "metadata"`, line: 4},
@@ -148,29 +158,29 @@ var Trials = []Trial{
 	{Name: "audit policy v1beta1", minors: span{since: 24}, files: map[string]string{trialAudit: strings.Replace(metadataPolicy, "/v1", "/v1beta1", 1)}, Says: `no kind "Policy" is registered for version "audit.k8s.io/v1beta1"`, line: 1},
 
 	// Plugins.
-	{Name: "unknown plugin", args: []string{"enable-admission-plugins=Nonsense"}, Says: `enable-admission-plugins plugin "Nonsense" is unknown`, line: 10},
-	{Name: "blank in a list of plugins", args: []string{"enable-admission-plugins=NodeRestriction, AlwaysPullImages"}, Says: `enable-admission-plugins plugin " AlwaysPullImages" is unknown`, line: 10},
-	{Name: "unknown plugin disabled", args: []string{"disable-admission-plugins=Nonsense"}, Says: `disable-admission-plugins plugin "Nonsense" is unknown`, line: 10},
-	{Name: "plugin enabled and disabled", args: []string{"disable-admission-plugins=NodeRestriction"}, Says: "[NodeRestriction] in enable-admission-plugins and disable-admission-plugins overlapped", line: 10},
-	{Name: "PodSecurityPolicy", minors: span{since: 25}, args: []string{"enable-admission-plugins=PodSecurityPolicy"}, Says: `plugin "PodSecurityPolicy" is unknown`, line: 10},
-	{Name: "SecurityContextDeny", minors: span{since: 30}, args: []string{"enable-admission-plugins=SecurityContextDeny"}, Says: `plugin "SecurityContextDeny" is unknown`, line: 10},
+	{Name: "unknown plugin", args: []string{"enable-admission-plugins=Nonsense"}, Says: `enable-admission-plugins plugin "Nonsense" is unknown`, line: firstAdded},
+	{Name: "blank in a list of plugins", args: []string{"enable-admission-plugins=NodeRestriction, AlwaysPullImages"}, Says: `enable-admission-plugins plugin " AlwaysPullImages" is unknown`, line: firstAdded},
+	{Name: "unknown plugin disabled", args: []string{"disable-admission-plugins=Nonsense"}, Says: `disable-admission-plugins plugin "Nonsense" is unknown`, line: firstAdded},
+	{Name: "plugin enabled and disabled", args: []string{"disable-admission-plugins=NodeRestriction"}, Says: "[NodeRestriction] in enable-admission-plugins and disable-admission-plugins overlapped", line: firstAdded},
+	{Name: "PodSecurityPolicy", minors: span{since: 25}, args: []string{"enable-admission-plugins=PodSecurityPolicy"}, Says: `plugin "PodSecurityPolicy" is unknown`, line: firstAdded},
+	{Name: "SecurityContextDeny", minors: span{since: 30}, args: []string{"enable-admission-plugins=SecurityContextDeny"}, Says: `plugin "SecurityContextDeny" is unknown`, line: firstAdded},
 
 	// Flags.
-	{Name: "insecure-port", minors: span{since: 24}, args: []string{"insecure-port=0"}, Says: "unknown flag: --insecure-port", line: 10},
-	{Name: "insecure-bind-address", minors: span{since: 24}, args: []string{"insecure-bind-address=127.0.0.1"}, Says: "unknown flag: --insecure-bind-address", line: 10},
-	{Name: "port", minors: span{since: 24}, args: []string{"port=0"}, Says: "unknown flag: --port", line: 10},
-	{Name: "address", minors: span{since: 24}, args: []string{"address=127.0.0.1"}, Says: "unknown flag: --address", line: 10},
-	{Name: "basic-auth-file", minors: span{}, args: []string{"basic-auth-file=/etc/passwords"}, Says: "unknown flag: --basic-auth-file", line: 10},
-	{Name: "kubelet-https", minors: span{since: 22}, args: []string{"kubelet-https=true"}, Says: "unknown flag: --kubelet-https", line: 10},
-	{Name: "a controller manager's flag", args: []string{"terminated-pod-gc-threshold=10"}, Says: "unknown flag: --terminated-pod-gc-threshold", line: 10},
-	{Name: "a kubelet's flag", args: []string{"make-iptables-util-chains=true"}, Says: "unknown flag: --make-iptables-util-chains", line: 10},
-	{Name: "misspelt flag", args: []string{"audit-log-maxags=3"}, Says: "unknown flag: --audit-log-maxags", line: 10},
-	{Name: "duration without a unit", args: []string{"request-timeout=300"}, Says: `invalid argument "300" for "--request-timeout" flag`, line: 10},
-	{Name: "word for a number", args: []string{"audit-log-maxage=month"}, Says: `invalid argument "month" for "--audit-log-maxage" flag`, line: 10},
-	{Name: "word for a boolean", args: []string{"profiling=off"}, Says: `invalid argument "off" for "--profiling" flag`, line: 10},
-	{Name: "negative number of days", args: []string{"audit-log-maxage=-1"}, Says: "--audit-log-maxage -1 can't be a negative number", line: 10},
+	{Name: "insecure-port", minors: span{since: 24}, args: []string{"insecure-port=0"}, Says: "unknown flag: --insecure-port", line: firstAdded},
+	{Name: "insecure-bind-address", minors: span{since: 24}, args: []string{"insecure-bind-address=127.0.0.1"}, Says: "unknown flag: --insecure-bind-address", line: firstAdded},
+	{Name: "port", minors: span{since: 24}, args: []string{"port=0"}, Says: "unknown flag: --port", line: firstAdded},
+	{Name: "address", minors: span{since: 24}, args: []string{"address=127.0.0.1"}, Says: "unknown flag: --address", line: firstAdded},
+	{Name: "basic-auth-file", minors: span{}, args: []string{"basic-auth-file=/etc/passwords"}, Says: "unknown flag: --basic-auth-file", line: firstAdded},
+	{Name: "kubelet-https", minors: span{since: 22}, args: []string{"kubelet-https=true"}, Says: "unknown flag: --kubelet-https", line: firstAdded},
+	{Name: "a controller manager's flag", args: []string{"terminated-pod-gc-threshold=10"}, Says: "unknown flag: --terminated-pod-gc-threshold", line: firstAdded},
+	{Name: "a kubelet's flag", args: []string{"make-iptables-util-chains=true"}, Says: "unknown flag: --make-iptables-util-chains", line: firstAdded},
+	{Name: "misspelt flag", args: []string{"audit-log-maxags=3"}, Says: "unknown flag: --audit-log-maxags", line: firstAdded},
+	{Name: "duration without a unit", args: []string{"request-timeout=300"}, Says: `invalid argument "300" for "--request-timeout" flag`, line: firstAdded},
+	{Name: "word for a number", args: []string{"audit-log-maxage=month"}, Says: `invalid argument "month" for "--audit-log-maxage" flag`, line: firstAdded},
+	{Name: "word for a boolean", args: []string{"profiling=off"}, Says: `invalid argument "off" for "--profiling" flag`, line: firstAdded},
+	{Name: "negative number of days", args: []string{"audit-log-maxage=-1"}, Says: "--audit-log-maxage -1 can't be a negative number", line: firstAdded},
 	{Name: "negative number of days of no log", args: []string{"audit-log-maxage=-1", "audit-log-path="}},
-	{Name: "unknown cipher suite", args: []string{"tls-cipher-suites=TLS_FOO"}, Says: "TLS_FOO", line: 10},
-	{Name: "unknown TLS version", args: []string{"tls-min-version=1.2"}, Says: `"1.2"`, line: 10},
-	{Name: "unknown authorization mode", args: []string{"authorization-mode=Node,Rbac"}, Says: `authorization-mode "Rbac" is not a valid mode`, line: 10},
+	{Name: "unknown cipher suite", args: []string{"tls-cipher-suites=TLS_FOO"}, Says: "TLS_FOO", line: firstAdded},
+	{Name: "unknown TLS version", args: []string{"tls-min-version=1.2"}, Says: `"1.2"`, line: firstAdded},
+	{Name: "unknown authorization mode", args: []string{"authorization-mode=Node,Rbac"}, Says: `authorization-mode "Rbac" is not a valid mode`, line: firstAdded},
 }
