@@ -59,11 +59,11 @@ func settle(o Options, eff *k3s.Effective) *choices {
 		return c
 	}
 
-	c.auditLog = firstOf(o.Audit.LogPath, said(eff, "audit-log-path"), c.layout().Logs()+"/audit.log")
-	c.auditFile = firstOf(optionArg(o, "audit-policy-file"), said(eff, "audit-policy-file"), auditFile)
+	c.auditLog = firstOf(c.optionArg("audit-log-path"), o.Audit.LogPath, said(eff, "audit-log-path"), c.layout().Logs()+"/audit.log")
+	c.auditFile = firstOf(c.optionArg("audit-policy-file"), said(eff, "audit-policy-file"), auditFile)
 	c.plugins = c.wantedPlugins()
 	if o.needsAdmission() {
-		c.admissionFile = firstOf(optionArg(o, "admission-control-config-file"), said(eff, "admission-control-config-file"), admissionFile)
+		c.admissionFile = firstOf(c.optionArg("admission-control-config-file"), said(eff, "admission-control-config-file"), admissionFile)
 	}
 	return c
 }
@@ -203,10 +203,10 @@ func said(eff *k3s.Effective, flag string) string {
 }
 
 // optionArg is the value that the user's own API server arguments give flag.
-func optionArg(o Options, flag string) string {
+func (c *choices) optionArg(flag string) string {
 	value := ""
-	for _, item := range o.Args[k3s.APIServer] {
-		if a := parseArg(item); a.name == flag {
+	for _, a := range c.userArgs() {
+		if a.component == k3s.APIServer && a.flag == flag {
 			value = a.value
 		}
 	}

@@ -112,7 +112,7 @@ func (m *merger) freeList(key string, ws []want) bool {
 		j := slices.IndexFunc(doc.entries(), func(e entry) bool { return e.name == key && !e.plus })
 		e := doc.entries()[j]
 		if !m.overwrite {
-			m.errs = append(m.errs, fmt.Errorf("%s: %s replaces the list of the files before it, so that %s would be lost: write `%s+:` there, or set overwrite = true to have that done",
+			m.errs = append(m.errs, conflict(ws, "%s: %s replaces the list of the files before it, so that %s would be lost: write `%s+:` there, or set overwrite = true to have that done",
 				doc.place(e.key), key, k3s.Redact(key, strings.Join(lost, ", ")), e.key.Value))
 			return false
 		}
@@ -145,11 +145,11 @@ func (m *merger) bring(w want) {
 		case w.union:
 			// joined below
 		case f.doc == nil:
-			m.errs = append(m.errs, fmt.Errorf("%s: %s, but %s wants %s: change it there, where K3s reads it last",
+			m.errs = append(m.errs, conflict([]want{w}, "%s: %s, but %s wants %s: change it there, where K3s reads it last",
 				f.where, describe(w, f.value), w.asker(), k3s.Redact(w.key, w.value)))
 			return
 		case !m.overwrite:
-			m.errs = append(m.errs, fmt.Errorf("%s: %s, but %s wants %s: change it there, or set overwrite = true",
+			m.errs = append(m.errs, conflict([]want{w}, "%s: %s, but %s wants %s: change it there, or set overwrite = true",
 				f.where, describe(w, f.value), w.asker(), k3s.Redact(w.key, w.value)))
 			return
 		default:

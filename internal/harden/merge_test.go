@@ -1,6 +1,7 @@
 package harden
 
 import (
+	"slices"
 	"strings"
 	"testing"
 
@@ -163,6 +164,25 @@ func TestMerge(t *testing.T) {
 			want:  []string{"  - max-pods=200", "  - pod-max-pids=4096"},
 		},
 		{
+			name:  "the kubelet's suites in another order are the same",
+			files: map[string]string{k3s.ConfigFile: "kubelet-arg:\n  - tls-cipher-suites=" + reversed(guideSuites) + "\n"},
+			want:  []string{"  - tls-cipher-suites=" + reversed(guideSuites)},
+			lack:  []string{"  - tls-cipher-suites=" + strings.Join(guideSuites, ",")},
+		},
+		{
+			name:  "fewer of the strong suites are as strong",
+			files: map[string]string{k3s.ConfigFile: "kubelet-arg:\n  - tls-cipher-suites=" + guideSuites[1] + "\n"},
+			want:  []string{"  - tls-cipher-suites=" + guideSuites[1]},
+			lack:  []string{"  - tls-cipher-suites=" + strings.Join(guideSuites, ",")},
+		},
+		{
+			name:    "overwrite takes one of several out of a list",
+			files:   map[string]string{k3s.ConfigFile: "kube-apiserver-arg:\n  - v=2\n  - disable-admission-plugins=NodeRestriction\n"},
+			options: func(o *Options) { o.Overwrite = true },
+			want:    []string{"  - v=2"},
+			lack:    []string{"  - disable-admission-plugins=NodeRestriction"},
+		},
+		{
 			name:  "K3s's hidden name of a key",
 			files: map[string]string{k3s.ConfigFile: "kube-controller-arg:\n  - terminated-pod-gc-threshold=12\n"},
 			lack:  []string{"  - terminated-pod-gc-threshold=100"},
@@ -251,6 +271,22 @@ func TestConflicts(t *testing.T) {
 			want:      []string{unit + ":", "protect-kernel-defaults: false, but the guide wants true: change it there, where K3s reads it last", "streaming-connection-idle-timeout=0"},
 		},
 		{
+			name:  "a weak cipher suite",
+			files: map[string]string{k3s.ConfigFile: "kubelet-arg: [\"tls-cipher-suites=" + guideSuites[0] + ",TLS_RSA_WITH_AES_128_CBC_SHA\"]\n"},
+			want:  []string{"/etc/rancher/k3s/config.yaml:1: kubelet-arg tls-cipher-suites=", "TLS_RSA_WITH_AES_128_CBC_SHA, but the guide wants"},
+		},
+		{
+			name:    "fewer suites than an option asks for",
+			files:   map[string]string{k3s.ConfigFile: "kubelet-arg: [tls-cipher-suites=" + guideSuites[0] + "]\n"},
+			options: func(o *Options) { o.TLSCipherSuites = guideSuites[:2] },
+			want:    []string{"but tls_cipher_suites wants " + guideSuites[0] + "," + guideSuites[1]},
+		},
+		{
+			name:  "a list as a key",
+			files: map[string]string{k3s.ConfigFile: "? [a]\n: b\n"},
+			want:  []string{"/etc/rancher/k3s/config.yaml"},
+		},
+		{
 			name:  "not YAML",
 			files: map[string]string{k3s.ConfigFile: "node-name: [a\n"},
 			want:  []string{"/etc/rancher/k3s/config.yaml: "},
@@ -303,4 +339,10 @@ func TestConflicts(t *testing.T) {
 			}
 		})
 	}
+}
+
+func reversed(items []string) string {
+	out := slices.Clone(items)
+	slices.Reverse(out)
+	return strings.Join(out, ",")
 }

@@ -123,3 +123,20 @@ func TestWarnings(t *testing.T) {
 	require.NoError(t, err)
 	assert.Contains(t, strings.Join(plan.Notes, "\n"), "this server joins others")
 }
+
+// TestPathsByArguments: where the user's arguments put the API server's files,
+// there the plan puts them.
+func TestPathsByArguments(t *testing.T) {
+	o := newest(t)
+	o.Config = map[string]any{"kube-apiserver-arg": []any{"audit-policy-file=/opt/k3s/audit.yaml"}}
+	o.Args = map[k3s.Component][]string{k3s.APIServer: {"admission-control-config-file=cis/psa.yaml", "audit-log-path=/var/log/k3s/audit.log"}}
+	plan, err := Make(o, nil)
+	require.NoError(t, err)
+	assert.Contains(t, planned(t, plan, "/opt/k3s/audit.yaml"), "level: Metadata")
+	assert.Contains(t, planned(t, plan, "/var/lib/rancher/k3s/server/cis/psa.yaml"), "restricted", "relative to K3s's server directory")
+	mode, ok := modeOf(plan, "/var/log/k3s")
+	assert.True(t, ok)
+	assert.Equal(t, "0700", octal(mode))
+	assert.Contains(t, planned(t, plan, k3s.ConfigFile), "  - admission-control-config-file=cis/psa.yaml\n")
+	assert.Empty(t, plan.Warnings)
+}

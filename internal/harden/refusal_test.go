@@ -135,6 +135,63 @@ func TestIncomplete(t *testing.T) {
 	}
 }
 
+// TestConfigElsewhere has units that name another configuration file: that one
+// is merged, and the usual one, which K3s does not read, is not made.
+func TestConfigElsewhere(t *testing.T) {
+	for name, files := range map[string]map[string]string{
+		"by the command line": {unit: execStart("--config=/etc/k3s/own.yaml")},
+		"by the environment":  {unit: execStart("--node-name=a") + "Environment=K3S_CONFIG_FILE=/etc/k3s/own.yaml\n"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			o := newest(t)
+			have := having(t, o, files)
+			_, err := Make(o, have)
+			var inc *Incomplete
+			require.ErrorAs(t, err, &inc)
+			assert.ErrorContains(t, err, "/etc/k3s/own.yaml")
+			have = node.New(append(have.Query(), inc.Query...), append(have.Entries(),
+				node.Entry{Path: "/etc/k3s/own.yaml", Kind: node.KindFile, Mode: 0o644, Data: []byte("tls-san: [a]\n")}))
+			plan, err := Make(o, have)
+			require.NoError(t, err)
+			assert.Contains(t, planned(t, plan, "/etc/k3s/own.yaml"), "tls-san: [a]\n\n# Added by")
+			_, made := modeOf(plan, k3s.ConfigFile)
+			assert.False(t, made)
+			var assumed []string
+			for _, a := range plan.Change.Assume {
+				assumed = append(assumed, a.Path)
+			}
+			assert.Contains(t, assumed, "/etc/k3s/own.yaml")
+			assert.Contains(t, assumed, "/etc/k3s/own.yaml.d")
+			after := applied(t, o, plan, have)
+			again, err := Make(o, after)
+			require.NoError(t, err)
+			assert.Empty(t, Diff(again, after))
+		})
+	}
+}
+
+// TestUpgrade: what an earlier plan made for PodSecurityPolicy goes when the
+// release has it no longer.
+func TestUpgrade(t *testing.T) {
+	old := Options{Release: release(t, "v1.24.17+k3s1"), Role: k3s.Server, Benchmark: "cis-1.24"}
+	plan, err := Make(old, nil)
+	require.NoError(t, err)
+	have := applied(t, old, plan, nil)
+	o := newest(t)
+	_, err = Make(o, have)
+	require.ErrorContains(t, err, `plugin "PodSecurityPolicy" is unknown`)
+
+	entries := have.Entries()
+	for i := range entries {
+		if entries[i].Path == k3s.ConfigFile {
+			entries[i].Data = []byte(strings.Replace(string(entries[i].Data), "PodSecurityPolicy,", "", 1))
+		}
+	}
+	plan, err = Make(o, node.New(have.Query(), entries))
+	require.NoError(t, err)
+	assert.Equal(t, []string{manifests + "/k3s-cis-pod-security-policies.yaml"}, plan.Change.Remove)
+}
+
 // TestWorkloads has manifests whose pods the baked Pod Security defaults reject.
 func TestWorkloads(t *testing.T) {
 	root := File{Name: "apps/web.yaml", Data: []byte(`apiVersion: apps/v1

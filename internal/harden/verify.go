@@ -132,7 +132,7 @@ func (p *planner) takesEffect(eff *k3s.Effective, w want) {
 	if len(values) > 0 && w.served(values[0]) {
 		return
 	}
-	p.errs = append(p.errs, fmt.Errorf("%s %s would not take effect: K3s would use %q from %s; %s wants %s",
+	p.errs = append(p.errs, conflict([]want{w}, "%s %s would not take effect: K3s would use %q from %s; %s wants %s",
 		w.key, w.flag, k3s.Redact(w.key, strings.Join(values, "")), strings.Join(places, ", "), w.asker(), k3s.Redact(w.key, w.value)))
 }
 

@@ -152,11 +152,30 @@ func (s *session) draw(ctx context.Context, o harden.Options, have *node.Node) (
 			continue
 		}
 		if err != nil {
-			return nil, nil, fmt.Errorf("nothing was changed on the node:\n%w", err)
+			return nil, nil, fmt.Errorf("nothing was changed on the node:\n%w", withControls(err, o.Benchmark))
 		}
 		return plan, have, nil
 	}
 	return nil, nil, fmt.Errorf("the node's K3s configuration points from one file to the next more than %d times: simplify it", rounds)
+}
+
+// withControls adds to each conflict of err the controls that are at stake.
+func withControls(err error, benchmark string) error {
+	out := flatten([]error{err})
+	for i, e := range out {
+		var conflict *harden.Conflict
+		if !errors.As(e, &conflict) {
+			continue
+		}
+		var ids []string
+		for _, w := range conflict.Wants {
+			ids = append(ids, cis.Concerning(benchmark, w.Component, w.Name)...)
+		}
+		if len(ids) > 0 {
+			out[i] = fmt.Errorf("%w (controls that would not hold: %s)", e, strings.Join(ids, ", "))
+		}
+	}
+	return errors.Join(out...)
 }
 
 // apply hardens the node and returns what is on its disk afterwards.
