@@ -21,6 +21,15 @@ type argument struct {
 	moved *moved
 }
 
+// moved is a field of the file that another flag names. The flag itself counts
+// if it is passed, unless the file overrules it.
+type moved struct {
+	flag, field string
+	overrules   bool
+	// unset is what the component does where the file lacks the field.
+	unset []fallback
+}
+
 // fallback is a value that holds when nothing is set, for some K3s releases.
 type fallback struct {
 	value        string
@@ -35,9 +44,6 @@ func fallbackFor(all []fallback, r k3s.Release) (string, bool) {
 	}
 	return "", false
 }
-
-// moved is a field of the file that another flag names.
-type moved struct{ flag, field string }
 
 // components are the programs that arguments go to.
 var components = []k3s.Component{k3s.APIServer, k3s.ControllerManager, k3s.Scheduler, k3s.Kubelet, k3s.KubeProxy, k3s.Etcd}
@@ -61,7 +67,7 @@ func (a argument) judge(x *examination) verdict {
 		return *blocked
 	}
 	value, from, set := x.in.Effective.Flag(a.program, a.flag)
-	if a.moved != nil && !set {
+	if a.moved != nil && (!set || a.moved.overrules) {
 		if file, named, ok := x.in.Effective.Flag(a.program, a.moved.flag); ok {
 			return a.judgeMoved(x, v, file, named)
 		}
@@ -82,7 +88,7 @@ func (a argument) judge(x *examination) verdict {
 
 // judgeMoved judges the field of the file that the other flag names.
 func (a argument) judgeMoved(x *examination, v verdict, file string, named []k3s.Argument) verdict {
-	v.expected += fmt.Sprintf(", or %s in the file of --%s likewise", a.moved.field, a.moved.flag)
+	v.expected += fmt.Sprintf("; %s in the file of --%s likewise", a.moved.field, a.moved.flag)
 	v.evidence = evidenceOf(named)
 	values, err := x.documentField(file, a.moved.field)
 	if err != nil {
@@ -90,9 +96,19 @@ func (a argument) judgeMoved(x *examination, v verdict, file string, named []k3s
 		return v
 	}
 	value := strings.Join(values, ",")
-	v.evidence = append(v.evidence, Evidence{Source: file, Detail: a.moved.field + ": " + value})
 	v.found = fmt.Sprintf("%s: %s is %q", file, a.moved.field, value)
-	v.status = outcome(len(values) > 0 && a.predicate.holds(x.in.Benchmark, value))
+	if len(values) == 0 {
+		v.found = fmt.Sprintf("%s has no %s", file, a.moved.field)
+		byDefault, known := fallbackFor(a.moved.unset, x.release())
+		if !known {
+			v.status = Fail
+			return v
+		}
+		value = byDefault
+		v.found += fmt.Sprintf("; %s uses %s", a.program, byDefault)
+	}
+	v.evidence = append(v.evidence, Evidence{Source: file, Detail: v.found})
+	v.status = outcome(a.predicate.holds(x.in.Benchmark, value))
 	return v
 }
 

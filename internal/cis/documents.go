@@ -69,10 +69,7 @@ func (k documentKey) outcome(x *examination, values []string) Status {
 // documentField returns the values of a field (keys joined by dots) of a YAML
 // file; lists on the way give one value an item.
 func (x *examination) documentField(file, field string) ([]string, *complaint) {
-	if !path.IsAbs(file) {
-		file = path.Join(k3s.LayoutOf(x.paths.data).Server(), file)
-	}
-	data, c := x.file(file)
+	data, c := x.file(x.absolute(file))
 	if c != nil {
 		return nil, c
 	}
@@ -119,10 +116,16 @@ func (x *examination) named(flag string) (string, []Evidence, *complaint) {
 	if !set || value == "" {
 		return "", nil, &complaint{Fail, "--" + flag + " is not set", []Evidence{{Source: x.defaultSource(), Detail: flag + " is passed neither by K3s nor by the node's configuration"}}}
 	}
-	if !path.IsAbs(value) {
-		value = path.Join(k3s.LayoutOf(x.paths.data).Server(), value)
+	return x.absolute(value), evidenceOf(from), nil
+}
+
+// absolute returns the path that a component opens for a file name: K3s's
+// servers work in the server directory.
+func (x *examination) absolute(file string) string {
+	if path.IsAbs(file) {
+		return path.Clean(file)
 	}
-	return path.Clean(value), evidenceOf(from), nil
+	return path.Join(k3s.LayoutOf(x.paths.data).Server(), file)
 }
 
 // loaded turns a loader's error into a complaint: the loader's own words, one

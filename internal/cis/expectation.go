@@ -78,8 +78,10 @@ func (d *decoder) argument(n *yaml.Node, benchmarks []string) expectation {
 		"moved_to": func(n *yaml.Node) {
 			a.moved = &moved{}
 			d.fields(n, "moved_to", map[string]func(*yaml.Node){
-				"flag":  func(n *yaml.Node) { a.moved.flag = d.text(n) },
-				"field": func(n *yaml.Node) { a.moved.field = d.text(n) },
+				"flag":      func(n *yaml.Node) { a.moved.flag = d.text(n) },
+				"field":     func(n *yaml.Node) { a.moved.field = d.text(n) },
+				"overrules": func(n *yaml.Node) { d.yes(n); a.moved.overrules = true },
+				"unset":     func(n *yaml.Node) { a.moved.unset = d.fallbacks(n) },
 			}, "flag", "field")
 		},
 	}

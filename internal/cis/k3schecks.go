@@ -3,8 +3,6 @@ package cis
 import (
 	"fmt"
 	"slices"
-	"sort"
-	"strings"
 
 	"go.yaml.in/yaml/v3"
 
@@ -145,25 +143,4 @@ func (x *examination) kernelProblems() []k3s.Problem {
 		}
 	}
 	return out
-}
-
-// FollowUp returns what has to be collected on top of Query because the node's
-// configuration names it, such as an audit policy in a place of the user's
-// own. Where it is not empty, collect it together with Query, resolve again
-// and evaluate that; otherwise the controls concerned are errors.
-func FollowUp(n *node.Node, e *k3s.Effective) node.Query {
-	q := slices.Clone(e.Missing)
-	x := examine(Input{Node: n, Effective: e})
-	for _, flag := range []string{"admission-control-config-file", "audit-policy-file", "authentication-config", "authorization-config", "encryption-provider-config"} {
-		value, from, set := e.Flag(k3s.APIServer, flag)
-		if !set || value == "" || !slices.ContainsFunc(from, func(a k3s.Argument) bool { return !a.Origin.Default }) {
-			continue
-		}
-		file, _, _ := x.named(flag)
-		if entry, presence := n.Lookup(file); presence == node.Unknown || entry.Kind == node.KindFile && entry.Data == nil && entry.Unread == "" {
-			q = append(q, node.Pick{Path: file, Content: true})
-		}
-	}
-	sort.Slice(q, func(i, j int) bool { return strings.Compare(q[i].Path, q[j].Path) < 0 })
-	return q
 }

@@ -116,7 +116,7 @@ func TestOwnControls(t *testing.T) {
 // read can be asked for and judged.
 func FuzzLoadControls(f *testing.F) {
 	f.Add([]byte(ownControl))
-	for _, name := range []string{"node.yaml", "hygiene.yaml"} {
+	for _, name := range []string{"node-checks.yaml", "node-hygiene.yaml"} {
 		data, err := cis.CatalogueFile(name)
 		require.NoError(f, err)
 		f.Add(data)

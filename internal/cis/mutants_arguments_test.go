@@ -69,7 +69,7 @@ func argumentMutants() []mutant {
 		out = append(out, mutant{control: a.control, also: fails(a.also...),
 			breaks: func(t *testing.T, tr *tree) { tr.arg(t, a.component, a.argument) }})
 	}
-	return slices.Concat(out, pluginMutants(), choiceMutants(), etcdMutants(), encryptionMutants())
+	return slices.Concat(out, pluginMutants(), choiceMutants(), configFileMutants(), etcdMutants(), encryptionMutants())
 }
 
 func with(plugin string) func([]string) []string {
@@ -131,6 +131,21 @@ func choiceMutants() []mutant {
 
 func withEtcd(t *testing.T, tr *tree) {
 	tr.config(t, func(m map[string]any) { m["cluster-init"] = true })
+}
+
+// configFileMutants give components a configuration file that overrules flags.
+func configFileMutants() []mutant {
+	const file = "/etc/rancher/k3s/component.yaml"
+	config := func(component k3s.Component, text string) func(*testing.T, *tree) {
+		return func(t *testing.T, tr *tree) {
+			tr.arg(t, component, "config="+file)
+			tr.file(file, 0o600, text)
+		}
+	}
+	return []mutant{
+		{control: "scheduler.profiling", given: config(k3s.Scheduler, "enableProfiling: false\n"), breaks: config(k3s.Scheduler, "leaderElection: {}\n")},
+		{control: "kubeproxy.metrics-bind", given: config(k3s.KubeProxy, "mode: iptables\n"), breaks: config(k3s.KubeProxy, "metricsBindAddress: 0.0.0.0:10249\n")},
+	}
 }
 
 // etcdMutants need a node whose datastore is embedded etcd.

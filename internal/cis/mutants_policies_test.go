@@ -62,6 +62,8 @@ func policyMutants() []mutant {
 		mutant{control: "podsec.policy-active", on: psa, also: fails(except(all, "podsec.policy-active")...),
 			breaks: edits(psaFile, "- kube-system", "- default\n          - kube-system")},
 		mutant{control: "podsec.policy-active", on: psa, also: fails(except(all, "podsec.policy-active")...),
+			breaks: edits(psaFile, "usernames: []", "usernames: [\"system:serviceaccount:kube-system:replicaset-controller\"]")},
+		mutant{control: "podsec.policy-active", on: psa, also: fails(except(all, "podsec.policy-active")...),
 			breaks: func(_ *testing.T, tr *tree) {
 				tr.file(manifests+"open-default.yaml", 0o600, "apiVersion: v1\nkind: Namespace\nmetadata:\n  name: default\n  labels:\n    pod-security.kubernetes.io/enforce: privileged\n")
 			}},

@@ -6,8 +6,11 @@ import (
 	"strings"
 
 	"go.yaml.in/yaml/v3"
+	appsv1 "k8s.io/api/apps/v1"
+	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
 
 	"github.com/k3s-cis/packer-plugin-k3s/internal/k3s"
 	"github.com/k3s-cis/packer-plugin-k3s/internal/kube"
@@ -102,8 +105,10 @@ var podRules = map[string]podRule{
 
 func ptr[T any](v T) *T { return &v }
 
-// pod returns a pod of that name, fit for the restricted level but for the rule.
-func (r podRule) pod(name string) kube.Object {
+// pods returns workloads of that name whose pods are fit for the restricted
+// level but for the rule: one pod that somebody makes, and one for each of
+// Kubernetes's controllers, whose users may be exempt.
+func (r podRule) pods(name string) []kube.Object {
 	spec := corev1.PodSpec{
 		SecurityContext: &corev1.PodSecurityContext{
 			RunAsNonRoot: ptr(true), SeccompProfile: &corev1.SeccompProfile{Type: corev1.SeccompProfileTypeRuntimeDefault},
@@ -115,7 +120,18 @@ func (r podRule) pod(name string) kube.Object {
 	}
 	r.breaks(&spec)
 	meta := metav1.ObjectMeta{Name: name, Namespace: metav1.NamespaceDefault}
-	return kube.Object{APIVersion: "v1", Kind: "Pod", Namespace: meta.Namespace, Name: meta.Name, Typed: &corev1.Pod{ObjectMeta: meta, Spec: spec}}
+	template := corev1.PodTemplateSpec{Spec: spec}
+	var out []kube.Object
+	for kind, typed := range map[string]runtime.Object{
+		"Pod":         &corev1.Pod{ObjectMeta: meta, Spec: spec},
+		"ReplicaSet":  &appsv1.ReplicaSet{ObjectMeta: meta, Spec: appsv1.ReplicaSetSpec{Template: template}},
+		"StatefulSet": &appsv1.StatefulSet{ObjectMeta: meta, Spec: appsv1.StatefulSetSpec{Template: template}},
+		"DaemonSet":   &appsv1.DaemonSet{ObjectMeta: meta, Spec: appsv1.DaemonSetSpec{Template: template}},
+		"Job":         &batchv1.Job{ObjectMeta: meta, Spec: batchv1.JobSpec{Template: template}},
+	} {
+		out = append(out, kube.Object{Kind: kind, Namespace: meta.Namespace, Name: name, Typed: typed})
+	}
+	return out
 }
 
 func (p podSecurity) judge(x *examination) verdict {
@@ -164,24 +180,26 @@ func (p podSecurity) judgeAdmission(x *examination, v verdict) verdict {
 	if exempt := exemptions(psa.Exempt); exempt != "" {
 		says += "; exempt: " + exempt
 	}
-	if !refused.rules[p.rule] {
-		v.status, v.found = Fail, "admitted in namespace default; "+says
+	if admitted := refused.admitted[p.rule]; len(admitted) > 0 {
+		slices.Sort(admitted)
+		v.status, v.found = Fail, fmt.Sprintf("admitted in namespace default as %s; %s", strings.Join(admitted, ", "), says)
 		return v
 	}
 	v.status, v.found = Pass, says
 	return v
 }
 
-// refusals are the rules whose pods the Pod Security library refuses in
+// refusals is what the Pod Security library makes of the rules' pods in
 // namespace default.
 type refusals struct {
-	rules map[string]bool
+	// admitted are the kinds of workloads that it lets run, by rule.
+	admitted map[string][]string
 	// labels are what manifests say of the namespace.
 	labels  []Evidence
 	problem *complaint
 }
 
-// refusePods gives the library one pod a rule.
+// refusePods gives the library the pods of every rule.
 func (x *examination) refusePods() refusals {
 	a, c := x.admission()
 	if c != nil {
@@ -193,9 +211,12 @@ func (x *examination) refusePods() refusals {
 	}
 	var objects []kube.Object
 	for _, name := range names(podRules) {
-		objects = append(objects, podRules[name].pod(name))
+		objects = append(objects, podRules[name].pods(name)...)
 	}
-	out := refusals{rules: map[string]bool{}}
+	out := refusals{admitted: map[string][]string{}}
+	for _, o := range objects {
+		out.admitted[o.Name] = append(out.admitted[o.Name], o.Kind)
+	}
 	for _, o := range m.objects {
 		if o.Kind == "Namespace" && o.Name == metav1.NamespaceDefault {
 			objects = append(objects, o)
@@ -203,7 +224,8 @@ func (x *examination) refusePods() refusals {
 		}
 	}
 	for _, r := range kube.Workloads(x.release(), objects, *a.PodSecurity) {
-		out.rules[r.Object.Name] = true
+		admitted := out.admitted[r.Object.Name]
+		out.admitted[r.Object.Name] = slices.DeleteFunc(admitted, func(kind string) bool { return kind == r.Object.Kind })
 	}
 	return out
 }

@@ -27,6 +27,36 @@ func Query(role k3s.Role, dataDir string) node.Query {
 	return compact(q)
 }
 
+// FollowUp returns what has to be collected on top of what n was, because the
+// node's configuration names it: another data directory, configuration files,
+// an audit policy in a place of the user's own. Where it is not empty, collect
+// it together with the first query, resolve again and evaluate that; otherwise
+// the controls concerned are errors.
+func FollowUp(n *node.Node, e *k3s.Effective) node.Query {
+	q := append(Query(e.Role, e.DataDir), e.Missing...)
+	x := examine(Input{Node: n, Effective: e})
+	for _, named := range namedFiles {
+		value, from, set := e.Flag(named.component, named.flag)
+		if set && value != "" && slices.ContainsFunc(from, func(a k3s.Argument) bool { return !a.Origin.Default }) {
+			q = append(q, node.Pick{Path: x.absolute(value), Content: true})
+		}
+	}
+	return compact(n.Query().Lacks(slices.DeleteFunc(q, func(p node.Pick) bool {
+		e, presence := n.Lookup(p.Path)
+		return p.Depth == 0 && p.Content && (presence == node.Absent || presence == node.Present && (e.Data != nil || e.Unread != ""))
+	})))
+}
+
+// namedFiles are the flags that name files which verdicts rest on.
+var namedFiles = []struct {
+	component k3s.Component
+	flag      string
+}{
+	{k3s.APIServer, "admission-control-config-file"}, {k3s.APIServer, "audit-policy-file"},
+	{k3s.APIServer, "authentication-config"}, {k3s.APIServer, "authorization-config"},
+	{k3s.APIServer, "encryption-provider-config"}, {k3s.Scheduler, "config"}, {k3s.KubeProxy, "config"},
+}
+
 // compact sorts q and leaves out picks that say the same.
 func compact(q node.Query) node.Query {
 	slices.SortFunc(q, func(a, b node.Pick) int {
