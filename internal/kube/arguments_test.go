@@ -17,24 +17,36 @@ func TestCheckArguments(t *testing.T) {
 		says        string // empty for nothing
 		unreadable  bool
 	}{
-		{name: "the guide's kubelet", minor: "1.36", component: k3s.Kubelet, args: []k3s.Argument{{Name: "streaming-connection-idle-timeout", Value: "5m"}, {Name: "make-iptables-util-chains", Value: "true"}, {Name: "event-qps", Value: "0"}, {Name: "pod-max-pids", Value: "4096"}, {Name: "seccomp-default", Value: "true"},
-			{Name: "tls-cipher-suites", Value: "TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384,TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305"}}},
+		{name: "the guide's kubelet", minor: "1.36", component: k3s.Kubelet, args: []k3s.Argument{
+			{Name: "streaming-connection-idle-timeout", Value: "5m"},
+			{Name: "make-iptables-util-chains", Value: "true"},
+			{Name: "event-qps", Value: "0"},
+			{Name: "pod-max-pids", Value: "4096"},
+			{Name: "seccomp-default", Value: "true"},
+			{Name: "tls-cipher-suites", Value: "TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384,TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305"},
+		}},
 		{name: "the guide's controller manager", minor: "1.36", component: k3s.ControllerManager, args: []k3s.Argument{{Name: "terminated-pod-gc-threshold", Value: "100"}, {Name: "use-service-account-credentials", Value: "true"}}},
 		{name: "underscores", minor: "1.36", component: k3s.Kubelet, args: []k3s.Argument{{Name: "event_qps", Value: "0"}}},
 		{name: "etcd has no flags", minor: "1.36", component: k3s.Etcd, args: []k3s.Argument{{Name: "any-thing", Value: "x"}}},
 		{name: "K3s's own", minor: "1.36", component: k3s.Kubelet, args: []k3s.Argument{{Name: "no-flag-of-the-kubelet", Value: "x", Origin: k3s.Origin{Default: true}}}},
 		{name: "port of the controller manager, then", minor: "1.23", component: k3s.ControllerManager, args: []k3s.Argument{{Name: "port", Value: "0"}}},
-		{name: "port of the controller manager, now", minor: "1.24", component: k3s.ControllerManager, args: []k3s.Argument{{Name: "port", Value: "0"}},
-			says: "unknown flag: --port (Kubernetes v1.24 removed it, and this is v1.24); take it out, the insecure port is gone"},
-		{name: "address of the scheduler", minor: "1.36", component: k3s.Scheduler, args: []k3s.Argument{{Name: "address", Value: "127.0.0.1"}},
-			says: "unknown flag: --address (Kubernetes v1.24 removed it, and this is v1.36); write bind-address"},
+		{
+			name: "port of the controller manager, now", minor: "1.24", component: k3s.ControllerManager, args: []k3s.Argument{{Name: "port", Value: "0"}},
+			says: "unknown flag: --port (Kubernetes v1.24 removed it, and this is v1.24); take it out, the insecure port is gone",
+		},
+		{
+			name: "address of the scheduler", minor: "1.36", component: k3s.Scheduler, args: []k3s.Argument{{Name: "address", Value: "127.0.0.1"}},
+			says: "unknown flag: --address (Kubernetes v1.24 removed it, and this is v1.36); write bind-address",
+		},
 		{name: "port of the kubelet lives", minor: "1.36", component: k3s.Kubelet, args: []k3s.Argument{{Name: "port", Value: "10250"}}},
 		{name: "container-runtime", minor: "1.27", component: k3s.Kubelet, args: []k3s.Argument{{Name: "container-runtime", Value: "remote"}}, says: "Kubernetes v1.27 removed it"},
 		{name: "container-runtime, before", minor: "1.26", component: k3s.Kubelet, args: []k3s.Argument{{Name: "container-runtime", Value: "remote"}}},
 		{name: "cni-bin-dir", minor: "1.24", component: k3s.Kubelet, args: []k3s.Argument{{Name: "cni-bin-dir", Value: "/opt/cni/bin"}}, says: "take it out, K3s's containerd sets up the network"},
 		{name: "not there yet", minor: "1.21", component: k3s.Kubelet, args: []k3s.Argument{{Name: "seccomp-default", Value: "true"}}, says: "unknown flag: --seccomp-default (it came with Kubernetes v1.22, and this is v1.21)"},
-		{name: "another component's", minor: "1.36", component: k3s.APIServer, args: []k3s.Argument{{Name: "terminated-pod-gc-threshold", Value: "10"}},
-			says: "unknown flag: --terminated-pod-gc-threshold (kube-apiserver has none of that name); it is a flag of kube-controller-manager: put it under kube-controller-manager-arg"},
+		{
+			name: "another component's", minor: "1.36", component: k3s.APIServer, args: []k3s.Argument{{Name: "terminated-pod-gc-threshold", Value: "10"}},
+			says: "unknown flag: --terminated-pod-gc-threshold (kube-apiserver has none of that name); it is a flag of kube-controller-manager: put it under kube-controller-manager-arg",
+		},
 		{name: "misspelt", minor: "1.36", component: k3s.Kubelet, args: []k3s.Argument{{Name: "evnt-qps", Value: "0"}}, says: "unknown flag: --evnt-qps (kubelet has none of that name); write event-qps"},
 		{name: "nothing like it", minor: "1.36", component: k3s.KubeProxy, args: []k3s.Argument{{Name: "fast", Value: "true"}}, says: "unknown flag: --fast (kube-proxy has none of that name); take it out"},
 		{name: "newer release", minor: "1.38", component: k3s.Kubelet, args: []k3s.Argument{{Name: "fresh-flag", Value: "true"}}, says: "--fresh-flag is not a flag of kubelet from v1.20 to v1.37, and what v1.38 has is not known here", unreadable: true},
@@ -42,6 +54,9 @@ func TestCheckArguments(t *testing.T) {
 		{name: "older release", minor: "1.19", component: k3s.APIServer, args: []k3s.Argument{{Name: "basic-auth-file", Value: "/x"}}, says: "what v1.19 has is not known here", unreadable: true},
 		{name: "number", minor: "1.36", component: k3s.Kubelet, args: []k3s.Argument{{Name: "pod-max-pids", Value: "many"}}, says: `invalid argument "many" for "--pod-max-pids" flag: it is a number`},
 		{name: "number too large", minor: "1.36", component: k3s.Kubelet, args: []k3s.Argument{{Name: "event-qps", Value: "9999999999"}}, says: `invalid argument "9999999999" for "--event-qps" flag`},
+		{name: "address", minor: "1.36", component: k3s.Scheduler, args: []k3s.Argument{{Name: "bind-address", Value: "localhost"}}, says: `invalid argument "localhost" for "--bind-address" flag: it is an IP address`},
+		{name: "unsigned number", minor: "1.36", component: k3s.KubeProxy, args: []k3s.Argument{{Name: "kube-api-burst", Value: "-"}}, says: "it is a number"},
+		{name: "what the API server's rules take", minor: "1.36", component: k3s.APIServer, args: []k3s.Argument{{Name: "authorization-mode", Value: "Node,RBAC"}, {Name: "tls-min-version", Value: "VersionTLS12"}, {Name: "request-timeout", Value: "0"}, {Name: "bind-address", Value: "::1"}, {Name: "advertise-address", Value: ""}}},
 		{name: "fraction", minor: "1.36", component: k3s.KubeProxy, args: []k3s.Argument{{Name: "kube-api-qps", Value: "x"}}, says: `invalid argument "x" for "--kube-api-qps" flag`},
 		{name: "boolean without a value", minor: "1.36", component: k3s.Kubelet, args: []k3s.Argument{{Name: "protect-kernel-defaults", Value: ""}}, says: `invalid argument "" for "--protect-kernel-defaults" flag: it is true or false`},
 		{name: "negative rate of events", minor: "1.36", component: k3s.Kubelet, args: []k3s.Argument{{Name: "event-qps", Value: "-1"}}, says: "--event-qps -1 must not be a negative number"},
@@ -98,8 +113,10 @@ func TestAPIServerUnreadable(t *testing.T) {
 		says  []string
 	}{
 		"neither file": {map[string][]byte{trialAdmission: nil, trialAudit: nil}, []string{`unable to read admission control configuration from "/etc/rancher/k3s/psa.yaml": nobody looked`, "nobody looked"}},
-		"a plugin's file": {map[string][]byte{trialAudit: []byte(metadataPolicy), trialOther: nil, trialAdmission: []byte(restricted + "- name: EventRateLimit\n  path: other.yaml\n")},
-			[]string{"couldn't open admission plugin configuration /etc/rancher/k3s/other.yaml: nobody looked"}},
+		"a plugin's file": {
+			map[string][]byte{trialAudit: []byte(metadataPolicy), trialOther: nil, trialAdmission: []byte(restricted + "- name: EventRateLimit\n  path: other.yaml\n")},
+			[]string{"couldn't open admission plugin configuration /etc/rancher/k3s/other.yaml: nobody looked"},
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			s.ReadFile = files(test.files)

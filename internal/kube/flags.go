@@ -3,6 +3,7 @@ package kube
 import (
 	_ "embed" // flags.tsv
 	"fmt"
+	"net"
 	"strconv"
 	"strings"
 	"sync"
@@ -72,8 +73,10 @@ func checkFlag(r k3s.Release, c k3s.Component, a k3s.Argument) *k3s.Problem {
 	f, listed := table[name]
 	switch {
 	case !listed && (newer(r) || !r.AtLeast(1, 20)):
-		return &k3s.Problem{Consequence: k3s.Unreadable, Origin: a.Origin,
-			Text: fmt.Sprintf("--%s is not a flag of %s from v1.20 to v1.%d, and what %s has is not known here; %s", name, c, newestMinor, r.MinorName(), instead(r, c, name))}
+		return &k3s.Problem{
+			Consequence: k3s.Unreadable, Origin: a.Origin,
+			Text: fmt.Sprintf("--%s is not a flag of %s from v1.20 to v1.%d, and what %s has is not known here; %s", name, c, newestMinor, r.MinorName(), instead(r, c, name)),
+		}
 	case !listed:
 		p := fatal(a, "unknown flag: --%s (%s has none of that name); %s", name, c, instead(r, c, name))
 		return &p
@@ -160,6 +163,10 @@ func parseValue(kind, value string) string {
 		_, err = strconv.ParseUint(value, 0, 64)
 	case "float":
 		_, err = strconv.ParseFloat(value, 64)
+	case "ip":
+		if value != "" && net.ParseIP(strings.TrimSpace(value)) == nil {
+			return "it is an IP address"
+		}
 	case "duration":
 		if _, err = time.ParseDuration(value); err != nil {
 			return err.Error() + "; write a number with a unit, such as 300s or 5m"

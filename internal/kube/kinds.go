@@ -72,9 +72,11 @@ func unservedKinds(r k3s.Release, objects []Object) []k3s.Problem {
 			what = "brought"
 		}
 		minor := max(l.span.since, l.span.until) // of which one kind has one alone
-		out = append(out, k3s.Problem{Consequence: k3s.Ignored, Origin: k3s.Origin{Source: o.File, Line: o.Line},
+		out = append(out, k3s.Problem{
+			Consequence: k3s.Ignored, Origin: k3s.Origin{Source: o.File, Line: o.Line},
 			Text: fmt.Sprintf("Kubernetes v1.%d %s %s of %s, and this is %s: K3s tries this file again every 15 seconds and never records it as deployed; %s",
-				minor, what, o.Kind, o.APIVersion, r.MinorName(), l.instead)})
+				minor, what, o.Kind, o.APIVersion, r.MinorName(), l.instead),
+		})
 	}
 	return out
 }

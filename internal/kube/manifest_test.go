@@ -27,15 +27,20 @@ func networkPolicy(spec string) string {
 // Documents are judged by TestDocuments and, for real, by TestAccDocuments.
 var Documents = []Document{
 	{Name: "service account", Text: "apiVersion: v1\nkind: ServiceAccount\nmetadata: {name: default, namespace: default}\nautomountServiceAccountToken: false\n"},
-	{Name: "service account with a misspelt field", Text: "apiVersion: v1\nkind: ServiceAccount\nmetadata: {name: default}\nautomountServiceAccountTokens: false\n",
-		Refused: `unknown field "automountServiceAccountTokens"; see the fields of v1 ServiceAccount`, Line: 4},
-	{Name: "service account with a word for a boolean", Text: "apiVersion: v1\nkind: ServiceAccount\nmetadata: {name: default}\nautomountServiceAccountToken: \"false\"\n",
-		Refused: "cannot unmarshal string into Go struct field ServiceAccount.automountServiceAccountToken of type bool", Line: 1},
+	{
+		Name: "service account with a misspelt field", Text: "apiVersion: v1\nkind: ServiceAccount\nmetadata: {name: default}\nautomountServiceAccountTokens: false\n",
+		Refused: `unknown field "automountServiceAccountTokens"; see the fields of v1 ServiceAccount`, Line: 4,
+	},
+	{
+		Name: "service account with a word for a boolean", Text: "apiVersion: v1\nkind: ServiceAccount\nmetadata: {name: default}\nautomountServiceAccountToken: \"false\"\n",
+		Refused: "cannot unmarshal string into Go struct field ServiceAccount.automountServiceAccountToken of type bool", Line: 1,
+	},
 	{Name: "capitals in a name", Text: "apiVersion: v1\nkind: ServiceAccount\nmetadata:\n  name: Default\n", Refused: `metadata.name: Invalid value: "Default"`, Line: 4},
 	{Name: "space in a label", Text: "apiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: c\n  labels: {a: b c}\n", Refused: `metadata.labels: Invalid value: "b c"`, Line: 5},
 	{Name: "namespace with a dot", Text: "apiVersion: v1\nkind: Namespace\nmetadata: {name: a.b}\n", Refused: `metadata.name: Invalid value: "a.b"`, Line: 3},
 	{Name: "role named with a colon", Text: "apiVersion: rbac.authorization.k8s.io/v1\nkind: ClusterRole\nmetadata: {name: 'psp:restricted'}\nrules: []\n"},
-	{Name: "role named with a slash", Text: "apiVersion: rbac.authorization.k8s.io/v1\nkind: ClusterRole\nmetadata: {name: psp/restricted}\nrules: []\n", Refused: `may not contain '/'`, Line: 3},
+	{Name: "role named with a slash", Text: "apiVersion: rbac.authorization.k8s.io/v1\nkind: ClusterRole\nmetadata: {name: psp/restricted}\nrules: []\n", Refused: `metadata.name: Invalid value: "psp/restricted": may not be`, Line: 3},
+	{Name: "dot in front of a namespace's name", Text: "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: a, namespace: .b}\n", Refused: `metadata.namespace: Invalid value: ".b"`, Line: 3},
 	{Name: "policy", Text: networkPolicy("  policyTypes: [Ingress]\n  ingress:\n  - from: [{podSelector: {}}]\n    ports: [{port: 53, protocol: UDP}, {port: https}, {port: 8000, endPort: 8080}]\n")},
 	{Name: "policy by address", Text: networkPolicy("  ingress:\n  - from: [{ipBlock: {cidr: 10.0.0.0/8, except: [10.1.0.0/16]}}]\n")},
 	{Name: "policy of namespaces by label", Text: networkPolicy("  ingress:\n  - from: [{namespaceSelector: {matchLabels: {kubernetes.io/metadata.name: kube-system}}}]\n")},

@@ -96,8 +96,10 @@ func CheckManifests(r k3s.Release, dir string, manifests []Manifest) ([]Object, 
 			continue
 		}
 		if other, twice := first[addOn(base)]; twice {
-			problems = append(problems, k3s.Problem{Consequence: k3s.Ignored, Origin: at,
-				Text: fmt.Sprintf("K3s takes this file and %s for the same AddOn %q, so that each prunes the other's objects; give them names that differ before the first dot", other, addOn(base))})
+			problems = append(problems, k3s.Problem{
+				Consequence: k3s.Ignored, Origin: at,
+				Text: fmt.Sprintf("K3s takes this file and %s for the same AddOn %q, so that each prunes the other's objects; give them names that differ before the first dot", other, addOn(base)),
+			})
 		} else {
 			first[addOn(base)] = m.Path
 		}

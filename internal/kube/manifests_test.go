@@ -30,7 +30,7 @@ func TestCheckManifestName(t *testing.T) {
 	} {
 		err := CheckManifestName(name)
 		if refused == "" {
-			assert.NoError(t, err, name)
+			require.NoError(t, err, name)
 			continue
 		}
 		require.ErrorContains(t, err, refused, name)
@@ -54,19 +54,31 @@ func TestCheckManifests(t *testing.T) {
 		{name: "what K3s passes over", minor: "1.36", manifests: []Manifest{{dir + "/.a.yaml", account("a")}, {dir + "/a.txt", account("a")}, {dir + "/b.yaml.skip", nil}, {dir + "/b.yaml", account("b")}}},
 		{name: "skipped in another directory", minor: "1.36", manifests: []Manifest{{dir + "/b.yaml.skip", nil}, {dir + "/sub/b.yaml", account("b")}}},
 		{name: "what K3s writes itself", minor: "1.36", manifests: []Manifest{{dir + "/coredns.yaml", []byte("%{CLUSTER_DNS}%")}, {dir + "/metrics-server/auth-reader.yaml", []byte("x")}}},
-		{name: "K3s's name elsewhere", minor: "1.36", manifests: []Manifest{{dir + "/mine/coredns.yaml", account("a")}},
-			problems: []string{dir + `/mine/coredns.yaml: K3s has an AddOn "coredns" of its own`}},
-		{name: "one AddOn twice", minor: "1.36", manifests: []Manifest{{dir + "/policy.yaml", account("a")}, {dir + "/policy.cis.yaml", account("b")}}, objects: []string{"ServiceAccount b", "ServiceAccount a"},
-			problems: []string{dir + `/policy.yaml: K3s takes this file and ` + dir + `/policy.cis.yaml for the same AddOn "policy"`}},
-		{name: "a file that does not parse", minor: "1.36", manifests: []Manifest{{dir + "/a.yaml", []byte("kind: [\n")}, {dir + "/b.yaml", account("b")}}, objects: []string{"ServiceAccount b"},
-			problems: []string{dir + "/a.yaml:1: yaml: "}},
+		{
+			name: "K3s's name elsewhere", minor: "1.36", manifests: []Manifest{{dir + "/mine/coredns.yaml", account("a")}},
+			problems: []string{dir + `/mine/coredns.yaml: K3s has an AddOn "coredns" of its own`},
+		},
+		{
+			name: "one AddOn twice", minor: "1.36", manifests: []Manifest{{dir + "/policy.yaml", account("a")}, {dir + "/policy.cis.yaml", account("b")}}, objects: []string{"ServiceAccount b", "ServiceAccount a"},
+			problems: []string{dir + `/policy.yaml: K3s takes this file and ` + dir + `/policy.cis.yaml for the same AddOn "policy"`},
+		},
+		{
+			name: "a file that does not parse", minor: "1.36", manifests: []Manifest{{dir + "/a.yaml", []byte("kind: [\n")}, {dir + "/b.yaml", account("b")}}, objects: []string{"ServiceAccount b"},
+			problems: []string{dir + "/a.yaml:1: yaml: "},
+		},
 		{name: "PodSecurityPolicy while it lives", minor: "1.24", manifests: []Manifest{{dir + "/psp.yaml", psp}}, objects: []string{"Namespace ns", "PodSecurityPolicy restricted"}},
-		{name: "PodSecurityPolicy after that", minor: "1.25", manifests: []Manifest{{dir + "/psp.yaml", psp}}, objects: []string{"Namespace ns", "PodSecurityPolicy restricted"},
-			problems: []string{dir + "/psp.yaml:5: Kubernetes v1.25 removed PodSecurityPolicy of policy/v1beta1, and this is v1.25"}},
-		{name: "a version that is gone", minor: "1.22", manifests: []Manifest{{dir + "/i.yaml", []byte("apiVersion: extensions/v1beta1\nkind: Ingress\nmetadata: {name: i}\n")}}, objects: []string{"Ingress i"},
-			problems: []string{dir + "/i.yaml:1: Kubernetes v1.22 removed Ingress of extensions/v1beta1, and this is v1.22: K3s tries this file again every 15 seconds and never records it as deployed; write networking.k8s.io/v1"}},
-		{name: "a version that is not there yet", minor: "1.20", manifests: []Manifest{{dir + "/c.yaml", []byte("apiVersion: batch/v1\nkind: CronJob\nmetadata: {name: c}\n")}}, objects: []string{"CronJob c"},
-			problems: []string{dir + "/c.yaml:1: Kubernetes v1.21 brought CronJob of batch/v1, and this is v1.20"}},
+		{
+			name: "PodSecurityPolicy after that", minor: "1.25", manifests: []Manifest{{dir + "/psp.yaml", psp}}, objects: []string{"Namespace ns", "PodSecurityPolicy restricted"},
+			problems: []string{dir + "/psp.yaml:5: Kubernetes v1.25 removed PodSecurityPolicy of policy/v1beta1, and this is v1.25"},
+		},
+		{
+			name: "a version that is gone", minor: "1.22", manifests: []Manifest{{dir + "/i.yaml", []byte("apiVersion: extensions/v1beta1\nkind: Ingress\nmetadata: {name: i}\n")}}, objects: []string{"Ingress i"},
+			problems: []string{dir + "/i.yaml:1: Kubernetes v1.22 removed Ingress of extensions/v1beta1, and this is v1.22: K3s tries this file again every 15 seconds and never records it as deployed; write networking.k8s.io/v1"},
+		},
+		{
+			name: "a version that is not there yet", minor: "1.20", manifests: []Manifest{{dir + "/c.yaml", []byte("apiVersion: batch/v1\nkind: CronJob\nmetadata: {name: c}\n")}}, objects: []string{"CronJob c"},
+			problems: []string{dir + "/c.yaml:1: Kubernetes v1.21 brought CronJob of batch/v1, and this is v1.20"},
+		},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			objects, problems := CheckManifests(release(t, test.minor), dir, test.manifests)

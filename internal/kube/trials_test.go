@@ -109,16 +109,21 @@ var Trials = []Trial{
 	{Name: "EventRateLimit with limits", args: []string{rateLimited}, files: withLimits(limits)},
 	{Name: "EventRateLimit from a relative path", args: []string{rateLimited}, files: map[string]string{
 		trialAdmission: restricted + "- name: EventRateLimit\n  path: other.yaml\n",
-		trialOther:     "apiVersion: eventratelimit.admission.k8s.io/v1alpha1\nkind: Configuration\nlimits: [{type: Namespace, qps: 1, burst: 1}]\n"}},
+		trialOther:     "apiVersion: eventratelimit.admission.k8s.io/v1alpha1\nkind: Configuration\nlimits: [{type: Namespace, qps: 1, burst: 1}]\n",
+	}},
 	{Name: "EventRateLimit configured, not enabled", files: withLimits(limits)},
-	{Name: "unknown field in a limit", args: []string{rateLimited}, files: withLimits(strings.Replace(limits, "cacheSize", "cachesize", 1)),
-		ignored: `unknown field "limits[1].cachesize"`, line: 22},
+	{
+		Name: "unknown field in a limit", args: []string{rateLimited}, files: withLimits(strings.Replace(limits, "cacheSize", "cachesize", 1)),
+		ignored: `unknown field "limits[1].cachesize"`, line: 22,
+	},
 	{Name: "second entry of a plugin", files: withLimits("- name: PodSecurity\n"), ignored: `plugin "PodSecurity" has an entry already in line 4`, line: 16},
 	{Name: "entry of no plugin", files: withLimits("- name: PodSecurty\n"), ignored: `plugin "PodSecurty" is unknown`, line: 16},
 	{Name: "PodSecurity v1beta1", files: swap("pod-security.admission.config.k8s.io/v1", "pod-security.admission.config.k8s.io/v1beta1")},
 	{Name: "admission file of before AdmissionConfiguration", files: map[string]string{trialAdmission: "podNodeSelectorPluginConfig:\n  clusterDefaultNodeSelector: a=b\n"}},
-	{Name: "unknown field in the audit policy", files: map[string]string{trialAudit: metadataPolicy + "  levle: None\n"},
-		ignored: `unknown field "rules[0].levle"`, line: 5},
+	{
+		Name: "unknown field in the audit policy", files: map[string]string{trialAudit: metadataPolicy + "  levle: None\n"},
+		ignored: `unknown field "rules[0].levle"`, line: 5,
+	},
 	{Name: "no admission plugins named", args: []string{"disable-admission-plugins="}},
 
 	// The admission file.

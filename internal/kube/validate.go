@@ -1,13 +1,14 @@
 package kube
 
 import (
+	"strings"
+
 	appsv1 "k8s.io/api/apps/v1"
 	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
 	networkingv1 "k8s.io/api/networking/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
 	apivalidation "k8s.io/apimachinery/pkg/api/validation"
-	"k8s.io/apimachinery/pkg/api/validation/path"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	metavalidation "k8s.io/apimachinery/pkg/apis/meta/v1/validation"
 	"k8s.io/apimachinery/pkg/runtime"
@@ -52,7 +53,16 @@ func nameRule(o runtime.Object) apivalidation.ValidateNameFunc {
 		*appsv1.Deployment, *appsv1.DaemonSet, *appsv1.StatefulSet, *appsv1.ReplicaSet, *batchv1.Job, *batchv1.CronJob:
 		return apivalidation.NameIsDNSSubdomain
 	}
-	return path.ValidatePathSegmentName
+	return isPathSegment
+}
+
+// isPathSegment is the rule for names that only have to fit into a URL, as
+// those of roles do.
+func isPathSegment(name string, _ bool) []string {
+	if name == "." || name == ".." || strings.ContainsAny(name, "/%") {
+		return []string{`may not be "." or "..", nor contain "/" or "%"`}
+	}
+	return nil
 }
 
 func validateNetworkPolicy(spec *networkingv1.NetworkPolicySpec, at *field.Path) field.ErrorList {

@@ -21,7 +21,7 @@ type Reply struct {
 }
 
 func (s *Server) send(method, path, contentType string, body []byte) (int, []byte, error) {
-	req, err := http.NewRequest(method, s.url+path, bytes.NewReader(body))
+	req, err := http.NewRequestWithContext(s.ctx, method, s.url+path, bytes.NewReader(body))
 	if err != nil {
 		return 0, nil, err
 	}

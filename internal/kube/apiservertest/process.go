@@ -2,6 +2,9 @@ package apiservertest
 
 import (
 	"bytes"
+	"cmp"
+	"context"
+	"errors"
 	"fmt"
 	"net"
 	"os/exec"
@@ -16,6 +19,7 @@ import (
 // process is a program that runs beside a test and ends with it.
 type process struct {
 	cmd    *exec.Cmd
+	cancel context.CancelFunc
 	output *output
 	// done is closed when the program has ended.
 	done chan struct{}
@@ -45,7 +49,10 @@ func (o *output) String() string {
 // start runs a program in directory dir until it ends or the test does.
 func start(t testing.TB, dir, binary string, args ...string) *process {
 	t.Helper()
-	p := &process{cmd: exec.Command(binary, args...), output: &output{}, done: make(chan struct{})}
+	ctx, cancel := context.WithCancel(t.Context())
+	p := &process{cmd: exec.CommandContext(ctx, binary, args...), cancel: cancel, output: &output{}, done: make(chan struct{})}
+	p.cmd.Cancel = func() error { return p.cmd.Process.Signal(syscall.SIGTERM) }
+	p.cmd.WaitDelay = 10 * time.Second
 	p.cmd.Dir = dir
 	p.cmd.Stdout, p.cmd.Stderr = p.output, p.output
 	require.NoError(t, p.cmd.Start())
@@ -57,29 +64,21 @@ func start(t testing.TB, dir, binary string, args ...string) *process {
 	return p
 }
 
-// stop asks the program to end, and after ten seconds makes it.
+// stop asks the program to end, after ten seconds makes it, and waits.
 func (p *process) stop() {
-	select {
-	case <-p.done:
-		return
-	default:
-	}
-	_ = p.cmd.Process.Signal(syscall.SIGTERM) // it may have ended just now
-	select {
-	case <-p.done:
-	case <-time.After(10 * time.Second):
-		_ = p.cmd.Process.Kill()
-		<-p.done
-	}
+	p.cancel()
+	<-p.done
 }
 
 // freePort returns a port of the loopback address that nothing listens on.
 func freePort(t testing.TB) int {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	l, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
 	require.NoError(t, err)
 	defer func() { require.NoError(t, l.Close()) }()
-	return l.Addr().(*net.TCPAddr).Port
+	address, ok := l.Addr().(*net.TCPAddr)
+	require.True(t, ok)
+	return address.Port
 }
 
 // await calls ready until it returns true, the program ends, or within passes.
@@ -91,7 +90,7 @@ func (p *process) await(within time.Duration, ready func() bool) error {
 		}
 		select {
 		case <-p.done:
-			return fmt.Errorf("%s ended: %v", p.cmd.Path, p.err)
+			return fmt.Errorf("%s ended: %w", p.cmd.Path, cmp.Or(p.err, errors.New("exit status 0")))
 		case <-deadline:
 			return fmt.Errorf("%s was not ready within %v", p.cmd.Path, within)
 		case <-time.After(100 * time.Millisecond):

@@ -1,6 +1,7 @@
 package apiservertest
 
 import (
+	"context"
 	"fmt"
 	"net/http"
 	"path/filepath"
@@ -18,6 +19,7 @@ type Server struct {
 	// Err says why it did not become ready, or nil.
 	Err error
 
+	ctx     context.Context // the test's
 	process *process
 	url     string
 	http    *http.Client
@@ -65,6 +67,7 @@ func (s *Store) Start(t testing.TB, binary string, node Node) *Server {
 	args = append(args, made.complete(t, node.Root, given)...)
 
 	server := &Server{
+		ctx:     t.Context(),
 		process: start(t, filepath.Join(node.Root, node.WorkingDirectory), binary, args...),
 		url:     fmt.Sprintf("https://127.0.0.1:%d", port),
 		http:    &http.Client{Transport: &http.Transport{TLSClientConfig: made.client(t)}, Timeout: 10 * time.Second},

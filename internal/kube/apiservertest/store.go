@@ -26,7 +26,11 @@ func StartStore(t testing.TB) *Store {
 		"--listen-peer-urls", peer, "--initial-advertise-peer-urls", peer, "--initial-cluster", "test="+peer,
 		"--unsafe-no-fsync")
 	err = p.await(30*time.Second, func() bool {
-		resp, err := http.Get(client + "/health")
+		req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, client+"/health", nil)
+		if err != nil {
+			return false
+		}
+		resp, err := http.DefaultClient.Do(req)
 		if err != nil {
 			return false
 		}
