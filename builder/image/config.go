@@ -73,6 +73,7 @@ var architectures = []string{"amd64", "arm64", "arm", "riscv64", "s390x"}
 // and, where iso_checksum names a file of checksums, that file. Every error
 // names its option, and all are returned at once.
 func (c *Config) Prepare(raws ...any) (warnings []string, err error) {
+	*c = Config{} // Packer prepares a builder more than once
 	if err := config.Decode(c, &config.DecodeOpts{
 		PluginType:         "k3s-image",
 		Interpolate:        true,

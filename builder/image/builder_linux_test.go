@@ -1,0 +1,580 @@
+package image
+
+import (
+	"archive/tar"
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"io"
+	"io/fs"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/hashicorp/packer-plugin-sdk/multistep"
+	packersdk "github.com/hashicorp/packer-plugin-sdk/packer"
+	registry "github.com/hashicorp/packer-plugin-sdk/packer/registry/image"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/k3s-cis/packer-plugin-k3s/internal/disk"
+)
+
+// provision is a hook that does what a provisioner would.
+type provision func(ctx context.Context, comm packersdk.Communicator, data map[string]any) error
+
+func (p provision) Run(ctx context.Context, name string, _ packersdk.Ui, comm packersdk.Communicator, data any) error {
+	if name != packersdk.HookProvision {
+		return nil
+	}
+	return p(ctx, comm, data.(map[string]any))
+}
+
+// leaveMark writes a file the way the k3s-cis provisioner does, without the
+// communicator.
+func leaveMark(_ context.Context, _ packersdk.Communicator, data map[string]any) error {
+	return os.WriteFile(filepath.Join(data[RootDirectory].(string), "etc/mark"), []byte("made"), 0o600)
+}
+
+// bench is a place for a build, whose every trace must be gone afterwards.
+type bench struct {
+	t        testing.TB
+	dir, out string
+}
+
+func newBench(t testing.TB) *bench {
+	t.Helper()
+	if os.Geteuid() != 0 {
+		t.Skip("needs root")
+	}
+	b := &bench{t: t, dir: t.TempDir()}
+	b.out = filepath.Join(b.dir, "out")
+	work := filepath.Join(b.dir, "work")
+	require.NoError(t, os.Mkdir(work, 0o755))
+	t.Setenv("TMPDIR", work)
+	t.Setenv("PACKER_CACHE_DIR", filepath.Join(b.dir, "cache"))
+	t.Cleanup(func() {
+		left, err := os.ReadDir(work)
+		require.NoError(t, err)
+		assert.Empty(t, left, "left in the work directory")
+		mounts, err := os.ReadFile("/proc/self/mounts")
+		require.NoError(t, err)
+		assert.NotContains(t, string(mounts), b.dir, "left mounted")
+		loops, err := filepath.Glob("/sys/block/loop*/loop/backing_file")
+		require.NoError(t, err)
+		for _, loop := range loops {
+			if backing, err := os.ReadFile(loop); err == nil {
+				assert.NotContains(t, string(backing), b.dir, "left attached")
+			}
+		}
+	})
+	return b
+}
+
+// tree makes a small root file system on this host.
+func (b *bench) tree() string {
+	b.t.Helper()
+	root := filepath.Join(b.dir, "tree")
+	for _, dir := range []string{"etc", "usr/bin", "tmp", "var/lib", "dev", "proc", "sys"} {
+		require.NoError(b.t, os.MkdirAll(filepath.Join(root, dir), 0o755))
+	}
+	require.NoError(b.t, os.WriteFile(filepath.Join(root, "etc/hostname"), []byte("base\n"), 0o644))
+	require.NoError(b.t, os.WriteFile(filepath.Join(root, "usr/bin/su"), []byte("x"), 0o755))
+	require.NoError(b.t, os.Chmod(filepath.Join(root, "usr/bin/su"), 0o755|fs.ModeSetuid))
+	return root
+}
+
+func (b *bench) need(tools ...disk.Tool) {
+	b.t.Helper()
+	if err := disk.Missing(tools...); err != nil {
+		b.t.Skip(err)
+	}
+}
+
+// base makes a base of a kind from the tree and returns its path.
+func (b *bench) base(kind string) string {
+	b.t.Helper()
+	root, path := b.tree(), filepath.Join(b.dir, "base."+kind)
+	switch kind {
+	case "tar":
+		_, err := disk.ArchiveFile(b.t.Context(), root, path, nil)
+		require.NoError(b.t, err)
+	case "raw", "qcow2":
+		b.need(disk.Mke2fs, disk.Debugfs, disk.E2fsck, disk.QemuImg)
+		raw := filepath.Join(b.dir, "base.raw")
+		require.NoError(b.t, disk.MakeExt4(b.t.Context(), root, raw, 64<<20, nil, b.t.TempDir()))
+		if kind == "qcow2" {
+			require.NoError(b.t, disk.Convert(b.t.Context(), raw, disk.Raw, path, disk.QCOW2))
+		}
+	}
+	require.NoError(b.t, os.RemoveAll(root))
+	return path
+}
+
+// needLoop skips where disks cannot be mounted.
+func (b *bench) needLoop() {
+	b.t.Helper()
+	if out, err := exec.Command("losetup", "--find").CombinedOutput(); err != nil {
+		b.t.Skipf("no loop devices here: %s", out)
+	}
+}
+
+func (b *bench) options(base string, more map[string]any) map[string]any {
+	o := map[string]any{
+		"packer_build_name": "node", "packer_builder_type": "k3s-image",
+		"iso_url": base, "iso_checksum": "none", "output_directory": b.out, "vm_name": "node",
+	}
+	for k, v := range more {
+		if v == nil {
+			delete(o, k)
+			continue
+		}
+		o[k] = v
+	}
+	return o
+}
+
+func (b *bench) run(ctx context.Context, options map[string]any, hook packersdk.Hook) (packersdk.Artifact, error) {
+	b.t.Helper()
+	builder := new(Builder)
+	_, _, err := builder.Prepare(options)
+	require.NoError(b.t, err)
+	return builder.Run(ctx, &packersdk.BasicUi{Reader: strings.NewReader(""), Writer: io.Discard, ErrorWriter: io.Discard, PB: &packersdk.NoopProgressTracker{}}, hook)
+}
+
+// content reads a file of an image.
+func (b *bench) content(image, format, name string) string {
+	b.t.Helper()
+	if format == "tar" {
+		out, err := exec.Command("tar", "-xOf", image, "."+name).Output()
+		require.NoError(b.t, err)
+		return string(out)
+	}
+	raw := image
+	if format == "qcow2" {
+		raw = filepath.Join(b.t.TempDir(), "image.raw")
+		require.NoError(b.t, disk.Convert(b.t.Context(), image, disk.QCOW2, raw, disk.Raw))
+	}
+	debugfs, err := disk.Debugfs.Find()
+	require.NoError(b.t, err)
+	out, err := exec.Command(debugfs, "-R", "cat "+name, raw).Output()
+	require.NoError(b.t, err)
+	return string(out)
+}
+
+func sha(t testing.TB, path string) string {
+	t.Helper()
+	b, err := os.ReadFile(path)
+	require.NoError(t, err)
+	sum := sha256.Sum256(b)
+	return hex.EncodeToString(sum[:])
+}
+
+func TestEveryBaseToEveryFormat(t *testing.T) {
+	for _, kind := range []string{"tar", "raw", "qcow2", "directory"} {
+		for _, format := range []string{"raw", "qcow2", "tar"} {
+			t.Run(kind+" to "+format, func(t *testing.T) {
+				b := newBench(t)
+				b.need(disk.Mke2fs, disk.Debugfs, disk.E2fsck, disk.QemuImg)
+				options := b.options("", map[string]any{"format": format})
+				var base, before string
+				if kind == "directory" {
+					options = b.options("", map[string]any{"format": format, "iso_url": nil, "iso_checksum": nil, "rootfs_directory": b.tree()})
+				} else {
+					if kind != "tar" {
+						b.needLoop()
+					}
+					base = b.base(kind)
+					before = sha(t, base)
+					options["iso_url"] = base
+				}
+				var seen map[string]any
+				artifact, err := b.run(t.Context(), options, provision(func(ctx context.Context, c packersdk.Communicator, data map[string]any) error {
+					seen = data
+					return leaveMark(ctx, c, data)
+				}))
+				require.NoError(t, err)
+				assert.Equal(t, "false", seen[RootReadOnly])
+				assert.True(t, filepath.IsAbs(seen[RootDirectory].(string)))
+				assert.Contains(t, artifact.State("generated_data"), RootDirectory)
+
+				image := filepath.Join(b.out, "node."+format)
+				assert.Equal(t, []string{image, image + ".sha256"}, artifact.Files())
+				entries, err := os.ReadDir(b.out)
+				require.NoError(t, err)
+				assert.Len(t, entries, 2)
+				assert.Equal(t, "sha256:"+sha(t, image), artifact.Id())
+				line, err := os.ReadFile(image + ".sha256")
+				require.NoError(t, err)
+				assert.Equal(t, sha(t, image)+"  node."+format+"\n", string(line))
+				assert.Equal(t, "made", b.content(image, format, "/etc/mark"))
+				assert.Equal(t, "base\n", b.content(image, format, "/etc/hostname"))
+				if base != "" {
+					assert.Equal(t, before, sha(t, base), "the base was changed")
+				}
+				fi, err := os.Stat(image)
+				require.NoError(t, err)
+				assert.Equal(t, fs.FileMode(0o644), fi.Mode())
+				assert.Contains(t, artifact.String(), image)
+				require.NoError(t, artifact.Destroy())
+				assert.NoFileExists(t, image)
+				require.NoError(t, artifact.Destroy(), "a second time")
+			})
+		}
+	}
+}
+
+func TestFailuresLeaveNothing(t *testing.T) {
+	provisionError := errors.New("the check failed")
+	failing := provision(func(ctx context.Context, c packersdk.Communicator, data map[string]any) error {
+		_ = leaveMark(ctx, c, data)
+		return provisionError
+	})
+	damaged := func(b *bench, kind string) string {
+		path := b.base(kind)
+		content, err := os.ReadFile(path)
+		require.NoError(b.t, err)
+		require.NoError(b.t, os.WriteFile(path, content[:len(content)-len(content)/3], 0o600))
+		return path
+	}
+	tests := map[string]struct {
+		loop    bool
+		base    func(b *bench) string
+		options map[string]any
+		hook    packersdk.Hook
+		want    string
+	}{
+		"provisioner, tar":    {base: func(b *bench) string { return b.base("tar") }, hook: failing, want: "the check failed"},
+		"provisioner, disk":   {loop: true, base: func(b *bench) string { return b.base("raw") }, hook: failing, options: map[string]any{"format": "raw"}, want: "the check failed"},
+		"provisioner, qcow2":  {loop: true, base: func(b *bench) string { return b.base("qcow2") }, hook: failing, want: "the check failed"},
+		"archive cut off":     {base: func(b *bench) string { return damaged(b, "tar") }, hook: provision(leaveMark), want: "iso_url:"},
+		"disk too small":      {base: func(b *bench) string { return b.base("tar") }, options: map[string]any{"disk_size": "20M"}, hook: provision(leaveMark), want: "disk_size: 20MiB is too small: the files need"},
+		"disk made smaller":   {loop: true, base: func(b *bench) string { return b.base("raw") }, options: map[string]any{"disk_size": "32M"}, hook: provision(leaveMark), want: "disk_size: 32MiB is smaller than the base's disk"},
+		"wrong architecture":  {base: func(b *bench) string { return b.base("tar") }, options: map[string]any{"architecture": "arm64"}, hook: provision(leaveMark), want: "architecture: the tree holds no program"},
+		"partition of a tar":  {base: func(b *bench) string { return b.base("tar") }, options: map[string]any{"partition": "1"}, hook: provision(leaveMark), want: "partition: only a disk has partitions, and the base is a tar"},
+		"partition of a disk": {loop: true, base: func(b *bench) string { return b.base("raw") }, options: map[string]any{"partition": "2"}, hook: provision(leaveMark), want: "has no partition table; remove it"},
+		"no base":             {base: func(b *bench) string { return filepath.Join(b.dir, "none.tar") }, hook: provision(leaveMark), want: "error downloading base"},
+		"not an image":        {base: func(b *bench) string { return b.text("hello") }, hook: provision(leaveMark), want: "iso_url:"},
+		"empty disk":          {base: func(b *bench) string { return b.text(strings.Repeat("\x00", 1<<20)) }, hook: provision(leaveMark), want: "no partition table and no ext4, xfs or btrfs file system"},
+		"output is a file": {base: func(b *bench) string {
+			require.NoError(b.t, os.WriteFile(b.out, nil, 0o600))
+			return b.base("tar")
+		}, hook: provision(leaveMark), want: "output_directory:"},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			b := newBench(t)
+			b.need(disk.Mke2fs, disk.Debugfs, disk.E2fsck, disk.QemuImg)
+			if tt.loop {
+				b.needLoop()
+			}
+			base := tt.base(b)
+			artifact, err := b.run(t.Context(), b.options(base, tt.options), tt.hook)
+			require.ErrorContains(t, err, tt.want)
+			assert.Nil(t, artifact)
+			if fi, err := os.Stat(b.out); err == nil {
+				assert.False(t, fi.IsDir(), "the output directory was left")
+			}
+		})
+	}
+}
+
+func (b *bench) text(content string) string {
+	path := filepath.Join(b.dir, "base.txt")
+	require.NoError(b.t, os.WriteFile(path, []byte(content), 0o600))
+	return path
+}
+
+// What others put into the output directory (think of the report of a failed
+// check) stays when a build fails.
+func TestFailureKeepsReports(t *testing.T) {
+	b := newBench(t)
+	_, err := b.run(t.Context(), b.options(b.base("tar"), map[string]any{"format": "tar"}),
+		provision(func(context.Context, packersdk.Communicator, map[string]any) error {
+			require.NoError(t, os.MkdirAll(filepath.Join(b.out, "report"), 0o755))
+			require.NoError(t, os.WriteFile(filepath.Join(b.out, "report/report.json"), []byte("{}"), 0o644))
+			return errors.New("a control failed")
+		}))
+	require.Error(t, err)
+	entries, err := os.ReadDir(b.out)
+	require.NoError(t, err)
+	require.Len(t, entries, 1)
+	assert.FileExists(t, filepath.Join(b.out, "report/report.json"))
+}
+
+func TestForce(t *testing.T) {
+	b := newBench(t)
+	base := b.base("tar")
+	options := func(force bool) map[string]any {
+		return b.options(base, map[string]any{"format": "tar", "packer_force": force})
+	}
+	_, err := b.run(t.Context(), options(false), provision(leaveMark))
+	require.NoError(t, err)
+	image := filepath.Join(b.out, "node.tar")
+	first := sha(t, image)
+
+	_, err = b.run(t.Context(), options(false), provision(leaveMark))
+	require.ErrorContains(t, err, image+" is there already; run packer build -force to replace it")
+	assert.Equal(t, first, sha(t, image))
+
+	_, err = b.run(t.Context(), options(true), provision(func(context.Context, packersdk.Communicator, map[string]any) error {
+		assert.Equal(t, first, sha(t, image), "the old image is there until the new one is ready")
+		return errors.New("no")
+	}))
+	require.Error(t, err)
+	assert.Equal(t, first, sha(t, image), "a failed build replaced the image")
+
+	_, err = b.run(t.Context(), options(true), provision(func(_ context.Context, _ packersdk.Communicator, data map[string]any) error {
+		return os.WriteFile(filepath.Join(data[RootDirectory].(string), "etc/mark"), []byte("second"), 0o600)
+	}))
+	require.NoError(t, err)
+	assert.Equal(t, "second", b.content(image, "tar", "/etc/mark"))
+}
+
+func TestTwoBuildsOfOneImage(t *testing.T) {
+	b := newBench(t)
+	base := b.base("tar")
+	options := b.options(base, map[string]any{"format": "tar"})
+	_, err := b.run(t.Context(), options, provision(func(ctx context.Context, c packersdk.Communicator, data map[string]any) error {
+		_, err := b.run(ctx, options, provision(leaveMark))
+		require.ErrorIs(t, err, disk.ErrLocked)
+		return nil
+	}))
+	require.NoError(t, err)
+}
+
+func TestCancel(t *testing.T) {
+	for _, kind := range []string{"tar", "raw"} {
+		t.Run(kind, func(t *testing.T) {
+			b := newBench(t)
+			if kind == "raw" {
+				b.needLoop()
+			}
+			base := b.base(kind)
+			ctx, cancel := context.WithCancel(t.Context())
+			_, err := b.run(ctx, b.options(base, map[string]any{"format": "tar"}),
+				provision(func(ctx context.Context, _ packersdk.Communicator, _ map[string]any) error {
+					cancel()
+					<-ctx.Done()
+					time.Sleep(50 * time.Millisecond)
+					return ctx.Err()
+				}))
+			require.Error(t, err)
+			assert.NoDirExists(t, b.out)
+		})
+	}
+}
+
+func TestDirectoryInPlace(t *testing.T) {
+	b := newBench(t)
+	root := b.tree()
+	artifact, err := b.run(t.Context(), b.options("", map[string]any{
+		"iso_url": nil, "iso_checksum": nil, "rootfs_directory": root,
+	}), provision(leaveMark))
+	require.NoError(t, err)
+	assert.FileExists(t, filepath.Join(root, "etc/mark"))
+	assert.Empty(t, artifact.Files())
+	assert.Equal(t, root, artifact.Id())
+	assert.Nil(t, artifact.State(registry.ArtifactStateURI))
+	assert.NoDirExists(t, b.out)
+	require.NoError(t, artifact.Destroy())
+	assert.DirExists(t, root, "what the user had before is not destroyed")
+}
+
+func TestDirectoryThatIsTheHost(t *testing.T) {
+	b := newBench(t)
+	link := filepath.Join(b.dir, "link")
+	require.NoError(t, os.Symlink("/", link))
+	_, err := b.run(t.Context(), b.options("", map[string]any{"iso_url": nil, "iso_checksum": nil, "rootfs_directory": link}), provision(leaveMark))
+	require.ErrorContains(t, err, "is this host's own root")
+	assert.NoFileExists(t, "/etc/mark")
+}
+
+func TestReadOnlyChangesNothing(t *testing.T) {
+	for _, kind := range []string{"tar", "raw", "qcow2", "directory"} {
+		t.Run(kind, func(t *testing.T) {
+			b := newBench(t)
+			options := b.options("", map[string]any{"read_only": true, "output_directory": nil, "vm_name": nil})
+			var path string
+			if kind == "directory" {
+				path = b.tree()
+				delete(options, "iso_url")
+				delete(options, "iso_checksum")
+				options["rootfs_directory"] = path
+			} else {
+				if kind != "tar" {
+					b.needLoop()
+				}
+				path = b.base(kind)
+				options["iso_url"] = path
+			}
+			var before string
+			if kind != "directory" {
+				before = sha(t, path)
+			}
+			artifact, err := b.run(t.Context(), options, provision(func(_ context.Context, c packersdk.Communicator, data map[string]any) error {
+				assert.Equal(t, "true", data[RootReadOnly])
+				var hostname bytes.Buffer
+				require.NoError(t, c.Download("/etc/hostname", &hostname))
+				assert.Equal(t, "base\n", hostname.String())
+				require.ErrorContains(t, c.Upload("/etc/x", strings.NewReader("x"), nil), "read_only = true")
+				if kind == "raw" || kind == "qcow2" {
+					require.ErrorContains(t, os.WriteFile(filepath.Join(data[RootDirectory].(string), "x"), nil, 0o600), "read-only file system")
+				}
+				return nil
+			}))
+			require.NoError(t, err)
+			assert.Empty(t, artifact.Files())
+			assert.Equal(t, path, artifact.Id())
+			assert.Contains(t, artifact.String(), "nothing was changed")
+			if before != "" {
+				assert.Equal(t, before, sha(t, path))
+			}
+			assert.NoDirExists(t, b.out)
+		})
+	}
+}
+
+func TestGrownDisk(t *testing.T) {
+	b := newBench(t)
+	b.needLoop()
+	b.need(disk.Resize2fs)
+	base := b.base("raw")
+	_, err := b.run(t.Context(), b.options(base, map[string]any{"format": "raw", "disk_size": "200M"}),
+		provision(func(_ context.Context, _ packersdk.Communicator, data map[string]any) error {
+			// More than the base's 64 MiB.
+			return os.WriteFile(filepath.Join(data[RootDirectory].(string), "big"), bytes.Repeat([]byte("x"), 120<<20), 0o600)
+		}))
+	require.NoError(t, err)
+	fi, err := os.Stat(filepath.Join(b.out, "node.raw"))
+	require.NoError(t, err)
+	assert.EqualValues(t, 200<<20, fi.Size())
+}
+
+func TestHCPMetadata(t *testing.T) {
+	b := newBench(t)
+	base := b.base("tar")
+	artifact, err := b.run(t.Context(), b.options(base, map[string]any{"format": "tar"}), provision(leaveMark))
+	require.NoError(t, err)
+	metadata, ok := artifact.State(registry.ArtifactStateURI).(*registry.Image)
+	require.True(t, ok)
+	require.NoError(t, metadata.Validate())
+	assert.Equal(t, artifact.Id(), metadata.ImageID)
+	assert.Equal(t, "k3s-image", metadata.ProviderName)
+	assert.Equal(t, base, metadata.SourceImageID)
+	assert.Equal(t, "tar", metadata.Labels["format"])
+	assert.Equal(t, BuilderID, artifact.BuilderId())
+	assert.Nil(t, artifact.State("something else"))
+}
+
+// A tar or directory base needs neither mounts nor loop devices nor device
+// nodes: the whole build runs with the capabilities of an ordinary container.
+func TestOrdinaryContainer(t *testing.T) {
+	if os.Getenv("IMAGE_TEST_CONFINED") == "" {
+		if os.Geteuid() != 0 {
+			t.Skip("needs root")
+		}
+		setpriv, err := exec.LookPath("setpriv")
+		if err != nil {
+			t.Skip("needs setpriv (package util-linux)")
+		}
+		cmd := exec.Command(setpriv, "--bounding-set", "-sys_admin,-mknod,-sys_rawio,-sys_ptrace,-net_admin", "--inh-caps", "-all",
+			os.Args[0], "-test.run", "^TestOrdinaryContainer$", "-test.v")
+		cmd.Env = append(os.Environ(), "IMAGE_TEST_CONFINED=1")
+		out, err := cmd.CombinedOutput()
+		require.NoError(t, err, string(out))
+		assert.Contains(t, string(out), "--- PASS: TestOrdinaryContainer/tar")
+		return
+	}
+	root := busybox(t)
+	for _, format := range []string{"tar", "raw", "qcow2"} {
+		t.Run(format, func(t *testing.T) {
+			b := newBench(t)
+			b.need(disk.Mke2fs, disk.Debugfs, disk.E2fsck, disk.QemuImg)
+			base := filepath.Join(b.dir, "base.tar")
+			_, err := disk.ArchiveFile(t.Context(), root, base, &disk.Held{Devices: []disk.Device{
+				{Path: "/dev/console", Mode: fs.ModeDevice | fs.ModeCharDevice | 0o600, Major: 5, Minor: 1},
+			}})
+			require.NoError(t, err)
+			_, err = b.run(t.Context(), b.options(base, map[string]any{"format": format}),
+				provision(func(ctx context.Context, c packersdk.Communicator, data map[string]any) error {
+					got := runIn(t, c.(*communicator), "echo $((1+1)) > /etc/sum", nil)
+					require.Zero(t, got.status, got.errOut)
+					return leaveMark(ctx, c, data)
+				}))
+			require.NoError(t, err)
+			image := filepath.Join(b.out, "node."+format)
+			assert.Equal(t, "made", b.content(image, format, "/etc/mark"))
+			assert.Equal(t, "2\n", b.content(image, format, "/etc/sum"))
+			if format == "tar" {
+				f, err := os.Open(image)
+				require.NoError(t, err)
+				defer f.Close()
+				assert.Contains(t, names(t, f), "./dev/console")
+			}
+		})
+	}
+}
+
+func names(t testing.TB, f *os.File) []string {
+	t.Helper()
+	var out []string
+	for r := tar.NewReader(f); ; {
+		h, err := r.Next()
+		if err != nil {
+			return out
+		}
+		out = append(out, h.Name)
+	}
+}
+
+func TestPreflightSaysAllAtOnce(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("needs root")
+	}
+	notAnImage := filepath.Join(t.TempDir(), "base.tar")
+	require.NoError(t, os.WriteFile(notAnImage, []byte("hello"), 0o600))
+	state := new(multistep.BasicStateBag)
+	state.Put("ui", packersdk.TestUi(t))
+	step := &stepPreflight{Directory: "/none", URLs: []string{notAnImage}, Format: disk.Tar}
+	assert.Equal(t, multistep.ActionHalt, step.Run(t.Context(), state))
+	err := state.Get("error").(error)
+	require.ErrorContains(t, err, "rootfs_directory: stat /none")
+	require.ErrorContains(t, err, "iso_url: "+notAnImage+": holds 5 bytes")
+}
+
+func TestPreflightWantsOnlyWhatIsNeeded(t *testing.T) {
+	for name, tt := range map[string]struct {
+		base      disk.Format
+		directory bool
+		output    disk.Format
+		want      []disk.Tool
+	}{
+		"tar to tar":           {base: disk.Tar, output: disk.Tar},
+		"tar to raw":           {base: disk.Tar, output: disk.Raw, want: []disk.Tool{disk.Mke2fs, disk.Debugfs, disk.E2fsck}},
+		"directory to qcow2":   {directory: true, output: disk.QCOW2, want: []disk.Tool{disk.QemuImg, disk.Mke2fs, disk.Debugfs, disk.E2fsck}},
+		"directory in place":   {directory: true},
+		"raw to raw":           {base: disk.Raw, output: disk.Raw},
+		"raw to tar":           {base: disk.Raw, output: disk.Tar},
+		"qcow2 looked at":      {base: disk.QCOW2, want: []disk.Tool{disk.QemuImg}},
+		"not known yet, qcow2": {output: disk.QCOW2, want: []disk.Tool{disk.QemuImg}},
+	} {
+		assert.Equal(t, tt.want, toolsFor(tt.base, tt.directory, tt.output), name)
+	}
+}
+
+func TestLocalBase(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "root.tar")
+	require.NoError(t, os.WriteFile(path, nil, 0o600))
+	assert.Equal(t, path, localBase([]string{path}))
+	assert.Equal(t, path, localBase([]string{"file://" + path}))
+	assert.Empty(t, localBase([]string{"https://example.com" + path}))
+	assert.Empty(t, localBase([]string{path, path}))
+	assert.Empty(t, localBase([]string{filepath.Dir(path)}))
+	assert.Empty(t, localBase(nil))
+}
