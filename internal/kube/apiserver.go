@@ -25,13 +25,14 @@ type APIServer struct {
 }
 
 // CheckAPIServer returns everything that would keep the API server from
-// starting, or its pods from running: CheckArguments, the admission and audit
-// files its arguments name, and what plugins need of those files. What
+// starting, or its pods from running: CheckArguments, the admission, audit,
+// authorization and authentication files its arguments name, and what plugins need of those files. What
 // ReadFile does not know is a problem of consequence k3s.Unreadable.
 func CheckAPIServer(s APIServer) []k3s.Problem {
 	out := CheckArguments(s.Release, k3s.APIServer, s.Args)
 	out = append(out, s.admission()...)
 	out = append(out, s.audit()...)
+	out = append(out, s.structured()...)
 	if a, on := s.enabled(alwaysPullImagesPlugin); on && s.PreloadedImages != "" {
 		out = append(out, fatal(a, "AlwaysPullImages makes every pod pull from a registry, so the images kept in %s are of no use and K3s's own pods do not start without a registry; take the plugin out, or the images", s.PreloadedImages))
 	}

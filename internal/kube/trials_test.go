@@ -25,6 +25,13 @@ rules:
 - level: Metadata
 `
 
+const authorizationFile = `apiVersion: apiserver.config.k8s.io/v1
+kind: AuthorizationConfiguration
+authorizers:
+- {type: Node, name: node}
+- {type: RBAC, name: rbac}
+`
+
 // Trial is one way of starting an API server: a good one with something
 // changed. One table of them serves the unit tests, which say that this
 // package refuses or lets pass, and the acceptance test, which says that the
@@ -169,6 +176,22 @@ var Trials = []Trial{
 	{Name: "plugin enabled and disabled", args: []string{"disable-admission-plugins=NodeRestriction"}, Says: "[NodeRestriction] in enable-admission-plugins and disable-admission-plugins overlapped", line: firstAdded},
 	{Name: "PodSecurityPolicy", minors: span{since: 25}, args: []string{"enable-admission-plugins=PodSecurityPolicy"}, Says: `plugin "PodSecurityPolicy" is unknown`, line: firstAdded},
 	{Name: "SecurityContextDeny", minors: span{since: 30}, args: []string{"enable-admission-plugins=SecurityContextDeny"}, Says: `plugin "SecurityContextDeny" is unknown`, line: firstAdded},
+
+	// Authorization and authentication.
+	{Name: "modes of K3s", args: []string{"authorization-mode=Node,RBAC"}},
+	{Name: "authorization file", minors: span{since: 32}, args: []string{"authorization-config=" + trialOther}, files: map[string]string{trialOther: authorizationFile}},
+	{Name: "authorization file missing", minors: span{since: 32}, args: []string{"authorization-config=" + trialOther}, Ours: `failed to load AuthorizationConfiguration from file "/etc/rancher/k3s/other.yaml": there is no such file`, Theirs: "other.yaml: no such file or directory", line: firstAdded},
+	{Name: "authorization file of another kind", minors: span{since: 32}, args: []string{"authorization-config=" + trialOther}, files: map[string]string{trialOther: metadataPolicy}, Ours: `expected AuthorizationConfiguration, got Policy of "audit.k8s.io/v1"`, Theirs: `no kind "Policy" is registered`, line: 2},
+	{Name: "authorization file without a kind", minors: span{since: 32}, args: []string{"authorization-config=" + trialOther}, files: map[string]string{trialOther: "authorizers: []\n"}, Says: "Object 'Kind' is missing", line: 1},
+	{Name: "authorization file not YAML", minors: span{since: 32}, args: []string{"authorization-config=" + trialOther}, files: map[string]string{trialOther: "authorizers: [\n"}, Says: "yaml: line 1: did not find expected node content", line: 1},
+	{Name: "authorization file and modes", minors: span{since: 32}, args: []string{"authorization-config=" + trialOther, "authorization-mode=Node,RBAC"}, files: map[string]string{trialOther: authorizationFile}, Says: "--authorization-config can not be specified when --authorization-mode or --authorization-webhook-* flags are defined", line: firstAdded},
+	{Name: "authentication file missing", minors: span{since: 32}, args: []string{"authentication-config=" + trialOther}, Ours: `failed to load AuthenticationConfiguration from file "/etc/rancher/k3s/other.yaml": there is no such file`, Theirs: "other.yaml: no such file or directory", line: firstAdded},
+	{Name: "authentication file of another kind", minors: span{since: 32}, args: []string{"authentication-config=" + trialOther}, files: map[string]string{trialOther: authorizationFile}, Ours: "expected AuthenticationConfiguration, got AuthorizationConfiguration", Theirs: "expected AuthenticationConfiguration, got", line: 2},
+	{Name: "mode ABAC without its file", args: []string{"authorization-mode=ABAC"}, Says: "authorization-mode ABAC's authorization policy file not passed", line: firstAdded},
+	{Name: "mode Webhook without its file", args: []string{"authorization-mode=Node,Webhook"}, Says: "authorization-mode Webhook's authorization config file not passed", line: firstAdded},
+	{Name: "policy file without mode ABAC", args: []string{"authorization-policy-file=/etc/abac"}, Says: "cannot specify --authorization-policy-file without mode ABAC", line: firstAdded},
+	{Name: "webhook file without its mode", args: []string{"authorization-webhook-config-file=/etc/hook"}, Says: "cannot specify --authorization-webhook-config-file without mode Webhook", line: firstAdded},
+	{Name: "mode twice", args: []string{"authorization-mode=Node,RBAC,Node"}, Says: "has mode specified more than once", line: firstAdded},
 
 	// Flags.
 	{Name: "insecure-port", minors: span{since: 24}, args: []string{"insecure-port=0"}, Says: "unknown flag: --insecure-port", line: firstAdded},

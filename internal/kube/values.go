@@ -32,7 +32,6 @@ var rules = map[k3s.Component]map[string]rule{
 		"audit-log-maxage":    notNegative("--%s %s can't be a negative number; write days"),
 		"audit-log-maxbackup": notNegative("--%s %s can't be a negative number; write how many files to keep"),
 		"audit-log-maxsize":   notNegative("--%s %s can't be a negative number; write megabytes"),
-		"authorization-mode":  authorizationModes,
 		"request-timeout":     requestTimeout,
 		"tls-cipher-suites":   cipherSuites,
 		"tls-min-version":     tlsVersion,
@@ -92,22 +91,6 @@ func notNegative(format string) rule {
 func requestTimeout(name string, values []string) string {
 	if d, err := time.ParseDuration(values[0]); err == nil && d < 0 {
 		return fmt.Sprintf("--%s can not be negative value, found %s; write such as 300s", name, values[0])
-	}
-	return ""
-}
-
-var authorizers = []string{"AlwaysAllow", "AlwaysDeny", "ABAC", "Webhook", "RBAC", "Node"}
-
-func authorizationModes(_ string, values []string) string {
-	seen := map[string]bool{}
-	for _, mode := range values {
-		if !slices.Contains(authorizers, mode) {
-			return fmt.Sprintf("authorization-mode %q is not a valid mode; it is one of %s", mode, strings.Join(authorizers, ", "))
-		}
-		if seen[mode] {
-			return fmt.Sprintf("authorization-mode %q has mode specified more than once; name each mode once", values)
-		}
-		seen[mode] = true
 	}
 	return ""
 }
