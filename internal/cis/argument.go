@@ -19,6 +19,8 @@ type argument struct {
 	unset []fallback
 	// moved is where the matter stands when another flag names a file for it.
 	moved *moved
+	// shows is the K3s key that makes K3s pass the flag; the evidence has it.
+	shows string
 }
 
 // moved is a field of the file that another flag names. The flag itself counts
@@ -82,6 +84,9 @@ func (a argument) judge(x *examination) verdict {
 	default:
 		v.status, v.found = outcome(a.predicate.holdsUnset()), fmt.Sprintf("--%s is not set", a.flag)
 		v.evidence = []Evidence{{Source: x.defaultSource(), Detail: fmt.Sprintf("%s is passed neither by K3s nor by the node's configuration", a.flag)}}
+	}
+	if a.shows != "" {
+		v.evidence = append(x.settings(a.shows), v.evidence...)
 	}
 	return v
 }

@@ -30,6 +30,9 @@ func Concerning(benchmark string, component k3s.Component, name string) []string
 func decidedBy(e expectation, component k3s.Component, name string) bool {
 	switch e := e.(type) {
 	case argument:
+		if component == "" {
+			return e.shows == name
+		}
 		return e.program == component && (e.flag == name || e.moved != nil && e.moved.flag == name)
 	case setting:
 		return component == "" && e.key == name

@@ -75,6 +75,7 @@ func (d *decoder) argument(n *yaml.Node, benchmarks []string) expectation {
 		"component": func(n *yaml.Node) { a.program = k3s.Component(d.oneOf(n, componentNames()...)) },
 		"flag":      func(n *yaml.Node) { a.flag = d.text(n) },
 		"unset":     func(n *yaml.Node) { a.unset = d.fallbacks(n) },
+		"shows":     func(n *yaml.Node) { a.shows = d.text(n) },
 		"moved_to": func(n *yaml.Node) {
 			a.moved = &moved{}
 			d.fields(n, "moved_to", map[string]func(*yaml.Node){

@@ -49,7 +49,7 @@ type located struct {
 	at      *yaml.Node
 }
 
-var keyPattern = regexp.MustCompile(`^[a-z0-9][a-z0-9.-]{0,99}$`)
+var keyPattern = regexp.MustCompile(`^[a-z][a-z0-9.-]{0,99}$`)
 
 // controls reads a list of controls. benchmarks are the names that ids may
 // use; nil means that controls have no ids.
@@ -79,7 +79,7 @@ func (d *decoder) control(n *yaml.Node, benchmarks []string) Control {
 	known := map[string]func(*yaml.Node){
 		"key": func(n *yaml.Node) {
 			if c.Key = d.text(n); !keyPattern.MatchString(c.Key) {
-				d.fail(n, "key %q must be lower-case letters, digits, dots and dashes", c.Key)
+				d.fail(n, "key %q must be lower-case letters, digits, dots and dashes, and begin with a letter", c.Key)
 			}
 		},
 		"title":        func(n *yaml.Node) { c.Title = d.text(n) },

@@ -8,6 +8,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	networkingv1 "k8s.io/api/networking/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/k3s-cis/packer-plugin-k3s/internal/k3s"
 	"github.com/k3s-cis/packer-plugin-k3s/internal/kube"
@@ -83,10 +84,10 @@ func (n networkPolicies) judge(x *examination) verdict {
 	return x.perNamespace(n.namespaces, "a NetworkPolicy for every pod that admits only named traffic",
 		func(o kube.Object) {
 			p, ok := o.Typed.(*networkingv1.NetworkPolicy)
-			if !ok || len(p.Spec.PodSelector.MatchLabels)+len(p.Spec.PodSelector.MatchExpressions) > 0 || !ingress(p) {
+			if !ok || !selectsAll(&p.Spec.PodSelector) || !ingress(p) {
 				return
 			}
-			if slices.ContainsFunc(p.Spec.Ingress, func(r networkingv1.NetworkPolicyIngressRule) bool { return len(r.From)+len(r.Ports) == 0 }) {
+			if slices.ContainsFunc(p.Spec.Ingress, admitsAll) {
 				opened[namespaceOf(o)] = o
 			} else {
 				isolated[namespaceOf(o)] = o
@@ -103,6 +104,22 @@ func (n networkPolicies) judge(x *examination) verdict {
 			return o, ""
 		})
 }
+
+// admitsAll says whether a rule lets everything in: any port, from any pod of
+// any namespace or any address.
+func admitsAll(r networkingv1.NetworkPolicyIngressRule) bool {
+	if len(r.Ports) > 0 {
+		return false
+	}
+	return len(r.From) == 0 || slices.ContainsFunc(r.From, func(p networkingv1.NetworkPolicyPeer) bool {
+		if p.IPBlock != nil {
+			return strings.HasSuffix(p.IPBlock.CIDR, "/0") && len(p.IPBlock.Except) == 0
+		}
+		return p.NamespaceSelector != nil && selectsAll(p.NamespaceSelector) && (p.PodSelector == nil || selectsAll(p.PodSelector))
+	})
+}
+
+func selectsAll(s *metav1.LabelSelector) bool { return len(s.MatchLabels)+len(s.MatchExpressions) == 0 }
 
 // ingress says whether a policy isolates incoming traffic.
 func ingress(p *networkingv1.NetworkPolicy) bool {

@@ -103,7 +103,14 @@ func pspMutants() []mutant {
 	)
 }
 
-const networkPolicy = "apiVersion: networking.k8s.io/v1\nkind: NetworkPolicy\nmetadata: {name: open, namespace: default}\nspec:\n  podSelector: {}\n  ingress: [{}]\n"
+// openPolicy admits a peer to every pod of namespace default.
+func openPolicy(ingress string) func(*testing.T, *tree) {
+	return func(_ *testing.T, tr *tree) {
+		tr.file(manifests+"open.yaml", 0o600, networkPolicy+"  ingress: "+ingress+"\n")
+	}
+}
+
+const networkPolicy = "apiVersion: networking.k8s.io/v1\nkind: NetworkPolicy\nmetadata: {name: open, namespace: default}\nspec:\n  podSelector: {}\n"
 
 // deployedMutants concern manifests, the audit policy and the event rate limit.
 func deployedMutants() []mutant {
@@ -136,7 +143,9 @@ func deployedMutants() []mutant {
 			breaks: func(t *testing.T, tr *tree) { tr.arg(t, k3s.APIServer, "audit-log-path=-") }},
 		{control: "netpol.all-namespaces", breaks: removes(netpolFile)},
 		{control: "netpol.all-namespaces", breaks: edits(netpolFile, "namespace: kube-public", "namespace: elsewhere")},
-		{control: "netpol.all-namespaces", breaks: func(_ *testing.T, tr *tree) { tr.file(manifests+"open.yaml", 0o600, networkPolicy) }},
+		{control: "netpol.all-namespaces", breaks: openPolicy("[{}]")},
+		{control: "netpol.all-namespaces", breaks: openPolicy("[{from: [{namespaceSelector: {}}]}]")},
+		{control: "netpol.all-namespaces", breaks: openPolicy("[{from: [{podSelector: {}}, {ipBlock: {cidr: 0.0.0.0/0}}]}]")},
 		{control: "netpol.all-namespaces", breaks: func(_ *testing.T, tr *tree) { tr.file(netpolFile+".skip", 0o600, "") }},
 		{control: "netpol.all-namespaces", breaks: func(t *testing.T, tr *tree) {
 			tr.config(t, func(m map[string]any) { m["disable"] = []string{"k3s-cis-network-policies"} })

@@ -18,12 +18,25 @@ import (
 // line and key; the value never leaves this file.
 type secrets struct{ place string }
 
-// secretPlaces are the kinds of files and how each is searched.
-var secretPlaces = map[string]func(*examination) ([]Evidence, string){
-	"configuration": (*examination).secretsInConfiguration,
-	"environment":   (*examination).secretsInEnvironment,
-	"service":       (*examination).secretsInService,
-	"registries":    (*examination).secretsInRegistries,
+// secretPlace is one kind of files: how it is searched, and where that is.
+type secretPlace struct {
+	search func(*examination) ([]Evidence, string)
+	where  func(*examination) []string
+}
+
+var secretPlaces = map[string]secretPlace{
+	"configuration": {(*examination).secretsInConfiguration, func(x *examination) []string {
+		return []string{x.configFile(), k3s.DropInDir(x.configFile())}
+	}},
+	"environment": {(*examination).secretsInEnvironment, func(*examination) []string { return environmentFiles() }},
+	"service": {(*examination).secretsInService, func(x *examination) []string {
+		return []string{k3s.SystemdDir + "/" + x.in.Role.ServiceName() + ".service"}
+	}},
+	"registries": {(*examination).secretsInRegistries, func(*examination) []string { return []string{k3s.RegistriesFile} }},
+}
+
+func environmentFiles() []string {
+	return slices.Concat(k3s.Server.EnvironmentFiles(), k3s.Agent.EnvironmentFiles())
 }
 
 func (d *decoder) secrets(n *yaml.Node) expectation {
@@ -40,10 +53,8 @@ func (s secrets) picks(paths) node.Query {
 		return node.Query{{Path: k3s.RegistriesFile, Content: true}}
 	case "environment":
 		var q node.Query
-		for _, role := range []k3s.Role{k3s.Server, k3s.Agent} {
-			for _, f := range role.EnvironmentFiles() {
-				q = append(q, node.Pick{Path: f, Content: true})
-			}
+		for _, f := range environmentFiles() {
+			q = append(q, node.Pick{Path: f, Content: true})
 		}
 		return q
 	}
@@ -52,7 +63,8 @@ func (s secrets) picks(paths) node.Query {
 
 func (s secrets) judge(x *examination) verdict {
 	v := verdict{expected: "no token, password or key in the " + s.place}
-	found, problem := secretPlaces[s.place](x)
+	place := secretPlaces[s.place]
+	found, problem := place.search(x)
 	switch {
 	case problem != "":
 		v.status, v.found, v.reason = Error, problem, "the evidence is missing"
@@ -65,7 +77,13 @@ func (s secrets) judge(x *examination) verdict {
 		v.found = few(where)
 	default:
 		v.status, v.found = Pass, "none found"
-		v.evidence = []Evidence{{Source: s.place, Detail: "searched, none found"}}
+		for _, p := range place.where(x) {
+			detail := "searched"
+			if _, presence := x.node().Lookup(p); presence != node.Present {
+				detail = "not there"
+			}
+			v.evidence = append(v.evidence, Evidence{Source: p, Detail: detail})
+		}
 	}
 	return v
 }
@@ -164,7 +182,7 @@ func passwordURLs(file string, data []byte) []Evidence {
 }
 
 func (x *examination) secretsInEnvironment() ([]Evidence, string) {
-	files, problem := x.files(slices.Concat(k3s.Server.EnvironmentFiles(), k3s.Agent.EnvironmentFiles())...)
+	files, problem := x.files(environmentFiles()...)
 	if problem != "" {
 		return nil, problem
 	}
