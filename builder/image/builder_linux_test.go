@@ -59,7 +59,7 @@ func newBench(t testing.TB) *bench {
 	t.Setenv("TMPDIR", work)
 	t.Setenv("PACKER_CACHE_DIR", filepath.Join(b.dir, "cache"))
 	t.Cleanup(func() {
-		left, err := os.ReadDir(work)
+		left, err := filepath.Glob(filepath.Join(work, workPrefix+"*"))
 		require.NoError(t, err)
 		assert.Empty(t, left, "left in the work directory")
 		mounts, err := os.ReadFile("/proc/self/mounts")
