@@ -182,6 +182,7 @@ func (p *planner) manifests(n *node.Node, eff *k3s.Effective) {
 	if !set {
 		return
 	}
+	file = p.c.absolute(file)
 	read := p.reader(n)
 	data, err := read(file)
 	if err != nil {

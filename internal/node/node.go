@@ -168,7 +168,7 @@ func (n *Node) covers(p string) bool {
 		if e, ok := n.entries[dir]; ok && e.Unread != "" {
 			return false
 		}
-		if dir == "/" {
+		if dir == "/" || dir == "." { // a relative path was never collected
 			break
 		}
 	}
