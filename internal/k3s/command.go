@@ -18,7 +18,7 @@ func (r *resolver) splitCommand(s *node.Service) []node.Word {
 	}
 	at := -1
 	for i, w := range s.Start {
-		if base := path.Base(w.Text); base == "k3s" || i == 0 && strings.HasPrefix(base, "k3s") {
+		if isK3s(w.Text) {
 			at = i
 			break
 		}
@@ -38,6 +38,13 @@ func (r *resolver) splitCommand(s *node.Service) []node.Word {
 	}
 	r.problem(Unreadable, origin, "the command runs neither k3s server nor k3s agent")
 	return nil
+}
+
+// isK3s says whether a word of a command line names K3s's binary, which may
+// carry its release in its name.
+func isK3s(word string) bool {
+	base := path.Base(word)
+	return base == "k3s" || path.IsAbs(word) && strings.HasPrefix(base, "k3s")
 }
 
 // configFileName finds the configuration file: the environment beats the

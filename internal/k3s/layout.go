@@ -84,7 +84,8 @@ func (r Role) ServiceName() string {
 
 // EnvironmentFiles lists the environment files that install.sh names in the
 // unit of a role, in the order systemd reads them.
-func (r Role) EnvironmentFiles() []string {
-	n := r.ServiceName()
-	return []string{"/etc/default/" + n, "/etc/sysconfig/" + n, SystemdDir + "/" + n + ".service.env"}
+func (r Role) EnvironmentFiles() []string { return environmentFiles(r.ServiceName()) }
+
+func environmentFiles(service string) []string {
+	return []string{"/etc/default/" + service, "/etc/sysconfig/" + service, SystemdDir + "/" + service + ".service.env"}
 }

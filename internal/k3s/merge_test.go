@@ -174,6 +174,59 @@ func TestDanglingDropIn(t *testing.T) {
 	assert.Contains(t, problems(e), "ignored a.yaml: is a link that leads nowhere")
 }
 
+// TestServiceUnderAnotherName: the service that counts is the one that runs
+// K3s, whatever it is called.
+func TestServiceUnderAnotherName(t *testing.T) {
+	const words = "[Service]\nExecStart=/usr/local/bin/k3s \\\n  server --token-file /b\n"
+	for name, c := range map[string]struct {
+		files   map[string]string
+		want    string
+		problem string
+	}{
+		"the installer's with a name": {map[string]string{"/etc/systemd/system/k3s-eu.service": words}, "/b@k3s-eu.service:3", ""},
+		"any other name":              {map[string]string{"/etc/systemd/system/cluster.service": words}, "/b@cluster.service:3", ""},
+		"packaged":                    {map[string]string{"/usr/lib/systemd/system/k3s-eu.service": words}, "/b@k3s-eu.service:3", ""},
+		"with a drop-in":              {map[string]string{"/etc/systemd/system/k3s-eu.service": words, "/etc/systemd/system/k3s-eu.service.d/a.conf": "[Service]\nExecStart=\nExecStart=/usr/local/bin/k3s server --token-file /c\n"}, "/c@a.conf:3", ""},
+		"with an environment":         {map[string]string{"/etc/systemd/system/k3s-eu.service": "[Service]\nEnvironmentFile=-/etc/systemd/system/%N.service.env\nExecStart=/usr/local/bin/k3s server\n", "/etc/systemd/system/k3s-eu.service.env": "K3S_TOKEN_FILE=/e\n"}, "/e@k3s-eu.service.env:1", ""},
+		"two of them":                 {map[string]string{"/etc/systemd/system/k3s-eu.service": words, unitFile: unit("")}, "", "runs K3s too, besides " + unitFile},
+		"an agent beside":             {map[string]string{"/etc/systemd/system/k3s-eu.service": "[Service]\nExecStart=/usr/local/bin/k3s agent\n", unitFile: unit("--token-file /b")}, "/b@k3s.service:5", ""},
+		"the installer's agent":       {map[string]string{"/etc/systemd/system/k3s-agent.service": "[Service]\nExecStart=/usr/local/bin/k3s agent\n", unitFile: unit("--token-file /b")}, "/b@k3s.service:5", ""},
+		"a server named k3s-agent":    {map[string]string{"/etc/systemd/system/k3s-agent.service": words}, "/b@k3s-agent.service:3", ""},
+		"through a shell":             {map[string]string{"/etc/systemd/system/x.service": "[Service]\nExecStart=/bin/sh -c 'exec /usr/local/bin/k3s server'\n"}, "", "the command is not k3s itself"},
+		"a helper of K3s":             {map[string]string{"/etc/systemd/system/k3s-certs.service": "[Service]\nExecStart=/bin/sh -c 'chmod 600 /var/lib/rancher/k3s/server/tls/*.crt'\n", unitFile: unit("--token-file /b")}, "/b@k3s.service:5", ""},
+		"a command of K3s":            {map[string]string{"/etc/systemd/system/backup.service": "[Service]\nExecStart=/usr/local/bin/k3s etcd-snapshot save\n", unitFile: unit("--token-file /b")}, "/b@k3s.service:5", ""},
+		"OpenRC":                      {map[string]string{"/etc/init.d/k3s-eu": "command=/usr/local/bin/k3s\ncommand_args=\"server --token-file /b\"\n"}, "/b@k3s-eu:2", ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			n := tree(k3s.Server, c.files)
+			for i, e := range n.Entries() { // packaged units are listed without what they say at first
+				if strings.HasPrefix(e.Path, "/usr/lib/") || strings.HasPrefix(e.Path, "/etc/init.d/") {
+					entries := n.Entries()
+					entries[i].Data = nil
+					n = node.New(n.Query(), entries)
+				}
+			}
+			e, err := k3s.Resolve(n, release(t, "v1.36"), k3s.Server)
+			require.NoError(t, err)
+			for range 3 {
+				if len(e.Missing) == 0 {
+					break
+				}
+				n = node.New(append(n.Query(), e.Missing...), tree(k3s.Server, c.files).Entries())
+				e, err = k3s.Resolve(n, release(t, "v1.36"), k3s.Server)
+				require.NoError(t, err)
+			}
+			assert.Empty(t, e.Missing)
+			assert.Equal(t, c.want, short(e, "token-file"))
+			if c.problem == "" {
+				assert.Empty(t, problems(e))
+			} else {
+				assert.Contains(t, problems(e), c.problem)
+			}
+		})
+	}
+}
+
 func TestAgentKeys(t *testing.T) {
 	for name, c := range map[string]struct{ config, want string }{
 		"what an agent takes": {"protect-kernel-defaults: true\nkubelet-arg: [a=1]\nserver: https://x\ntoken-file: /t\n", ""},
@@ -193,7 +246,7 @@ func TestAgentKeys(t *testing.T) {
 		})
 	}
 	e := resolve(t, "v1.36", k3s.Agent, map[string]string{"/etc/systemd/system/k3s.service": unit("")})
-	assert.Contains(t, problems(e), "the node has this service but no k3s-agent.service")
+	assert.Contains(t, problems(e), "the node has this service but none that runs k3s agent")
 }
 
 func TestDatastore(t *testing.T) {

@@ -1,11 +1,5 @@
 package k3s
 
-import (
-	"errors"
-
-	"github.com/k3s-cis/packer-plugin-k3s/internal/node"
-)
-
 // mustHaveValue are API server arguments that K3s itself reads and crashes on
 // when they stand there without a value (pkg/cli/server/server.go,
 // getArgValueFromList).
@@ -46,14 +40,4 @@ func (r *resolver) contradict() {
 			r.problem(Fatal, r.effective.Settings[c.key].Values[0].Origin, "%s", c.text)
 		}
 	}
-}
-
-// unreadable reports that a service could not be read.
-func (r *resolver) unreadable(err error) {
-	var unknown *node.UnknownPathError
-	if errors.As(err, &unknown) {
-		r.unknown(node.Pick{Path: unknown.Path, Depth: 1, Content: true})
-		return
-	}
-	r.problem(Unreadable, Origin{Source: r.role.ServiceName() + ".service"}, "%v", err)
 }

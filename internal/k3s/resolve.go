@@ -20,8 +20,8 @@ func Query(role Role, dataDir string) node.Query {
 		{Path: DropInDir(ConfigFile), Depth: 1, Content: true},
 		{Path: layout.KubeletConfigDir(), Depth: node.Deep, Content: true},
 		{Path: layout.DB(), Depth: 1},
-		{Path: path.Join(SystemdDir, role.other().ServiceName()+".service")},
 	}
+	q = append(q, servicesQuery()...)
 	q = append(q, node.SystemdQuery(role.ServiceName(), role.EnvironmentFiles()...)...)
 	return append(q, node.OpenRCQuery(role.ServiceName())...)
 }
@@ -72,43 +72,6 @@ func Resolve(n *node.Node, release Release, role Role) (*Effective, error) {
 	e.Datastore = r.datastore()
 	e.Args = r.arguments()
 	return e, nil
-}
-
-// service reads the service that runs K3s and returns the words of its
-// command line behind "server" or "agent".
-func (r *resolver) service() []node.Word {
-	name := r.role.ServiceName()
-	s, err := node.SystemdService(r.node, name)
-	if s == nil && err == nil {
-		s, err = node.OpenRCService(r.node, name)
-	}
-	if err != nil {
-		r.unreadable(err)
-		return nil
-	}
-	if s == nil {
-		other := path.Join(SystemdDir, r.role.other().ServiceName()+".service")
-		if _, presence := r.node.Lookup(other); presence == node.Present {
-			r.problem(Unreadable, Origin{Source: other}, "the node has this service but no %s.service: it is not a %s; set role = %q", name, r.role, r.role.other())
-		}
-		return nil
-	}
-	if s.Masked {
-		r.problem(Fatal, Origin{Source: s.Path}, "the service is masked and will not start: unmask it")
-		return nil
-	}
-	for _, f := range s.Faults {
-		consequence := Unreadable
-		if f.Fatal {
-			consequence = Fatal
-		}
-		r.problem(consequence, Origin{Source: f.Path, Line: f.Line}, "%s", f.Text)
-	}
-	r.environment = s.Environment
-	if len(s.Start) == 0 && len(s.Faults) > 0 {
-		return nil
-	}
-	return r.splitCommand(s)
 }
 
 // datastore says where K3s will keep its state (pkg/cluster/managed.go): an

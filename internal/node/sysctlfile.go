@@ -139,7 +139,7 @@ func content(e Entry) ([]byte, error) {
 	case e.Kind != KindFile:
 		return nil, fmt.Errorf("%s is not a regular file", e.Path)
 	case e.Data == nil && e.Size > 0:
-		return nil, fmt.Errorf("the content of %s was not collected", e.Path)
+		return nil, &UnknownPathError{Path: e.Path}
 	}
 	return e.Data, nil
 }

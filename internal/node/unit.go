@@ -3,6 +3,7 @@ package node
 import (
 	"fmt"
 	"path"
+	"slices"
 	"sort"
 	"strings"
 )
@@ -56,6 +57,10 @@ var unitDirs = []string{
 	"/etc/systemd/system.control", "/etc/systemd/system", "/run/systemd/system",
 	"/usr/local/lib/systemd/system", "/usr/lib/systemd/system", "/lib/systemd/system",
 }
+
+// UnitDirectories lists the directories systemd loads system units from,
+// strongest first.
+func UnitDirectories() []string { return slices.Clone(unitDirs) }
 
 // SystemdQuery returns what SystemdService wants to know of a node for a
 // service; the files its EnvironmentFile settings name, beyond those in

@@ -1,0 +1,151 @@
+package k3s
+
+import (
+	"errors"
+	"path"
+	"regexp"
+	"sort"
+	"strings"
+
+	"github.com/k3s-cis/packer-plugin-k3s/internal/node"
+)
+
+const initDir = "/etc/init.d"
+
+// servicesQuery asks for everything that may be a service which runs K3s under
+// another name than the installer's: the units an administrator writes with
+// what they say, the packaged ones by their names.
+func servicesQuery() node.Query {
+	q := node.Query{{Path: initDir, Depth: 1}}
+	for _, dir := range node.UnitDirectories() {
+		administrators := strings.HasPrefix(dir, "/etc/") || strings.HasPrefix(dir, "/usr/local/")
+		q = append(q, node.Pick{Path: dir, Depth: 1, Content: administrators})
+	}
+	return q
+}
+
+// service finds the service that runs K3s in this role and returns the words
+// of its command line behind "server" or "agent".
+func (r *resolver) service() []node.Word {
+	var running []*node.Service
+	for _, name := range r.serviceNames() {
+		s, err := r.readService(name)
+		if err != nil {
+			r.unreadable(name, err)
+			return nil
+		}
+		if s != nil && (name == r.role.ServiceName() || runsRole(s, r.role)) {
+			running = append(running, s)
+		}
+	}
+	switch {
+	case len(running) > 1:
+		r.problem(Unreadable, Origin{Source: running[1].Path}, "runs K3s too, besides %s: which of them counts is not known; remove one", running[0].Path)
+		return nil
+	case len(running) == 1:
+		return r.readCommand(running[0])
+	}
+	other := r.role.other()
+	unit := path.Join(SystemdDir, other.ServiceName()+".service")
+	if _, presence := r.node.Lookup(unit); presence == node.Present {
+		r.problem(Unreadable, Origin{Source: unit}, "the node has this service but none that runs k3s %s; set role = %q", r.role, other)
+	}
+	return nil
+}
+
+func (r *resolver) readCommand(s *node.Service) []node.Word {
+	if s.Masked {
+		r.problem(Fatal, Origin{Source: s.Path}, "the service is masked and will not start: unmask it")
+		return nil
+	}
+	for _, f := range s.Faults {
+		consequence := Unreadable
+		if f.Fatal {
+			consequence = Fatal
+		}
+		r.problem(consequence, Origin{Source: f.Path, Line: f.Line}, "%s", f.Text)
+	}
+	r.environment = s.Environment
+	if len(s.Start) == 0 && len(s.Faults) > 0 {
+		return nil
+	}
+	return r.splitCommand(s)
+}
+
+// readService reads a service of systemd or, where there is none, of OpenRC.
+func (r *resolver) readService(name string) (*node.Service, error) {
+	s, err := node.SystemdService(r.node, name)
+	if s == nil && err == nil {
+		s, err = node.OpenRCService(r.node, name)
+	}
+	return s, err
+}
+
+// runsRole says whether a service's command line runs K3s in a role, directly
+// or through a shell.
+func runsRole(s *node.Service, role Role) bool {
+	var words []string
+	for _, w := range s.Start {
+		words = append(words, w.Text)
+	}
+	m := k3sRole.FindStringSubmatch(strings.Join(words, " "))
+	return m != nil && m[1] == string(role)
+}
+
+var (
+	// k3sRole matches a command that runs K3s as server or agent.
+	k3sRole = regexp.MustCompile(`k3s[-.+\w]*["']?\s(?:.*?\s)??(server|agent)(?:["'\s]|$)`)
+	// startsK3s matches a unit or init script that runs K3s.
+	startsK3s = regexp.MustCompile(`(?m)^\s*(?:ExecStart\s*=|command=).*k3s`)
+)
+
+// serviceNames lists the services that may run K3s: the installer's, and
+// others whose files say so or whose names do where only these were collected.
+func (r *resolver) serviceNames() []string {
+	found := map[string]bool{}
+	consider := func(name string, e node.Entry) {
+		if name == r.role.ServiceName() || strings.HasSuffix(name, "@") || e.Kind != node.KindFile ||
+			path.Base(e.Target) == r.role.ServiceName()+".service" {
+			return
+		}
+		text := strings.ReplaceAll(string(e.Data), "\\\n", " ")
+		m := k3sRole.FindStringSubmatch(text)
+		switch {
+		case name == r.role.other().ServiceName() && m != nil && m[1] == string(r.role.other()):
+		case startsK3s.MatchString(text), e.Data == nil && e.Size > 0 && strings.Contains(name, "k3s"):
+			found[name] = true
+		}
+	}
+	for _, dir := range node.UnitDirectories() {
+		for _, e := range r.node.Below(dir) {
+			if name, ok := strings.CutSuffix(path.Base(e.Path), ".service"); ok && path.Dir(e.Path) == dir {
+				consider(name, e)
+			}
+		}
+	}
+	for _, e := range r.node.Below(initDir) {
+		if path.Dir(e.Path) == initDir {
+			consider(path.Base(e.Path), e)
+		}
+	}
+	names := make([]string, 0, len(found)+1)
+	for name := range found {
+		names = append(names, name)
+	}
+	sort.Strings(names)
+	return append([]string{r.role.ServiceName()}, names...)
+}
+
+// unreadable reports that a service could not be read.
+func (r *resolver) unreadable(name string, err error) {
+	var unknown *node.UnknownPathError
+	if !errors.As(err, &unknown) {
+		r.problem(Unreadable, Origin{Source: name + ".service"}, "%v", err)
+		return
+	}
+	if name != r.role.ServiceName() {
+		r.effective.Missing = append(r.effective.Missing, node.SystemdQuery(name, environmentFiles(name)...)...)
+		r.effective.Missing = append(r.effective.Missing, node.OpenRCQuery(name)...)
+	}
+	r.unknown(node.Pick{Path: unknown.Path, Depth: 1, Content: true})
+}
