@@ -1,0 +1,213 @@
+package cis
+
+import (
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+
+	packersdk "github.com/hashicorp/packer-plugin-sdk/packer"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/k3s-cis/packer-plugin-k3s/internal/cis"
+	"github.com/k3s-cis/packer-plugin-k3s/internal/report"
+)
+
+// trial is one Provision on a tree.
+type trial struct {
+	err    error
+	log    string
+	report *report.Report
+	dir    string
+}
+
+// try provisions tree; the reports go to a directory of their own.
+func try(t *testing.T, tree string, raw map[string]any, data map[string]any) trial {
+	t.Helper()
+	if os.Getuid() != 0 {
+		t.Skip("needs root: the files of a node belong to root")
+	}
+	x := trial{dir: filepath.Join(t.TempDir(), "report")}
+	options := map[string]any{"report_dir": x.dir, "packer_build_name": "node", "packer_builder_type": "k3s-image"}
+	for k, v := range raw {
+		options[k] = v
+	}
+	generated := map[string]any{rootDirectoryKey: tree}
+	for k, v := range data {
+		generated[k] = v
+	}
+	var p Provisioner
+	require.NoError(t, p.Prepare(options))
+	ui := new(packersdk.MockUi)
+	x.err = p.Provision(t.Context(), ui, nil, generated)
+	x.log = ui.ErrorMessage
+	for _, said := range ui.SayMessages {
+		x.log += said.Message + "\n"
+	}
+	if written, err := os.ReadFile(filepath.Join(x.dir, "report.json")); err == nil {
+		r, err := report.LoadReport(written)
+		require.NoError(t, err)
+		x.report = &r
+	}
+	return x
+}
+
+func newTree(t *testing.T) string {
+	t.Helper()
+	tree := filepath.Join(t.TempDir(), "tree")
+	require.NoError(t, os.Mkdir(tree, 0o755))
+	return tree
+}
+
+func write(t *testing.T, tree, name, content string) {
+	t.Helper()
+	file := filepath.Join(tree, name)
+	require.NoError(t, os.MkdirAll(filepath.Dir(file), 0o755))
+	require.NoError(t, os.WriteFile(file, []byte(content), 0o600))
+}
+
+func status(t *testing.T, r *report.Report, id string) cis.Result {
+	t.Helper()
+	require.NotNil(t, r)
+	for _, result := range r.Results {
+		if result.ID == id {
+			return result
+		}
+	}
+	require.Fail(t, "the report has no control "+id)
+	return cis.Result{}
+}
+
+const release = "v1.36.3+k3s1"
+
+func TestReleaseComesFromTheBinary(t *testing.T) {
+	tree := newTree(t)
+	write(t, tree, "usr/local/bin/k3s", "\x7fELF … v1.33.4+k3s1\x00 …")
+	x := try(t, tree, nil, nil)
+	require.NoError(t, x.err, x.log)
+	assert.Equal(t, "v1.33.4+k3s1", x.report.K3sVersion)
+	assert.Equal(t, "cis-1.12", x.report.Benchmark)
+}
+
+func TestReleaseThatTheBinaryContradictsIsRefused(t *testing.T) {
+	tree := newTree(t)
+	write(t, tree, "usr/local/bin/k3s", "\x7fELF … v1.33.4+k3s1\x00 …")
+	x := try(t, tree, map[string]any{"k3s_version": release}, nil)
+	require.ErrorContains(t, x.err, "k3s_version is v1.36.3+k3s1 but the K3s binary in the image is v1.33.4+k3s1")
+	assert.NoFileExists(t, filepath.Join(tree, "etc/rancher/k3s/config.yaml"))
+}
+
+func TestReleaseThatNobodyTellsIsRefused(t *testing.T) {
+	x := try(t, newTree(t), nil, nil)
+	require.ErrorContains(t, x.err, "k3s_version is not set and the image has no K3s binary")
+}
+
+func TestBinaryThatTellsNothingIsSaid(t *testing.T) {
+	tree := newTree(t)
+	write(t, tree, "usr/local/bin/k3s", "#!/bin/sh\n")
+	x := try(t, tree, map[string]any{"k3s_version": release}, nil)
+	require.NoError(t, x.err, x.log)
+	assert.Contains(t, x.log, "Warning: whether the K3s in the image is v1.36.3+k3s1 could not be verified")
+}
+
+func TestWaiverAcceptsAFailureAndTravels(t *testing.T) {
+	tree := newTree(t)
+	options := map[string]any{"k3s_version": release}
+	require.NoError(t, try(t, tree, options, nil).err)
+	require.NoError(t, os.Chmod(filepath.Join(tree, "var/lib/rancher/k3s/server/logs"), 0o755))
+
+	options["mode"] = modeCheck
+	x := try(t, tree, options, nil)
+	require.ErrorContains(t, x.err, "node.audit-log-dir.mode")
+	require.Equal(t, cis.Fail, status(t, x.report, "node.audit-log-dir.mode").Status)
+
+	waiver := map[string]any{
+		"control": "node.audit-log-dir.mode", "reason": "read by the log shipper", "owner": "ops",
+		"expires": time.Now().AddDate(0, 1, 0).Format(time.DateOnly),
+	}
+	options["waiver"] = []map[string]any{waiver}
+	x = try(t, tree, options, nil)
+	require.NoError(t, x.err, x.log)
+	waived := status(t, x.report, "node.audit-log-dir.mode")
+	assert.Equal(t, cis.Waived, waived.Status)
+	require.NotNil(t, waived.Waiver)
+	assert.Equal(t, "ops", waived.Waiver.Owner)
+
+	waiver["build"] = "another"
+	require.Error(t, try(t, tree, options, nil).err, "a waiver for another build accepts nothing here")
+}
+
+func TestWaiverThatNothingNeedsIsSaid(t *testing.T) {
+	x := try(t, newTree(t), map[string]any{"k3s_version": release, "waiver": []map[string]any{{
+		"control": "1.2.16", "reason": "r", "owner": "o", "expires": time.Now().AddDate(0, 1, 0).Format(time.DateOnly),
+	}}}, nil)
+	require.NoError(t, x.err, x.log)
+	assert.Contains(t, x.log, "the waiver for 1.2.16 (o) is not needed")
+}
+
+func TestBaselineFailsOnARegression(t *testing.T) {
+	tree := newTree(t)
+	options := map[string]any{"k3s_version": release}
+	before := try(t, tree, options, nil)
+	require.NoError(t, before.err)
+
+	options["baseline"] = filepath.Join(before.dir, "report.json")
+	options["mode"] = modeCheck
+	x := try(t, tree, options, nil)
+	require.NoError(t, x.err, x.log)
+
+	require.NoError(t, os.Remove(filepath.Join(tree, "etc/rancher/k3s/audit.yaml")))
+	options["waiver"] = []map[string]any{{
+		"control": "3.2.1", "reason": "r", "owner": "o", "expires": time.Now().AddDate(0, 1, 0).Format(time.DateOnly),
+	}}
+	x = try(t, tree, options, nil)
+	require.ErrorContains(t, x.err, "further from proven than in the baseline")
+}
+
+func TestReadOnlySourceIsOnlyChecked(t *testing.T) {
+	tree := newTree(t)
+	x := try(t, tree, map[string]any{"k3s_version": release}, map[string]any{rootReadOnlyKey: "true"})
+	require.Error(t, x.err)
+	assert.Contains(t, x.log, "checking only")
+	entries, err := os.ReadDir(tree)
+	require.NoError(t, err)
+	assert.Empty(t, entries)
+}
+
+func TestDataDirectoryElsewhereIsFollowed(t *testing.T) {
+	for name, options := range map[string]map[string]any{
+		"by option":         {"k3s_version": release, "config": map[string]string{"data-dir": "/data/k3s"}},
+		"by the image":      {"k3s_version": release},
+		"by the image, old": {"k3s_version": "v1.28.9+k3s1"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			tree := newTree(t)
+			if options["config"] == nil {
+				write(t, tree, "etc/rancher/k3s/config.yaml", "data-dir: /data/k3s\n")
+			}
+			x := try(t, tree, options, nil)
+			require.NoError(t, x.err, x.log)
+			assert.DirExists(t, filepath.Join(tree, "data/k3s/server/logs"))
+			assert.NoDirExists(t, filepath.Join(tree, "var/lib/rancher"))
+			assert.Equal(t, cis.Pass, status(t, x.report, "node.audit-log-dir.mode").Status)
+		})
+	}
+}
+
+func TestConflictNamesTheControlsAtStake(t *testing.T) {
+	tree := newTree(t)
+	write(t, tree, "etc/rancher/k3s/config.yaml.d/99.yaml", "kube-apiserver-arg:\n- v=2\n")
+	x := try(t, tree, map[string]any{"k3s_version": release}, nil)
+	require.ErrorContains(t, x.err, "/etc/rancher/k3s/config.yaml.d/99.yaml:1")
+	assert.ErrorContains(t, x.err, "1.2.16")
+	assert.NoFileExists(t, filepath.Join(tree, "etc/rancher/k3s/config.yaml"))
+	assert.Nil(t, x.report)
+}
+
+func TestReportDirectoryThatCannotBeWrittenFails(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "file")
+	require.NoError(t, os.WriteFile(dir, nil, 0o600))
+	x := try(t, newTree(t), map[string]any{"k3s_version": release, "report_dir": filepath.Join(dir, "report")}, nil)
+	require.ErrorContains(t, x.err, "report_dir")
+}
