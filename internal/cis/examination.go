@@ -1,6 +1,7 @@
 package cis
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -203,6 +204,22 @@ func (x *examination) file(p string) ([]byte, *complaint) {
 		return nil, &complaint{Fail, p + " is missing", []Evidence{{Source: p, Detail: "not there"}}}
 	}
 	return nil, &complaint{Error, err.Error(), []Evidence{{Source: p, Detail: err.Error()}}}
+}
+
+// lineOf returns the line of a file that begins with word, or 0.
+func (x *examination) lineOf(file, word string) int {
+	data, err := x.readFile(file)
+	if err != nil {
+		return 0
+	}
+	line := 0
+	for text := range bytes.Lines(data) {
+		line++
+		if bytes.HasPrefix(bytes.TrimSpace(text), []byte(word)) {
+			return line
+		}
+	}
+	return 0
 }
 
 func (c *complaint) verdict(expected string) verdict {

@@ -176,7 +176,7 @@ func (p podSecurity) judgeAdmission(x *examination, v verdict) verdict {
 	}
 	psa := *a.PodSecurity
 	says := fmt.Sprintf("enforce: %s, version %s", psa.Enforce.Name, psa.Enforce.Version)
-	v.evidence = append(append(v.evidence, refused.labels...), Evidence{Source: file, Detail: says})
+	v.evidence = append(append(v.evidence, refused.labels...), Evidence{Source: file, Line: x.lineOf(file, "enforce:"), Detail: says})
 	if exempt := exemptions(psa.Exempt); exempt != "" {
 		says += "; exempt: " + exempt
 	}

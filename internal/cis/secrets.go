@@ -2,6 +2,7 @@ package cis
 
 import (
 	"bytes"
+	"cmp"
 	"fmt"
 	"net/url"
 	"regexp"
@@ -99,7 +100,7 @@ func (x *examination) files(names ...string) ([]node.Entry, string) {
 		case presence == node.Absent || e.Kind != node.KindFile:
 			continue
 		case e.Data == nil:
-			return nil, fmt.Sprintf("%s could not be read: %s", p, e.Unread)
+			return nil, fmt.Sprintf("%s could not be read: %s", p, cmp.Or(e.Unread, "its content was not looked at"))
 		}
 		out = append(out, e)
 	}
