@@ -159,28 +159,40 @@ func TestAccWrongChecksum(t *testing.T) {
 	assert.NoDirExists(t, filepath.Join(dir, "out"))
 }
 
-// Packer is interrupted while a command runs in the mounted disk.
-func TestAccInterrupted(t *testing.T) {
-	packer := packertest.New(t, nil)
-	b := newBench(t)
+// sleeping starts a build of a disk that sleeps in the mounted tree, and
+// returns when it does.
+func sleeping(t *testing.T, b *bench, packer *packertest.Packer) (cmd *exec.Cmd, dir, base string) {
+	t.Helper()
 	b.needLoop()
 	b.need(disk.Mke2fs, disk.Debugfs, disk.E2fsck, disk.QemuImg)
-	base := filepath.Join(b.dir, "base.raw")
+	base = filepath.Join(b.dir, "base.raw")
 	require.NoError(t, disk.MakeExt4(t.Context(), busybox(t), base, 96<<20, nil, t.TempDir()))
 	started := filepath.Join(b.dir, "started")
-	dir := packertest.Write(t, acc(fmt.Sprintf("iso_url = %q\niso_checksum = \"none\"\nformat = \"raw\"\noutput_directory = \"out\"\n", base), fmt.Sprintf(`
+	dir = packertest.Write(t, acc(accRaw(base), fmt.Sprintf(`
   provisioner "shell-local" {
     inline = ["touch %s"]
   }
   provisioner "shell" {
-    inline = ["sleep 600"]
+    inline = ["sleep 600; true"]
   }
 `, started)))
-	cmd := packer.Command(t.Context(), dir, "build", ".")
+	cmd = packer.Command(t.Context(), dir, "build", ".")
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	require.NoError(t, cmd.Start())
 	require.Eventually(t, func() bool { _, err := os.Stat(started); return err == nil }, time.Minute, 50*time.Millisecond)
-	time.Sleep(time.Second)
+	time.Sleep(2 * time.Second)
+	return cmd, dir, base
+}
+
+func accRaw(base string) string {
+	return fmt.Sprintf("iso_url = %q\niso_checksum = \"none\"\nformat = \"raw\"\noutput_directory = \"out\"\n", base)
+}
+
+// Packer is interrupted while a command runs in the mounted disk.
+func TestAccInterrupted(t *testing.T) {
+	packer := packertest.New(t, nil)
+	b := newBench(t)
+	cmd, dir, _ := sleeping(t, b, packer)
 	// As a terminal does: to the whole group.
 	require.NoError(t, syscall.Kill(-cmd.Process.Pid, syscall.SIGINT))
 	done := make(chan error, 1)
@@ -195,27 +207,23 @@ func TestAccInterrupted(t *testing.T) {
 	assert.NoDirExists(t, filepath.Join(dir, "out"))
 }
 
-// A plugin that is killed leaves its mount; the next build takes it away.
+// A killed Packer leaves its mount and a process; the next build takes both
+// away, and the partial image.
 func TestAccKilled(t *testing.T) {
 	packer := packertest.New(t, nil)
 	b := newBench(t)
-	b.needLoop()
-	b.need(disk.QemuImg)
-	base := b.base("raw")
-	killing := packertest.Write(t, acc(fmt.Sprintf("iso_url = %q\niso_checksum = \"none\"\nformat = \"tar\"\noutput_directory = \"out\"\n", base), `
-  provisioner "shell-local" {
-    inline = ["kill -9 $(pgrep -P $PPID -f 'start builder') $PPID"]
-  }
-`))
-	r := packer.Run(t, killing, "build", ".")
-	require.NotZero(t, r.ExitCode, r.Output)
+	cmd, dir, base := sleeping(t, b, packer)
+	require.NoError(t, syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL))
+	require.Error(t, cmd.Wait())
 	mounts, err := os.ReadFile("/proc/self/mounts")
 	require.NoError(t, err)
-	if !strings.Contains(string(mounts), b.dir) {
-		t.Skip("the builder was not killed in the middle of it")
-	}
-	dir := packertest.Write(t, acc(fmt.Sprintf("iso_url = %q\niso_checksum = \"none\"\nformat = \"tar\"\noutput_directory = \"out\"\n", base), ""))
-	r = packer.Run(t, dir, "build", ".")
+	require.Contains(t, string(mounts), b.dir, "the build was not killed in the middle of it")
+
+	require.NoError(t, os.WriteFile(filepath.Join(dir, "test.pkr.hcl"), []byte(acc(accRaw(base), "")), 0o600))
+	r := packer.Run(t, dir, "build", ".")
 	require.Zero(t, r.ExitCode, r.Output)
 	assert.Contains(t, r.Output, "Removed what killed builds left behind")
+	entries, err := os.ReadDir(filepath.Join(dir, "out"))
+	require.NoError(t, err)
+	assert.Len(t, entries, 2, "the image and its checksum")
 }

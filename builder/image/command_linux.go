@@ -40,7 +40,7 @@ const stopGrace = 5 * time.Second
 // mount; they exist in the command's mount namespace only, so that the tree
 // as others see it never has anything mounted in it.
 func startCommand(ctx, running context.Context, root string, cmd *packersdk.RemoteCmd) (<-chan int, error) {
-	c := &command{root: root, spare: processesIn(root), started: make(chan error, 1), exited: make(chan int, 1)}
+	c := &command{root: root, spare: disk.ProcessesIn(root), started: make(chan error, 1), exited: make(chan int, 1)}
 	if err := c.prepare(cmd); err != nil {
 		return nil, err
 	}
@@ -71,11 +71,13 @@ type command struct {
 func (c *command) prepare(cmd *packersdk.RemoteCmd) error {
 	c.done = make(chan struct{})
 	c.cmd = &exec.Cmd{
-		Path:        "/bin/sh",
-		Args:        []string{"/bin/sh", "-c", cmd.Command},
-		Env:         commandEnvironment,
-		Dir:         "/",
-		SysProcAttr: &syscall.SysProcAttr{Chroot: c.root, Setsid: true},
+		Path: "/bin/sh",
+		Args: []string{"/bin/sh", "-c", cmd.Command},
+		Env:  commandEnvironment,
+		Dir:  "/",
+		// The thread lives as long as the command, so that a command dies
+		// with this process and never before.
+		SysProcAttr: &syscall.SysProcAttr{Chroot: c.root, Setsid: true, Pdeathsig: syscall.SIGKILL},
 	}
 	if cmd.Stdin != nil {
 		stdin, err := c.cmd.StdinPipe()
@@ -141,7 +143,7 @@ func (c *command) run() {
 	c.started <- nil
 	_ = c.cmd.Wait()
 	close(c.done)
-	endProcesses(c.root, c.spare)
+	disk.EndProcesses(c.root, c.spare)
 	c.copies.Wait()
 	for _, r := range c.outputs {
 		_ = r.Close()

@@ -16,6 +16,8 @@ import (
 	packersdk "github.com/hashicorp/packer-plugin-sdk/packer"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
+	"github.com/k3s-cis/packer-plugin-k3s/internal/disk"
 )
 
 // applets are the commands of the test's root file system.
@@ -133,7 +135,7 @@ func TestCommandLeavesNothingBehind(t *testing.T) {
 	got := runIn(t, c, "setsid nohup sleep 600 & sleep 600 & echo started", nil)
 	assert.Equal(t, "started\n", got.out)
 	assert.Less(t, time.Since(start), 30*time.Second, "waited for what was left behind")
-	assert.Empty(t, processesIn(root))
+	assert.Empty(t, disk.ProcessesIn(root))
 	after, err := os.ReadDir(filepath.Join(root, "dev"))
 	require.NoError(t, err)
 	assert.Equal(t, before, after)
@@ -186,7 +188,7 @@ func TestCommandEndsWithItsContext(t *testing.T) {
 			stop(cancel, c)
 			assert.NotZero(t, cmd.Wait())
 			assert.Less(t, time.Since(start), 2*stopGrace)
-			assert.Empty(t, processesIn(root))
+			assert.Empty(t, disk.ProcessesIn(root))
 			c.close()
 			require.ErrorContains(t, c.Start(t.Context(), &packersdk.RemoteCmd{Command: "true"}), "closed")
 		})

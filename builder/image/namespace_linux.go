@@ -6,9 +6,6 @@ import (
 	"log"
 	"os"
 	"path/filepath"
-	"strconv"
-	"syscall"
-	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -152,47 +149,4 @@ func removeIfEmpty(place string) {
 	if info, err := os.Lstat(place); err == nil && info.Mode().IsRegular() && info.Size() == 0 {
 		_ = os.Remove(place)
 	}
-}
-
-// endProcesses kills the processes whose root directory is root, but for
-// those in spare: a daemon that a command left behind would keep the tree
-// busy, but what others run in it is not ours.
-func endProcesses(root string, spare map[int]bool) {
-	for range 50 {
-		left := false
-		for pid := range processesIn(root) {
-			if !spare[pid] {
-				left = true
-				_ = syscall.Kill(pid, syscall.SIGKILL)
-			}
-		}
-		if !left {
-			return
-		}
-		time.Sleep(20 * time.Millisecond)
-	}
-}
-
-// processesIn returns the ids of the processes whose root directory is root.
-func processesIn(root string) map[int]bool {
-	out := map[int]bool{}
-	var tree unix.Stat_t
-	if unix.Stat(root, &tree) != nil {
-		return out
-	}
-	entries, err := os.ReadDir("/proc")
-	if err != nil {
-		return out
-	}
-	for _, e := range entries {
-		pid, err := strconv.Atoi(e.Name())
-		if err != nil || pid == os.Getpid() {
-			continue
-		}
-		var st unix.Stat_t
-		if unix.Stat("/proc/"+e.Name()+"/root", &st) == nil && st.Dev == tree.Dev && st.Ino == tree.Ino {
-			out[pid] = true
-		}
-	}
-	return out
 }

@@ -18,7 +18,7 @@ import (
 // without leave to write.
 func (s *stepTree) mountDisk(ctx context.Context, state multistep.StateBag) error {
 	w, ui := of(state)
-	dir := filepath.Join(w.scratch, "root")
+	dir := disk.TreeIn(w.scratch)
 	if err := os.Mkdir(dir, 0o755); err != nil {
 		return err
 	}

@@ -71,7 +71,7 @@ func sameFile(a, b string) bool {
 
 // unpack unpacks the base into the work directory.
 func (s *stepTree) unpack(ctx context.Context, w *work) error {
-	root := filepath.Join(w.scratch, "root")
+	root := disk.TreeIn(w.scratch)
 	if err := os.Mkdir(root, 0o755); err != nil {
 		return err
 	}

@@ -44,6 +44,12 @@ func Lock(path string) (*os.File, error) {
 	}
 }
 
+// treeName is the directory in a work directory that holds the tree.
+const treeName = "root"
+
+// TreeIn is where a work directory has its tree.
+func TreeIn(workDirectory string) string { return filepath.Join(workDirectory, treeName) }
+
 // lockName is the file in a work directory that its build keeps locked.
 const lockName = "lock"
 
@@ -62,7 +68,8 @@ func NewWorkDirectory(parent, prefix string) (dir string, lock *os.File, err err
 }
 
 // Reclaim removes the work directories in parent that builds which were
-// killed left behind, with what is mounted in them, and returns their paths.
+// killed left behind, with the commands that still run and what is mounted in
+// them, and returns their paths.
 // Only root's own are considered.
 func Reclaim(parent, prefix string) (removed []string, err error) {
 	dirs, err := filepath.Glob(filepath.Join(parent, prefix+"*"))
@@ -82,6 +89,7 @@ func Reclaim(parent, prefix string) (removed []string, err error) {
 		if err != nil {
 			continue
 		}
+		EndProcesses(TreeIn(dir), nil)
 		if err := RemoveTree(dir); err != nil {
 			errs = append(errs, err)
 		} else {

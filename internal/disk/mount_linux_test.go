@@ -9,6 +9,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
@@ -394,6 +395,11 @@ func TestReclaim(t *testing.T) {
 	require.NoError(t, err)
 	_, err = Mount(t.Context(), image, layout.Partitions[0], filepath.Join(dead, "root"), Access{})
 	require.NoError(t, err)
+	require.NoError(t, os.WriteFile(filepath.Join(dead, "root/program"), programThatSleeps(t), 0o755))
+	orphan := exec.Command("/program", "sleep", "600")
+	orphan.SysProcAttr = &syscall.SysProcAttr{Chroot: TreeIn(dead)}
+	require.NoError(t, orphan.Start())
+	go func() { _ = orphan.Wait() }()
 	require.NoError(t, deadLock.Close()) // as the kernel does when a process is killed
 
 	strange := filepath.Join(parent, prefix+"not-ours")
@@ -407,6 +413,18 @@ func TestReclaim(t *testing.T) {
 	assert.DirExists(t, strange)
 	assert.NoDirExists(t, dead)
 	require.NoError(t, lock.Close())
+}
+
+// programThatSleeps is busybox, which needs no libraries.
+func programThatSleeps(t testing.TB) []byte {
+	t.Helper()
+	program, err := exec.LookPath("busybox")
+	if err != nil {
+		t.Skip("needs busybox (package busybox-static)")
+	}
+	b, err := os.ReadFile(program)
+	require.NoError(t, err)
+	return b
 }
 
 func TestLock(t *testing.T) {

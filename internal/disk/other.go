@@ -68,3 +68,6 @@ func Reclaim(string, string) ([]string, error) { return nil, ErrNotLinux }
 
 // RemoveTree needs Linux.
 func RemoveTree(string) error { return ErrNotLinux }
+
+// TreeIn needs Linux.
+func TreeIn(string) string { return "" }
