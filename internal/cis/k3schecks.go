@@ -138,8 +138,10 @@ func (x *examination) kernelProblems() []k3s.Problem {
 	var out []k3s.Problem
 	for _, name := range names(kernelDefaults) {
 		if p, ok := boot.Lookup(name); ok && p.Setting.Path != "" && p.Setting.Value != kernelDefaults[name] {
-			out = append(out, k3s.Problem{Consequence: k3s.Fatal, Origin: k3s.Origin{Source: p.Setting.Path, Line: p.Setting.Line},
-				Text: fmt.Sprintf("the kubelet exits because %s=%s at boot and protect-kernel-defaults (%s) wants %s", name, p.Setting.Value, from[0].Origin, kernelDefaults[name])})
+			out = append(out, k3s.Problem{
+				Consequence: k3s.Fatal, Origin: k3s.Origin{Source: p.Setting.Path, Line: p.Setting.Line},
+				Text: fmt.Sprintf("the kubelet exits because %s=%s at boot and protect-kernel-defaults (%s) wants %s", name, p.Setting.Value, from[0].Origin, kernelDefaults[name]),
+			})
 		}
 	}
 	return out

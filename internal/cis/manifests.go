@@ -135,20 +135,21 @@ func (serviceAccounts) picks(p paths) node.Query { return manifestPicks(p) }
 func (serviceAccounts) component() k3s.Component { return k3s.APIServer }
 
 func (s serviceAccounts) judge(x *examination) verdict {
-	accounts := map[string]kube.Object{}
+	objects, mounts := map[string]kube.Object{}, map[string]bool{}
 	return x.perNamespace(s.namespaces, "the ServiceAccount default with automountServiceAccountToken: false",
 		func(o kube.Object) {
 			if a, ok := o.Typed.(*corev1.ServiceAccount); ok && a.Name == "default" {
 				// The last file K3s applies wins.
-				accounts[namespaceOf(o)] = o
+				objects[namespaceOf(o)] = o
+				mounts[namespaceOf(o)] = a.AutomountServiceAccountToken == nil || *a.AutomountServiceAccountToken
 			}
 		},
 		func(ns string) (kube.Object, string) {
-			o, ok := accounts[ns]
-			if !ok {
+			o, ok := objects[ns]
+			switch {
+			case !ok:
 				return o, "no manifest for the ServiceAccount default"
-			}
-			if a := o.Typed.(*corev1.ServiceAccount).AutomountServiceAccountToken; a == nil || *a {
+			case mounts[ns]:
 				return o, "automountServiceAccountToken is not false"
 			}
 			return o, ""

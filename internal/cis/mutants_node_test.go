@@ -77,7 +77,7 @@ func nodeMutants() []mutant {
 		{control: "node.k3s-config-keys", on: func(b base) bool { return b.role == k3s.Server && b.benchmark != "cis-1.6" }, breaks: func(t *testing.T, tr *tree) {
 			tr.config(t, func(m map[string]any) { m["protect-kernel-default"] = true })
 		}},
-		{control: "node.k3s-config-keys", breaks: func(t *testing.T, tr *tree) {
+		{control: "node.k3s-config-keys", breaks: func(_ *testing.T, tr *tree) {
 			e := tr.entries[k3s.ConfigFile]
 			tr.file(k3s.ConfigFile, 0o600, string(e.Data)+"---\ndebug: true\n")
 		}},

@@ -23,8 +23,8 @@ var atBaseline = []string{"podsec.policy-active", "podsec.privileged", "podsec.h
 // atRestricted are those that only the level restricted keeps.
 var atRestricted = []string{"podsec.privesc", "podsec.root", "podsec.net-raw", "podsec.caps"}
 
-func edits(file, old, new string) func(*testing.T, *tree) {
-	return func(t *testing.T, tr *tree) { tr.edit(t, file, old, new) }
+func edits(file, from, to string) func(*testing.T, *tree) {
+	return func(t *testing.T, tr *tree) { tr.edit(t, file, from, to) }
 }
 
 func removes(file string) func(*testing.T, *tree) {
@@ -76,7 +76,7 @@ func pspMutants() []mutant {
 	psp := func(b base) bool { return b.psp() }
 	var out []mutant
 	for _, f := range []struct {
-		control, old, new string
+		control, from, to string
 		also              []string
 	}{
 		{"podsec.privileged", "privileged: false", "privileged: true", []string{"podsec.policy-active"}},
@@ -93,7 +93,7 @@ func pspMutants() []mutant {
 		{"podsec.hostports", "privileged: false", "privileged: false\n  hostPorts: [{min: 1, max: 65535}]", nil},
 		{"podsec.policy-active", "privileged: false", "privileged: true", []string{"podsec.privileged"}},
 	} {
-		out = append(out, mutant{control: f.control, on: psp, breaks: edits(pspFile, f.old, f.new), also: fails(f.also...)})
+		out = append(out, mutant{control: f.control, on: psp, breaks: edits(pspFile, f.from, f.to), also: fails(f.also...)})
 	}
 	everything := append(append([]string{}, atBaseline...), atRestricted...)
 	dropsPlugin := func(t *testing.T, tr *tree) { tr.plugins(t, less("PodSecurityPolicy")) }

@@ -2,6 +2,7 @@ package cis_test
 
 import (
 	"fmt"
+	"os"
 	"slices"
 	"testing"
 
@@ -124,7 +125,7 @@ func TestMutation(t *testing.T) {
 		}
 	}
 	assert.Empty(t, known, "mutants for controls that do not exist")
-	fmt.Printf("killed %d of %d\n", killed, total)
+	fmt.Fprintf(os.Stdout, "killed %d of %d\n", killed, total)
 }
 
 // controlOf returns the control of that key if it is judged on the base.

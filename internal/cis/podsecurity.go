@@ -46,61 +46,87 @@ type podRule struct {
 }
 
 var podRules = map[string]podRule{
-	"privileged": {"a privileged container",
+	"privileged": {
+		"a privileged container",
 		func(s *corev1.PodSpec) { s.Containers[0].SecurityContext.Privileged = ptr(true) },
-		func(p podSecurityPolicy) bool { return !p.Spec.Privileged }},
-	"host_pid": {"the host's process namespace", func(s *corev1.PodSpec) { s.HostPID = true },
-		func(p podSecurityPolicy) bool { return !p.Spec.HostPID }},
-	"host_ipc": {"the host's IPC namespace", func(s *corev1.PodSpec) { s.HostIPC = true },
-		func(p podSecurityPolicy) bool { return !p.Spec.HostIPC }},
-	"host_network": {"the host's network", func(s *corev1.PodSpec) { s.HostNetwork = true },
-		func(p podSecurityPolicy) bool { return !p.Spec.HostNetwork }},
-	"privilege_escalation": {"privilege escalation",
+		func(p podSecurityPolicy) bool { return !p.Spec.Privileged },
+	},
+	"host_pid": {
+		"the host's process namespace", func(s *corev1.PodSpec) { s.HostPID = true },
+		func(p podSecurityPolicy) bool { return !p.Spec.HostPID },
+	},
+	"host_ipc": {
+		"the host's IPC namespace", func(s *corev1.PodSpec) { s.HostIPC = true },
+		func(p podSecurityPolicy) bool { return !p.Spec.HostIPC },
+	},
+	"host_network": {
+		"the host's network", func(s *corev1.PodSpec) { s.HostNetwork = true },
+		func(p podSecurityPolicy) bool { return !p.Spec.HostNetwork },
+	},
+	"privilege_escalation": {
+		"privilege escalation",
 		func(s *corev1.PodSpec) { s.Containers[0].SecurityContext.AllowPrivilegeEscalation = ptr(true) },
 		func(p podSecurityPolicy) bool {
 			return p.Spec.AllowPrivilegeEscalation != nil && !*p.Spec.AllowPrivilegeEscalation
-		}},
-	"root": {"a container that runs as root",
+		},
+	},
+	"root": {
+		"a container that runs as root",
 		func(s *corev1.PodSpec) { s.SecurityContext.RunAsNonRoot = nil },
-		podSecurityPolicy.refusesRoot},
-	"net_raw": {"the capability NET_RAW",
+		podSecurityPolicy.refusesRoot,
+	},
+	"net_raw": {
+		"the capability NET_RAW",
 		func(s *corev1.PodSpec) {
 			s.Containers[0].SecurityContext.Capabilities.Drop = []corev1.Capability{"CHOWN"}
 		},
-		func(p podSecurityPolicy) bool { return p.drops("NET_RAW") }},
-	"added_capabilities": {"added capabilities",
+		func(p podSecurityPolicy) bool { return p.drops("NET_RAW") },
+	},
+	"added_capabilities": {
+		"added capabilities",
 		func(s *corev1.PodSpec) {
 			s.Containers[0].SecurityContext.Capabilities.Add = []corev1.Capability{"SYS_ADMIN"}
 		},
-		func(p podSecurityPolicy) bool { return len(p.Spec.AllowedCapabilities) == 0 }},
-	"capabilities": {"capabilities that were not dropped",
+		func(p podSecurityPolicy) bool { return len(p.Spec.AllowedCapabilities) == 0 },
+	},
+	"capabilities": {
+		"capabilities that were not dropped",
 		func(s *corev1.PodSpec) {
 			s.Containers[0].SecurityContext.Capabilities.Drop = []corev1.Capability{"NET_RAW"}
 		},
-		func(p podSecurityPolicy) bool { return p.drops("ALL") }},
-	"windows_host_process": {"a Windows host process",
+		func(p podSecurityPolicy) bool { return p.drops("ALL") },
+	},
+	"windows_host_process": {
+		"a Windows host process",
 		func(s *corev1.PodSpec) {
 			s.Containers[0].SecurityContext.WindowsOptions = &corev1.WindowsSecurityContextOptions{HostProcess: ptr(true)}
 		},
 		// Kubernetes admits host processes on the host's network alone.
-		func(p podSecurityPolicy) bool { return !p.Spec.HostNetwork }},
-	"host_path": {"a hostPath volume",
+		func(p podSecurityPolicy) bool { return !p.Spec.HostNetwork },
+	},
+	"host_path": {
+		"a hostPath volume",
 		func(s *corev1.PodSpec) {
 			s.Volumes = []corev1.Volume{{Name: "host", VolumeSource: corev1.VolumeSource{HostPath: &corev1.HostPathVolumeSource{Path: "/"}}}}
 		},
 		func(p podSecurityPolicy) bool {
 			return !slices.Contains(p.Spec.Volumes, "*") && !slices.Contains(p.Spec.Volumes, "hostPath")
-		}},
-	"host_ports": {"a port of the host",
+		},
+	},
+	"host_ports": {
+		"a port of the host",
 		func(s *corev1.PodSpec) {
 			s.Containers[0].Ports = []corev1.ContainerPort{{ContainerPort: 80, HostPort: 80}}
 		},
 		func(p podSecurityPolicy) bool {
 			return !slices.ContainsFunc(p.Spec.HostPorts, func(r portRange) bool { return r.Max > 0 })
-		}},
-	"proc_mount": {"an unmasked /proc",
+		},
+	},
+	"proc_mount": {
+		"an unmasked /proc",
 		func(s *corev1.PodSpec) { s.Containers[0].SecurityContext.ProcMount = ptr(corev1.UnmaskedProcMount) },
-		func(p podSecurityPolicy) bool { return !slices.Contains(p.Spec.AllowedProcMountTypes, "Unmasked") }},
+		func(p podSecurityPolicy) bool { return !slices.Contains(p.Spec.AllowedProcMountTypes, "Unmasked") },
+	},
 }
 
 func ptr[T any](v T) *T { return &v }

@@ -99,13 +99,13 @@ func (tr *tree) input(t testing.TB, benchmark string) cis.Input {
 	return cis.Input{Node: n, Effective: e, Benchmark: benchmark, Role: tr.role, Now: now}
 }
 
-// edit changes a file's text, which must hold old.
-func (tr *tree) edit(t testing.TB, p, old, new string) {
+// edit changes a file's text, which must hold from.
+func (tr *tree) edit(t testing.TB, p, from, to string) {
 	t.Helper()
 	e, ok := tr.entries[p]
 	require.True(t, ok, "%s is not in the tree", p)
-	require.Contains(t, string(e.Data), old, p)
-	tr.file(p, e.Mode, strings.ReplaceAll(string(e.Data), old, new))
+	require.Contains(t, string(e.Data), from, p)
+	tr.file(p, e.Mode, strings.ReplaceAll(string(e.Data), from, to))
 }
 
 // config changes K3s's configuration file.
@@ -127,7 +127,9 @@ func (tr *tree) args(t testing.TB, component k3s.Component, change func([]string
 		var list []string
 		items, _ := m[key].([]any)
 		for _, i := range items {
-			list = append(list, i.(string))
+			s, isText := i.(string)
+			require.True(t, isText, "%v", i)
+			list = append(list, s)
 		}
 		if list = change(list); len(list) == 0 {
 			delete(m, key)
