@@ -1,6 +1,7 @@
 package node
 
 import (
+	"fmt"
 	"strings"
 	"testing"
 
@@ -197,4 +198,20 @@ func FuzzSysctlFile(f *testing.F) {
 			require.Equal(t, p.Setting.Value, strings.Join(strings.Fields(line[strings.Index(line, "=")+1:]), " "))
 		}
 	})
+}
+
+func BenchmarkKernelParameters(b *testing.B) {
+	files := map[string]string{"/boot/grub/grub.cfg": strings.Repeat("linux /vmlinuz root=/dev/sda1 quiet panic=-1\n", 4)}
+	for i := range 40 {
+		files[fmt.Sprintf("/usr/lib/sysctl.d/%02d.conf", i)] = strings.Repeat(fmt.Sprintf("kernel.p%d=1\nnet.ipv4.conf.*.x%d=0\n", i, i), 5)
+	}
+	n := bootFiles(files)
+	b.ReportAllocs()
+	for b.Loop() {
+		p, err := KernelParameters(n)
+		if err != nil {
+			b.Fatal(err)
+		}
+		p.Lookup("kernel.panic")
+	}
 }
