@@ -26,8 +26,10 @@ func TestRecommendedAudit(t *testing.T) {
 	rules := auditpolicy.NewPolicyRuleEvaluator(loaded.Policy)
 
 	request := func(who, verb, group, resource, sub string, groups ...string) authorizer.AttributesRecord {
-		return authorizer.AttributesRecord{User: &user.DefaultInfo{Name: who, Groups: groups}, Verb: verb,
-			APIGroup: group, Resource: resource, Subresource: sub, Namespace: "default", ResourceRequest: true}
+		return authorizer.AttributesRecord{
+			User: &user.DefaultInfo{Name: who, Groups: groups}, Verb: verb,
+			APIGroup: group, Resource: resource, Subresource: sub, Namespace: "default", ResourceRequest: true,
+		}
 	}
 	url := func(path string) authorizer.AttributesRecord {
 		return authorizer.AttributesRecord{User: &user.DefaultInfo{Name: "system:anonymous"}, Verb: "get", Path: path}

@@ -202,9 +202,9 @@ func (m *merger) keepEnabled(wanted []string) {
 		switch {
 		case len(bad) == 0:
 		case f.doc == nil:
-			m.errs = append(m.errs, fmt.Errorf("%s: disable-admission-plugins=%s switches off %s, which the guide wants on: change it there", f.where, f.value, strings.Join(bad, ", ")))
+			m.errs = append(m.errs, conflict([]want{w}, "%s: disable-admission-plugins=%s switches off %s, which the guide wants on: change it there", f.where, f.value, strings.Join(bad, ", ")))
 		case !m.overwrite:
-			m.errs = append(m.errs, fmt.Errorf("%s: disable-admission-plugins=%s switches off %s, which the guide wants on: change it there, or set overwrite = true", f.where, f.value, strings.Join(bad, ", ")))
+			m.errs = append(m.errs, conflict([]want{w}, "%s: disable-admission-plugins=%s switches off %s, which the guide wants on: change it there, or set overwrite = true", f.where, f.value, strings.Join(bad, ", ")))
 		case len(rest) > 0:
 			w.value = strings.Join(rest, ",")
 			f.doc.set(f.entry, f.entry.items()[f.item], w.text())

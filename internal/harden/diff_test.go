@@ -140,7 +140,7 @@ func TestDiffOfASecretManifest(t *testing.T) {
 		o.NetworkPolicies.Manifests = []File{{"app.yaml", []byte(m)}}
 		errs := o.Validate()
 		require.Len(t, errs, 1)
-		assert.ErrorContains(t, errs[0], "the Secret a in the image")
+		require.ErrorContains(t, errs[0], "the Secret a in the image")
 		assert.NotContains(t, errs[0].Error(), "hunter2")
 	}
 }

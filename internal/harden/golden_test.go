@@ -57,15 +57,21 @@ func TestGolden(t *testing.T) {
 func TestGoldenOptions(t *testing.T) {
 	yes := true
 	o := newest(t)
-	o.PodSecurity = PodSecurity{Enforce: "baseline", Version: "v1.36", Presets: []string{"longhorn", "monitoring"},
-		ExemptNamespaces: []string{"gpu-operator"}, ExemptUsernames: []string{"system:serviceaccount:ci:builder"}, ExemptRuntimeClasses: []string{"kata"}}
+	o.PodSecurity = PodSecurity{
+		Enforce: "baseline", Version: "v1.36", Presets: []string{"longhorn", "monitoring"},
+		ExemptNamespaces: []string{"gpu-operator"}, ExemptUsernames: []string{"system:serviceaccount:ci:builder"}, ExemptRuntimeClasses: []string{"kata"},
+	}
 	o.Audit = Audit{Profile: "recommended", LogPath: "/var/log/kubernetes/audit.log", MaxAge: 90, MaxBackup: 20, MaxSize: 200}
 	o.EventRateLimit = []RateLimit{{Type: "Server", QPS: 5000, Burst: 20000}, {Type: "Namespace", QPS: 500, Burst: 1000, CacheSize: 2000}}
-	o.NetworkPolicies = NetworkPolicies{Namespaces: []string{"team-a", "team-b", "default"}, DenyTraefik: true, DenyServiceLB: true,
-		Manifests: []File{{Name: "policies/team-a.yaml", Data: []byte("apiVersion: v1\nkind: Namespace\nmetadata:\n  name: team-a\n")}}}
+	o.NetworkPolicies = NetworkPolicies{
+		Namespaces: []string{"team-a", "team-b", "default"}, DenyTraefik: true, DenyServiceLB: true,
+		Manifests: []File{{Name: "policies/team-a.yaml", Data: []byte("apiVersion: v1\nkind: Namespace\nmetadata:\n  name: team-a\n")}},
+	}
 	o.Sysctl = map[string]string{"net.ipv4.conf.all.log_martians": "1", "kernel/panic": "10"}
-	o.Config = map[string]any{"write-kubeconfig-mode": "0600", "tls-san": []any{"k3s.example.org", "192.0.2.7"}, "data-dir": "/data/k3s",
-		"kubelet-arg": []string{"max-pods=200"}}
+	o.Config = map[string]any{
+		"write-kubeconfig-mode": "0600", "tls-san": []any{"k3s.example.org", "192.0.2.7"}, "data-dir": "/data/k3s",
+		"kubelet-arg": []string{"max-pods=200"},
+	}
 	o.Args = map[k3s.Component][]string{
 		k3s.APIServer: {"enable-admission-plugins=NodeRestriction,AlwaysPullImages", "request-timeout=120s"},
 		k3s.Kubelet:   {"event-qps=10", "streaming-connection-idle-timeout=10m"},

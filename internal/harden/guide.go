@@ -31,20 +31,30 @@ type rule struct {
 var rules = []rule{
 	{name: "protect-kernel-defaults", value: fixed("true")},
 	{name: "secrets-encryption", value: fixed("true")},
-	{name: "secrets-encryption-provider", option: named("secrets_encryption_provider", func(o Options) bool { return o.SecretsEncryptionProvider != "" }),
-		value: func(c *choices) string { return c.SecretsEncryptionProvider }},
+	{
+		name: "secrets-encryption-provider", option: named("secrets_encryption_provider", func(o Options) bool { return o.SecretsEncryptionProvider != "" }),
+		value: func(c *choices) string { return c.SecretsEncryptionProvider },
+	},
 
 	{component: k3s.APIServer, name: "enable-admission-plugins", value: func(c *choices) string { return strings.Join(c.plugins, ",") }},
 	{component: k3s.APIServer, name: "admission-control-config-file", value: func(c *choices) string { return c.admissionFile }},
-	{component: k3s.APIServer, name: "audit-log-path", value: func(c *choices) string { return c.auditLog },
-		option: named("audit.log_path", func(o Options) bool { return o.Audit.LogPath != "" })},
+	{
+		component: k3s.APIServer, name: "audit-log-path", value: func(c *choices) string { return c.auditLog },
+		option: named("audit.log_path", func(o Options) bool { return o.Audit.LogPath != "" }),
+	},
 	{component: k3s.APIServer, name: "audit-policy-file", value: func(c *choices) string { return c.auditFile }},
-	{component: k3s.APIServer, name: "audit-log-maxage", value: func(c *choices) string { return strconv.Itoa(c.Audit.MaxAge) }, holds: atLeast(30),
-		option: named("audit.max_age", func(o Options) bool { return o.Audit.MaxAge != 0 })},
-	{component: k3s.APIServer, name: "audit-log-maxbackup", value: func(c *choices) string { return strconv.Itoa(c.Audit.MaxBackup) }, holds: atLeast(10),
-		option: named("audit.max_backup", func(o Options) bool { return o.Audit.MaxBackup != 0 })},
-	{component: k3s.APIServer, name: "audit-log-maxsize", value: func(c *choices) string { return strconv.Itoa(c.Audit.MaxSize) }, holds: atLeast(100),
-		option: named("audit.max_size", func(o Options) bool { return o.Audit.MaxSize != 0 })},
+	{
+		component: k3s.APIServer, name: "audit-log-maxage", value: func(c *choices) string { return strconv.Itoa(c.Audit.MaxAge) }, holds: atLeast(30),
+		option: named("audit.max_age", func(o Options) bool { return o.Audit.MaxAge != 0 }),
+	},
+	{
+		component: k3s.APIServer, name: "audit-log-maxbackup", value: func(c *choices) string { return strconv.Itoa(c.Audit.MaxBackup) }, holds: atLeast(10),
+		option: named("audit.max_backup", func(o Options) bool { return o.Audit.MaxBackup != 0 }),
+	},
+	{
+		component: k3s.APIServer, name: "audit-log-maxsize", value: func(c *choices) string { return strconv.Itoa(c.Audit.MaxSize) }, holds: atLeast(100),
+		option: named("audit.max_size", func(o Options) bool { return o.Audit.MaxSize != 0 }),
+	},
 	{component: k3s.APIServer, name: "request-timeout", when: spellsDefaults, value: fixed("300s"), holds: notZero},
 	{component: k3s.APIServer, name: "service-account-lookup", when: spellsDefaults, value: fixed("true")},
 	{component: k3s.APIServer, name: "service-account-extend-token-expiration", when: func(g k3s.Range) bool { return g.ExtendTokenExpiration }, value: fixed("false")},
@@ -54,18 +64,24 @@ var rules = []rule{
 
 	{component: k3s.Kubelet, name: "streaming-connection-idle-timeout", value: fixed("5m"), holds: notZero},
 	{component: k3s.Kubelet, name: "make-iptables-util-chains", when: spellsDefaults, value: fixed("true")},
-	{component: k3s.Kubelet, name: "tls-cipher-suites", value: func(c *choices) string { return strings.Join(c.TLSCipherSuites, ",") }, holds: strongSuites,
-		option: named("tls_cipher_suites", func(o Options) bool { return len(o.TLSCipherSuites) > 0 })},
-	{component: k3s.Kubelet, name: "pod-max-pids", value: func(c *choices) string { return strconv.Itoa(c.PodMaxPids) }, holds: atLeast(1),
-		option: named("pod_max_pids", func(o Options) bool { return o.PodMaxPids != 0 })},
-	{component: k3s.Kubelet, name: "seccomp-default",
+	{
+		component: k3s.Kubelet, name: "tls-cipher-suites", value: func(c *choices) string { return strings.Join(c.TLSCipherSuites, ",") }, holds: strongSuites,
+		option: named("tls_cipher_suites", func(o Options) bool { return len(o.TLSCipherSuites) > 0 }),
+	},
+	{
+		component: k3s.Kubelet, name: "pod-max-pids", value: func(c *choices) string { return strconv.Itoa(c.PodMaxPids) }, holds: atLeast(1),
+		option: named("pod_max_pids", func(o Options) bool { return o.PodMaxPids != 0 }),
+	},
+	{
+		component: k3s.Kubelet, name: "seccomp-default",
 		option: named("seccomp_default", func(o Options) bool { return o.SeccompDefault != nil }),
 		value: func(c *choices) string {
 			if c.seccomp {
 				return "true"
 			}
 			return ""
-		}},
+		},
+	},
 }
 
 // Choices of the guide, and ours where it leaves one open.
@@ -122,10 +138,10 @@ func named(option string, set func(Options) bool) func(Options) string {
 	}
 }
 
-func atLeast(min int) func(string) bool {
+func atLeast(least int) func(string) bool {
 	return func(found string) bool {
 		n, err := strconv.Atoi(found)
-		return err == nil && n >= min
+		return err == nil && n >= least
 	}
 }
 

@@ -12,8 +12,10 @@ import (
 
 // installed is a unit as the installer writes it for a role without arguments.
 func installed(role k3s.Role, kind string, user bool) string {
-	service := []string{"Type=" + kind, "EnvironmentFile=-/etc/default/%N", "EnvironmentFile=-/etc/sysconfig/%N",
-		"EnvironmentFile=-/etc/systemd/system/" + role.ServiceName() + ".service.env", "KillMode=process", "Delegate=yes"}
+	service := []string{
+		"Type=" + kind, "EnvironmentFile=-/etc/default/%N", "EnvironmentFile=-/etc/sysconfig/%N",
+		"EnvironmentFile=-/etc/systemd/system/" + role.ServiceName() + ".service.env", "KillMode=process", "Delegate=yes",
+	}
 	if user {
 		service = append(service, "User=root")
 	}

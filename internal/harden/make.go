@@ -15,8 +15,10 @@ import (
 func Query(o Options) node.Query {
 	o = o.longKeys()
 	q := append(node.Query{
-		{Path: sysctlFile, Content: true}, {Path: moreSysctlFile, Content: true},
-		{Path: admissionFile, Content: true}, {Path: auditFile, Content: true},
+		{Path: sysctlFile, Content: true},
+		{Path: moreSysctlFile, Content: true},
+		{Path: admissionFile, Content: true},
+		{Path: auditFile, Content: true},
 	}, below(o.Role, dataDir(o, nil))...)
 	return append(q, k3s.Query(o.Role, "")...)
 }

@@ -22,8 +22,10 @@ func TestOptionsWin(t *testing.T) {
 	plan, err := Make(o, nil)
 	require.NoError(t, err)
 	data := planned(t, plan, k3s.ConfigFile)
-	for _, l := range []string{"protect-kernel-defaults: false\n", "data-dir: /data/k3s\n", "  - streaming-connection-idle-timeout=0\n",
-		"  - pod-max-pids=100\n", "  - feature-gates=A=true\n  - feature-gates=B=true\n", "  - audit-log-maxage=60\n"} {
+	for _, l := range []string{
+		"protect-kernel-defaults: false\n", "data-dir: /data/k3s\n", "  - streaming-connection-idle-timeout=0\n",
+		"  - pod-max-pids=100\n", "  - feature-gates=A=true\n  - feature-gates=B=true\n", "  - audit-log-maxage=60\n",
+	} {
 		assert.Contains(t, data, l)
 	}
 	assert.NotContains(t, data, "idle-timeout=5m")
@@ -51,8 +53,10 @@ func TestChoices(t *testing.T) {
 		{"the user says no", "v1.36.3+k3s1", "cis-2.1", func(o *Options) { o.DenyServiceExternalIPs, o.SeccompDefault = &no, &no }, "", false},
 		{"the user says yes", "v1.26.15+k3s1", "cis-1.8", func(o *Options) { o.DenyServiceExternalIPs, o.SeccompDefault = &yes, &yes }, "NodeRestriction,DenyServiceExternalIPs", true},
 		{"limits enable their plugin", "v1.26.15+k3s1", "cis-1.8", func(o *Options) { o.EventRateLimit = []RateLimit{{"Server", 1, 1, 0}} }, "NodeRestriction,EventRateLimit", false},
-		{"limits beside PodSecurityPolicies", "v1.24.17+k3s1", "cis-1.24", func(o *Options) { o.EventRateLimit = []RateLimit{{"Server", 1, 1, 0}} },
-			"NodeRestriction,PodSecurityPolicy,NamespaceLifecycle,ServiceAccount,EventRateLimit", false},
+		{
+			"limits beside PodSecurityPolicies", "v1.24.17+k3s1", "cis-1.24", func(o *Options) { o.EventRateLimit = []RateLimit{{"Server", 1, 1, 0}} },
+			"NodeRestriction,PodSecurityPolicy,NamespaceLifecycle,ServiceAccount,EventRateLimit", false,
+		},
 		{"limits in the user's own policy", "v1.26.15+k3s1", "cis-1.8", func(o *Options) {
 			o.PodSecurity.Policy = &File{"psa.yaml", []byte(`apiVersion: apiserver.config.k8s.io/v1
 kind: AdmissionConfiguration

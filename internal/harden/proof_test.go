@@ -33,9 +33,11 @@ func parents(entries []node.Entry) []node.Entry {
 // TestProven judges what the plan makes of a bare node by every benchmark that
 // fits the release: nothing fails, nothing is missing.
 func TestProven(t *testing.T) {
-	for _, tag := range []string{"v1.19.16+k3s1", "v1.20.15+k3s1", "v1.21.14+k3s1", "v1.22.17+k3s1", "v1.23.17+k3s1", "v1.24.17+k3s1",
+	for _, tag := range []string{
+		"v1.19.16+k3s1", "v1.20.15+k3s1", "v1.21.14+k3s1", "v1.22.17+k3s1", "v1.23.17+k3s1", "v1.24.17+k3s1",
 		"v1.25.16+k3s1", "v1.26.15+k3s1", "v1.27.16+k3s1", "v1.28.15+k3s1", "v1.29.15+k3s1", "v1.30.14+k3s1", "v1.31.14+k3s1",
-		"v1.32.10+k3s1", "v1.33.6+k3s1", "v1.34.2+k3s1", "v1.35.1+k3s1", "v1.36.3+k3s1", "v1.37.0+k3s1"} {
+		"v1.32.10+k3s1", "v1.33.6+k3s1", "v1.34.2+k3s1", "v1.35.1+k3s1", "v1.36.3+k3s1", "v1.37.0+k3s1",
+	} {
 		release, err := k3s.ParseRelease(tag)
 		require.NoError(t, err)
 		for _, benchmark := range cis.Benchmarks() {

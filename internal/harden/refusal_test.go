@@ -25,41 +25,87 @@ func TestRefusals(t *testing.T) {
 		options func(*Options)
 		want    []string
 	}{
-		{"EventRateLimit without limits", nil, args(k3s.APIServer, "enable-admission-plugins=EventRateLimit"),
-			[]string{"EventRateLimit", "must not be empty"}},
-		{"PodSecurityPolicy from v1.25 on", nil, args(k3s.APIServer, "enable-admission-plugins=PodSecurityPolicy"),
-			[]string{"kube_apiserver_args", "PodSecurityPolicy"}},
-		{"an unknown admission plugin", nil, args(k3s.APIServer, "enable-admission-plugins=NodeRestrictions"),
-			[]string{"NodeRestrictions"}},
+		{
+			"EventRateLimit without limits", nil, args(k3s.APIServer, "enable-admission-plugins=EventRateLimit"),
+			[]string{"EventRateLimit", "must not be empty"},
+		},
+		{
+			"PodSecurityPolicy from v1.25 on", nil, args(k3s.APIServer, "enable-admission-plugins=PodSecurityPolicy"),
+			[]string{"kube_apiserver_args", "PodSecurityPolicy"},
+		},
+		{
+			"an unknown admission plugin", nil, args(k3s.APIServer, "enable-admission-plugins=NodeRestrictions"),
+			[]string{"NodeRestrictions"},
+		},
 		{"a plugin that is gone", nil, args(k3s.APIServer, "enable-admission-plugins=SecurityContextDeny"), []string{"SecurityContextDeny"}},
 		{"a flag of old guides", nil, args(k3s.APIServer, "insecure-port=0"), []string{"kube_apiserver_args", "insecure-port"}},
-		{"flags of old guides in the image", map[string]string{k3s.ConfigFile: "kube-scheduler-arg: [port=0, address=0.0.0.0]\n"}, nil,
-			[]string{"/etc/rancher/k3s/config.yaml:1: ", "--port", "--address"}},
-		{"the guide's own mistake: a controller manager's flag given to the API server", nil, args(k3s.APIServer, "terminated-pod-gc-threshold=10"),
-			[]string{"terminated-pod-gc-threshold"}},
+		{
+			"flags of old guides in the image",
+			map[string]string{k3s.ConfigFile: "kube-scheduler-arg: [port=0, address=0.0.0.0]\n"},
+			nil,
+			[]string{"/etc/rancher/k3s/config.yaml:1: ", "--port", "--address"},
+		},
+		{
+			"the guide's own mistake: a controller manager's flag given to the API server", nil, args(k3s.APIServer, "terminated-pod-gc-threshold=10"),
+			[]string{"terminated-pod-gc-threshold"},
+		},
 		{"the plugin both on and off", nil, args(k3s.APIServer, "disable-admission-plugins=NodeRestriction"), []string{"NodeRestriction"}},
-		{"images kept and AlwaysPullImages", map[string]string{"/var/lib/rancher/k3s/agent/images/k3s.tar.zst": "x"},
-			args(k3s.APIServer, "enable-admission-plugins=AlwaysPullImages"), []string{"AlwaysPullImages", "/var/lib/rancher/k3s/agent/images"}},
-		{"a server's key on an agent", map[string]string{k3s.ConfigFile: "tls-san: [a]\n"}, func(o *Options) { o.Role = k3s.Agent },
-			[]string{"/etc/rancher/k3s/config.yaml:1: ", "tls-san"}},
-		{"an admission file that does not parse", map[string]string{
-			k3s.ConfigFile: "kube-apiserver-arg: [admission-control-config-file=/var/lib/rancher/k3s/server/psa.yaml]\n",
-			"/var/lib/rancher/k3s/server/psa.yaml": "apiVersion: apiserver.config.k8s.io/v1\nkind: AdmissionConfiguration\nplugins:\n- name: PodSecurity\n" +
-				"  configuration: {apiVersion: pod-security.admission.config.k8s.io/v1, kind: PodSecurityConfiguration, default: {}}\n"},
-			nil, []string{"/var/lib/rancher/k3s/server/psa.yaml:", "default"}},
-		{"an audit policy without rules", map[string]string{
-			k3s.ConfigFile:                           "kube-apiserver-arg: [audit-policy-file=/var/lib/rancher/k3s/server/audit.yaml]\n",
-			"/var/lib/rancher/k3s/server/audit.yaml": "apiVersion: audit.k8s.io/v1\nkind: Policy\n"},
-			nil, []string{"/var/lib/rancher/k3s/server/audit.yaml", "rule"}},
-		{"a manifest in the image that K3s takes for ours", map[string]string{manifests + "/a/k3s-cis-network-policies.yml": "apiVersion: v1\nkind: List\nitems: []\n"},
-			nil, []string{"k3s-cis-network-policies"}},
+		{
+			"images kept and AlwaysPullImages",
+			map[string]string{"/var/lib/rancher/k3s/agent/images/k3s.tar.zst": "x"},
+			args(k3s.APIServer, "enable-admission-plugins=AlwaysPullImages"),
+			[]string{"AlwaysPullImages", "/var/lib/rancher/k3s/agent/images"},
+		},
+		{
+			"a server's key on an agent",
+			map[string]string{k3s.ConfigFile: "tls-san: [a]\n"},
+			func(o *Options) { o.Role = k3s.Agent },
+			[]string{"/etc/rancher/k3s/config.yaml:1: ", "tls-san"},
+		},
+		{
+			"an admission file that does not parse",
+			map[string]string{
+				k3s.ConfigFile: "kube-apiserver-arg: [admission-control-config-file=/var/lib/rancher/k3s/server/psa.yaml]\n",
+				"/var/lib/rancher/k3s/server/psa.yaml": "apiVersion: apiserver.config.k8s.io/v1\nkind: AdmissionConfiguration\nplugins:\n- name: PodSecurity\n" +
+					"  configuration: {apiVersion: pod-security.admission.config.k8s.io/v1, kind: PodSecurityConfiguration, default: {}}\n",
+			},
+			nil,
+			[]string{"/var/lib/rancher/k3s/server/psa.yaml:", "default"},
+		},
+		{
+			"an audit policy without rules",
+			map[string]string{
+				k3s.ConfigFile:                           "kube-apiserver-arg: [audit-policy-file=/var/lib/rancher/k3s/server/audit.yaml]\n",
+				"/var/lib/rancher/k3s/server/audit.yaml": "apiVersion: audit.k8s.io/v1\nkind: Policy\n",
+			},
+			nil,
+			[]string{"/var/lib/rancher/k3s/server/audit.yaml", "rule"},
+		},
+		{
+			"a manifest in the image that K3s takes for ours",
+			map[string]string{manifests + "/a/k3s-cis-network-policies.yml": "apiVersion: v1\nkind: List\nitems: []\n"},
+			nil,
+			[]string{"k3s-cis-network-policies"},
+		},
 		{"a manifest in the image that does not parse", map[string]string{manifests + "/mine.yaml": "a: [\n"}, nil, []string{manifests + "/mine.yaml"}},
-		{"PodSecurityPolicies in the image", map[string]string{manifests + "/old.yaml": "apiVersion: policy/v1beta1\nkind: PodSecurityPolicy\nmetadata: {name: a}\nspec: {}\n"},
-			nil, []string{manifests + "/old.yaml", "PodSecurityPolicy"}},
-		{"a manifest that disable deletes", map[string]string{k3s.ConfigFile: "disable: [traefik, mine]\n", manifests + "/mine.yaml": "apiVersion: v1\nkind: Namespace\nmetadata: {name: a}\n"},
-			nil, []string{"/etc/rancher/k3s/config.yaml:1: disable names mine"}},
-		{"our manifest skipped", map[string]string{manifests + "/k3s-cis-network-policies.yaml.skip": ""}, nil,
-			[]string{"k3s-cis-network-policies.yaml.skip: K3s passes over"}},
+		{
+			"PodSecurityPolicies in the image",
+			map[string]string{manifests + "/old.yaml": "apiVersion: policy/v1beta1\nkind: PodSecurityPolicy\nmetadata: {name: a}\nspec: {}\n"},
+			nil,
+			[]string{manifests + "/old.yaml", "PodSecurityPolicy"},
+		},
+		{
+			"a manifest that disable deletes",
+			map[string]string{k3s.ConfigFile: "disable: [traefik, mine]\n", manifests + "/mine.yaml": "apiVersion: v1\nkind: Namespace\nmetadata: {name: a}\n"},
+			nil,
+			[]string{"/etc/rancher/k3s/config.yaml:1: disable names mine"},
+		},
+		{
+			"our manifest skipped",
+			map[string]string{manifests + "/k3s-cis-network-policies.yaml.skip": ""},
+			nil,
+			[]string{"k3s-cis-network-policies.yaml.skip: K3s passes over"},
+		},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -83,7 +129,7 @@ func TestRefusals(t *testing.T) {
 	t.Run("a file that cannot be read", func(t *testing.T) {
 		o := newest(t)
 		_, err := Make(o, node.New(Query(o), []node.Entry{{Path: k3s.ConfigFile, Kind: node.KindFile, Unread: "larger than 4 MiB"}}))
-		assert.ErrorContains(t, err, "/etc/rancher/k3s/config.yaml: ")
+		require.ErrorContains(t, err, "/etc/rancher/k3s/config.yaml: ")
 		assert.ErrorContains(t, err, "larger than 4 MiB")
 	})
 	t.Run("no release", func(t *testing.T) {
@@ -106,8 +152,11 @@ func TestIncomplete(t *testing.T) {
 		want   string // a path of the plan
 	}{
 		{"a data directory of the image's own", "data-dir: /data/k3s\n", nil, "/data/k3s/server/manifests/k3s-cis-network-policies.yaml"},
-		{"a policy of the image's own", "kube-apiserver-arg: [audit-policy-file=/etc/k8s/audit.yaml]\n",
-			map[string]string{"/etc/k8s/audit.yaml": "apiVersion: audit.k8s.io/v1\nkind: Policy\nrules: [{level: Request}]\n"}, "/etc/k8s/audit.yaml"},
+		{
+			"a policy of the image's own", "kube-apiserver-arg: [audit-policy-file=/etc/k8s/audit.yaml]\n",
+			map[string]string{"/etc/k8s/audit.yaml": "apiVersion: audit.k8s.io/v1\nkind: Policy\nrules: [{level: Request}]\n"},
+			"/etc/k8s/audit.yaml",
+		},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -117,7 +166,7 @@ func TestIncomplete(t *testing.T) {
 			var inc *Incomplete
 			require.ErrorAs(t, err, &inc)
 			assert.NotEmpty(t, inc.Query)
-			assert.ErrorContains(t, err, inc.Query[0].Path)
+			require.ErrorContains(t, err, inc.Query[0].Path)
 
 			entries := have.Entries()
 			for name, data := range tt.files {
@@ -148,7 +197,7 @@ func TestConfigElsewhere(t *testing.T) {
 			_, err := Make(o, have)
 			var inc *Incomplete
 			require.ErrorAs(t, err, &inc)
-			assert.ErrorContains(t, err, "/etc/k3s/own.yaml")
+			require.ErrorContains(t, err, "/etc/k3s/own.yaml")
 			have = node.New(append(have.Query(), inc.Query...), append(have.Entries(),
 				node.Entry{Path: "/etc/k3s/own.yaml", Kind: node.KindFile, Mode: 0o644, Data: []byte("tls-san: [a]\n")}))
 			plan, err := Make(o, have)

@@ -99,8 +99,8 @@ func TestValidate(t *testing.T) {
 		{"seccomp before it was", "v1.24.17+k3s1", func(o *Options) { o.SeccompDefault = &yes }, "seccomp_default: the kubelet of Kubernetes v1.24 does not start", "v1.25"},
 		{"cipher suite", "", func(o *Options) { o.TLSCipherSuites = []string{guideSuites[0], "AES256"} }, `tls_cipher_suites[1]: "AES256"`, guideSuites[0]},
 		{"external IPs before they were", "v1.20.15+k3s1", func(o *Options) { o.DenyServiceExternalIPs = &yes }, "deny_service_external_ips: the API server", "v1.21"},
-		{"release too old", "v1.16.3+k3s1", func(o *Options) {}, "k3s_version: ", "v1.17"},
-		{"release without configuration file", "v1.18.20+k3s1", func(o *Options) {}, "k3s_version: K3s v1.18 reads no configuration file", "v1.19"},
+		{"release too old", "v1.16.3+k3s1", func(*Options) {}, "k3s_version: ", "v1.17"},
+		{"release without configuration file", "v1.18.20+k3s1", func(*Options) {}, "k3s_version: K3s v1.18 reads no configuration file", "v1.19"},
 		{"pod security of an agent", "", func(o *Options) { o.Role, o.PodSecurity.Enforce = k3s.Agent, "baseline" }, "pod_security: an agent runs no API server", "leave it out"},
 		{"audit of an agent", "", func(o *Options) { o.Role, o.Audit.MaxAge = k3s.Agent, 40 }, "audit: an agent", "leave it out"},
 		{"limits of an agent", "", func(o *Options) {
@@ -124,7 +124,7 @@ func TestValidate(t *testing.T) {
 			errs := o.Validate()
 			require.Len(t, errs, 1)
 			assert.True(t, strings.HasPrefix(errs[0].Error(), tt.want), "%s\ndoes not begin with\n%s", errs[0], tt.want)
-			assert.ErrorContains(t, errs[0], tt.right)
+			require.ErrorContains(t, errs[0], tt.right)
 			_, err := Make(o, nil)
 			assert.ErrorContains(t, err, errs[0].Error(), "Make validates too")
 		})
@@ -148,8 +148,10 @@ func TestValidateAll(t *testing.T) {
 		assert.NotContains(t, err.Error(), "K10secret")
 	}
 	yes := true
-	assert.Empty(t, Options{Role: k3s.Server, SeccompDefault: &yes, SecretsEncryptionProvider: "secretbox",
-		PodSecurity: PodSecurity{Enforce: "baseline", Policy: nil}, Args: map[k3s.Component][]string{k3s.APIServer: {"insecure-port=0"}}}.Validate(),
+	assert.Empty(t, Options{
+		Role: k3s.Server, SeccompDefault: &yes, SecretsEncryptionProvider: "secretbox",
+		PodSecurity: PodSecurity{Enforce: "baseline", Policy: nil}, Args: map[k3s.Component][]string{k3s.APIServer: {"insecure-port=0"}},
+	}.Validate(),
 		"without a release nothing is known against these")
 }
 
@@ -161,7 +163,7 @@ func TestSecretsAreRefused(t *testing.T) {
 			o.Config = map[string]any{key: "hunter2"}
 			errs := o.Validate()
 			require.Len(t, errs, 1)
-			assert.ErrorContains(t, errs[0], `config["`+key+`"]: a secret in the image`)
+			require.ErrorContains(t, errs[0], `config["`+key+`"]: a secret in the image`)
 			assert.NotContains(t, errs[0].Error(), "hunter2")
 		})
 	}
