@@ -93,6 +93,9 @@ type Problem struct {
 type Effective struct {
 	Release Release
 	Role    Role
+	// Service is what starts K3s; nil where the node has no such service, or
+	// none that could be read.
+	Service *node.Service
 	// ConfigFile is the configuration file K3s will read.
 	ConfigFile string
 	// DataDir is K3s's data directory, /var/lib/rancher/k3s unless moved.

@@ -54,6 +54,7 @@ func (r *resolver) service() []node.Word {
 }
 
 func (r *resolver) readCommand(s *node.Service) []node.Word {
+	r.effective.Service = s
 	if s.Masked {
 		r.problem(Fatal, Origin{Source: s.Path}, "the service is masked and will not start: unmask it")
 		return nil
