@@ -264,7 +264,7 @@ spec:
 
 	o.StrictManifests = true
 	_, err = Make(o, nil)
-	assert.ErrorContains(t, err, "1 of your workloads would be rejected by Pod Security:")
+	require.ErrorContains(t, err, "1 of your workloads would be rejected by Pod Security:")
 
 	o.PodSecurity.ExemptNamespaces = []string{"apps"}
 	plan, err = Make(o, nil)
