@@ -117,13 +117,6 @@ func (x *examination) preloaded() string {
 	return ""
 }
 
-// kernelDefaults are the values that the kubelet insists on when it protects
-// kernel defaults (kubelet: setupKernelTunables).
-var kernelDefaults = map[string]string{
-	"vm.overcommit_memory": "1", "vm.panic_on_oom": "0", "kernel.panic": "10",
-	"kernel.panic_on_oops": "1", "kernel.keys.root_maxkeys": "1000000", "kernel.keys.root_maxbytes": "25000000",
-}
-
 // kernelProblems tells of parameters at which the kubelet would exit. Those
 // that no file sets are left out: the kernel's own value decides.
 func (x *examination) kernelProblems() []k3s.Problem {
@@ -136,11 +129,11 @@ func (x *examination) kernelProblems() []k3s.Problem {
 		return nil // node.kernel-parameters says so
 	}
 	var out []k3s.Problem
-	for _, name := range names(kernelDefaults) {
-		if p, ok := boot.Lookup(name); ok && p.Setting.Path != "" && p.Setting.Value != kernelDefaults[name] {
+	for _, want := range k3s.KernelParameters() {
+		if p, ok := boot.Lookup(want.Name); ok && p.Setting.Path != "" && p.Setting.Value != want.Value {
 			out = append(out, k3s.Problem{
 				Consequence: k3s.Fatal, Origin: k3s.Origin{Source: p.Setting.Path, Line: p.Setting.Line},
-				Text: fmt.Sprintf("the kubelet exits because %s=%s at boot and protect-kernel-defaults (%s) wants %s", name, p.Setting.Value, from[0].Origin, kernelDefaults[name]),
+				Text: fmt.Sprintf("the kubelet exits because %s=%s at boot and protect-kernel-defaults (%s) wants %s", want.Name, p.Setting.Value, from[0].Origin, want.Value),
 			})
 		}
 	}

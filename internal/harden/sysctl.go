@@ -6,6 +6,7 @@ import (
 	"sort"
 	"strings"
 
+	"github.com/k3s-cis/packer-plugin-k3s/internal/k3s"
 	"github.com/k3s-cis/packer-plugin-k3s/internal/node"
 )
 
@@ -14,26 +15,11 @@ const (
 	moreSysctlFile = "/etc/sysctl.d/91-k3s-cis.conf"
 )
 
-// parameter is one kernel parameter.
-type parameter struct{ name, value string }
-
-// kubeletParameters are what the kubelet compares, all six exactly, before it
-// starts under protect-kernel-defaults (setupKernelTunables in Kubernetes; the
-// guide lists the first four).
-var kubeletParameters = []parameter{
-	{"vm.panic_on_oom", "0"},
-	{"vm.overcommit_memory", "1"},
-	{"kernel.panic", "10"},
-	{"kernel.panic_on_oops", "1"},
-	{"kernel.keys.root_maxkeys", "1000000"},
-	{"kernel.keys.root_maxbytes", "25000000"},
-}
-
 // kubeletValue is what the kubelet wants of a parameter, "" when it does not care.
 func kubeletValue(name string) string {
-	for _, p := range kubeletParameters {
-		if p.name == name {
-			return p.value
+	for _, p := range k3s.KernelParameters() {
+		if p.Name == name {
+			return p.Value
 		}
 	}
 	return ""
@@ -49,9 +35,9 @@ func sysctls(c *choices, old []byte) ([]node.Entry, map[string]string) {
 # K3s CIS hardening guide, "Set kernel parameters": the values that the kubelet
 # compares before it starts when protect-kernel-defaults is set.
 `)
-	for _, p := range kubeletParameters {
-		fmt.Fprintf(&b, "%s=%s\n", p.name, p.value)
-		kernel[p.name] = p.value
+	for _, p := range k3s.KernelParameters() {
+		fmt.Fprintf(&b, "%s=%s\n", p.Name, p.Value)
+		kernel[p.Name] = p.Value
 	}
 	if lines := otherParameters(old); len(lines) > 0 {
 		b.WriteString("# Other parameters that this file had already.\n" + strings.Join(lines, "\n") + "\n")

@@ -1,19 +1,21 @@
 package k3s
 
-import "maps"
+import "slices"
 
-// kernelParameters are the values the kubelet compares when
-// protect-kernel-defaults is set, exactly; it exits on any difference
-// (Kubernetes: component-helpers/node/util/sysctl, setupKernelTunables).
-var kernelParameters = map[string]string{
-	"vm.overcommit_memory":      "1",
-	"vm.panic_on_oom":           "0",
-	"kernel.panic":              "10",
-	"kernel.panic_on_oops":      "1",
-	"kernel.keys.root_maxkeys":  "1000000",
-	"kernel.keys.root_maxbytes": "25000000",
+// KernelParameter is a kernel parameter, its name with dots, and its value.
+type KernelParameter struct{ Name, Value string }
+
+// kernelParameters in the order of the guide, which lists the first four.
+var kernelParameters = []KernelParameter{
+	{"vm.panic_on_oom", "0"},
+	{"vm.overcommit_memory", "1"},
+	{"kernel.panic", "10"},
+	{"kernel.panic_on_oops", "1"},
+	{"kernel.keys.root_maxkeys", "1000000"},
+	{"kernel.keys.root_maxbytes", "25000000"},
 }
 
-// KernelParameters returns the kernel parameters, sysctl names with dots, that
-// a kubelet with protect-kernel-defaults needs, and their values.
-func KernelParameters() map[string]string { return maps.Clone(kernelParameters) }
+// KernelParameters returns what the kubelet compares, all six exactly, before
+// it starts when protect-kernel-defaults is set; it exits on any difference
+// (Kubernetes: component-helpers/node/util/sysctl, setupKernelTunables).
+func KernelParameters() []KernelParameter { return slices.Clone(kernelParameters) }

@@ -66,7 +66,7 @@ func reach(c Config, comm packersdk.Communicator, data map[string]any, say func(
 			Wrap:       wrap,
 			Timeout:    c.CommandTimeout,
 			Log:        say,
-			KernelRead: sortedKeys(k3s.KernelParameters()),
+			KernelRead: kernelNames(),
 			K3sVersion: true,
 		}),
 		name: connection,
@@ -102,4 +102,13 @@ func (c Config) wrapper(data map[string]any) (func(string) (string, error), erro
 		}
 		return rendered, nil
 	}, nil
+}
+
+// kernelNames are the kernel parameters that a running machine is asked for.
+func kernelNames() []string {
+	var names []string
+	for _, p := range k3s.KernelParameters() {
+		names = append(names, p.Name)
+	}
+	return names
 }
