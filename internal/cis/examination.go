@@ -105,11 +105,10 @@ func (x *examination) judgeConfiguration() *verdict {
 // its service or its binary. Without one, K3s's own defaults are no evidence.
 func (x *examination) k3sOnNode() (found bool, unknown string) {
 	config := x.configFile()
-	signs := append([]string{config}, k3s.BinaryPaths()...)
-	for _, dir := range serviceDirs {
-		signs = append(signs, path.Join(dir, x.in.Role.ServiceName()+".service"))
+	if x.in.Effective.Service != nil {
+		return true, ""
 	}
-	signs = append(signs, "/etc/init.d/"+x.in.Role.ServiceName())
+	signs := append([]string{config}, k3s.BinaryPaths()...)
 	for _, p := range signs {
 		switch _, presence := x.node().Lookup(p); presence {
 		case node.Present:
@@ -127,8 +126,6 @@ func (x *examination) k3sOnNode() (found bool, unknown string) {
 	}
 	return x.node().K3sVersion != "", unknown
 }
-
-var serviceDirs = []string{"/etc/systemd/system", "/usr/local/lib/systemd/system", "/usr/lib/systemd/system", "/lib/systemd/system"}
 
 func isYAML(p string) bool {
 	return slices.Contains([]string{".yaml", ".yml"}, strings.ToLower(path.Ext(p)))

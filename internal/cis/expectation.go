@@ -127,6 +127,7 @@ func (d *decoder) file(n *yaml.Node, benchmarks []string) expectation {
 		"path":     func(n *yaml.Node) { f.paths = []string{d.nodePath(n)} },
 		"paths":    func(n *yaml.Node) { f.paths = d.nodePaths(n) },
 		"named_by": func(n *yaml.Node) { f.namedBy = d.texts(n) },
+		"service":  func(n *yaml.Node) { f.service = d.oneOf(n, "unit", "environment") },
 		"parent":   func(n *yaml.Node) { d.yes(n); f.parent = true },
 		"match":    func(n *yaml.Node) { f.match = d.glob(n) },
 		"except":   func(n *yaml.Node) { f.except = d.texts(n) },
@@ -150,8 +151,14 @@ func (d *decoder) file(n *yaml.Node, benchmarks []string) expectation {
 			}, "mode", "owner")
 		},
 	})
-	if (len(f.paths) == 0) == (len(f.namedBy) == 0) {
-		d.fail(n, "file needs one of \"path\", \"paths\" and \"named_by\"")
+	sources := 0
+	for _, given := range []bool{len(f.paths) > 0, len(f.namedBy) > 0, f.service != ""} {
+		if given {
+			sources++
+		}
+	}
+	if sources != 1 {
+		d.fail(n, "file needs exactly one of \"path\", \"paths\", \"named_by\" and \"service\"")
 	}
 	if f.mode == nil && !f.owned {
 		d.fail(n, "file needs \"mode\", \"owner\" or both")

@@ -30,8 +30,11 @@ type file struct {
 	paths []string
 	// namedBy are flags of the API server that name the files instead; with
 	// parent, the directories they are in are meant.
-	namedBy  []string
-	parent   bool
+	namedBy []string
+	parent  bool
+	// service means the files that make the service that runs K3s: "unit" its
+	// unit and drop-ins or its script, "environment" its environment files.
+	service  string
 	match    string
 	except   []string
 	kind     node.Kind
@@ -69,13 +72,13 @@ func (f file) picks(p paths) node.Query {
 }
 
 func (f file) judge(x *examination) verdict {
-	if len(f.namedBy) > 0 {
+	if len(f.namedBy) > 0 || f.service != "" {
 		if blocked := x.configuration(); blocked != nil {
 			blocked.expected = f.wanted(x)
 			return *blocked
 		}
 		if f = f.resolve(x); len(f.paths) == 0 {
-			return verdict{status: NotApplicable, expected: f.wanted(x), found: "no file is named", reason: "none of " + strings.Join(f.namedBy, ", ") + " is set"}
+			return verdict{status: NotApplicable, expected: f.wanted(x), found: "no file is named", reason: "the node has nothing of the kind"}
 		}
 	}
 	v := verdict{status: Pass, expected: f.wanted(x)}
@@ -122,9 +125,12 @@ func (f file) judge(x *examination) verdict {
 	return v
 }
 
-// resolve fills in the paths that the flags name.
+// resolve fills in the paths that the flags or the service name.
 func (f file) resolve(x *examination) file {
 	f.paths = nil
+	if s := x.in.Effective.Service; s != nil && f.service != "" {
+		f.paths = serviceFiles(s, f.service == "environment")
+	}
 	for _, flag := range f.namedBy {
 		p, _, c := x.named(flag)
 		if c != nil || path.Base(p) == "-" {
@@ -138,6 +144,23 @@ func (f file) resolve(x *examination) file {
 		}
 	}
 	return f
+}
+
+// serviceFiles lists the files that a service is read from.
+func serviceFiles(s *node.Service, environment bool) []string {
+	all := []string{s.Path}
+	for _, w := range s.Start {
+		all = append(all, w.Path)
+	}
+	for _, v := range s.Environment {
+		all = append(all, v.Path)
+	}
+	all = slices.DeleteFunc(all, func(p string) bool {
+		unit := p == s.Path || slices.Contains([]string{".service", ".conf"}, path.Ext(p))
+		return unit == environment
+	})
+	slices.Sort(all)
+	return slices.Compact(all)
 }
 
 // entries returns what is to be judged at p, or why that is not known.
@@ -197,6 +220,9 @@ func (f file) wanted(x *examination) string {
 	what := few(expandAll(x.paths, f.paths))
 	if len(f.paths) == 0 {
 		what = "what " + strings.Join(f.namedBy, ", ") + " names"
+		if f.service != "" {
+			what = "the " + f.service + " of the service that runs K3s"
+		}
 	}
 	if f.match != "" {
 		what += "/**/" + f.match

@@ -30,6 +30,14 @@ const (
 	laterFile = "/etc/sysctl.d/99-later.conf"
 )
 
+// ownService is a service of another name, with an environment file of its own.
+func ownService(mode fs.FileMode) func(*testing.T, *tree) {
+	return func(_ *testing.T, tr *tree) {
+		tr.file("/etc/systemd/system/k3s-eu.service", 0o644, "[Service]\nEnvironmentFile=/etc/default/k3s-eu\nExecStart=/usr/local/bin/k3s "+string(tr.role)+"\n")
+		tr.file("/etc/default/k3s-eu", mode, "GODEBUG=x=1\n")
+	}
+}
+
 // nodeMutants break what our own controls on the node look at.
 func nodeMutants() []mutant {
 	const server, agent = k3s.DefaultDataDir + "/server", k3s.DefaultDataDir + "/agent"
@@ -69,6 +77,7 @@ func nodeMutants() []mutant {
 		{control: "node.unit.mode", given: unit(0o644, 0), breaks: unit(0o664, 0)},
 		{control: "node.unit.mode", given: unit(0o644, 0), breaks: unit(0o644, 1000)},
 		{control: "node.unit.mode", given: environment(0o600), breaks: environment(0o644)},
+		{control: "node.unit.mode", given: ownService(0o600), breaks: ownService(0o640)},
 		{control: "node.k3s-starts", breaks: func(t *testing.T, tr *tree) { tr.arg(t, k3s.Kubelet, "no-such-flag=1") }},
 		{control: "node.k3s-starts", on: onAgent, breaks: func(t *testing.T, tr *tree) {
 			tr.config(t, func(m map[string]any) { m["secrets-encryption"] = true })
@@ -162,6 +171,11 @@ func secretMutants() []mutant {
 		{control: "node.hygiene.environment-secrets", given: environment(""), breaks: environment("HTTPS_PROXY=http://u:S3CR3T@proxy:3128\n")},
 		{control: "node.hygiene.service-secrets", given: start(""), breaks: start(" --token=S3CR3T")},
 		{control: "node.hygiene.service-secrets", given: start(""), breaks: start(" -t S3CR3T")},
+		{control: "node.hygiene.service-secrets", given: ownService(0o600), breaks: func(_ *testing.T, tr *tree) {
+			tr.file("/etc/default/k3s-eu", 0o600, "K3S_TOKEN=S3CR3T\n")
+		}},
+		{control: "node.hygiene.config-secrets", breaks: lays(k3s.ConfigFile+".before-k3s-cis", 0o600, "token: S3CR3T\n")},
+		{control: "node.config.mode", breaks: lays(k3s.ConfigFile+".before-k3s-cis", 0o644, "")},
 		{control: "node.hygiene.service-secrets", given: start(""), breaks: func(t *testing.T, tr *tree) {
 			service("Environment=K3S_TOKEN=S3CR3T\nExecStart=/usr/local/bin/k3s "+string(tr.role)+"\n")(t, tr)
 		}},

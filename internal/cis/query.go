@@ -18,9 +18,6 @@ func Query(role k3s.Role, dataDir string) node.Query {
 	for _, p := range k3s.BinaryPaths() {
 		q = append(q, node.Pick{Path: p})
 	}
-	for _, dir := range serviceDirs {
-		q = append(q, node.Pick{Path: dir + "/" + role.ServiceName() + ".service"})
-	}
 	for _, c := range catalogue().controls {
 		q = append(q, c.control.Query(dataDir)...)
 	}

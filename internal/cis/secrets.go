@@ -19,6 +19,10 @@ import (
 // line and key; the value never leaves this file.
 type secrets struct{ place string }
 
+// keptSuffix ends the name under which the hardening keeps the configuration
+// file that it changes.
+const keptSuffix = ".before-k3s-cis"
+
 // secretPlace is one kind of files: how it is searched, and where that is.
 type secretPlace struct {
 	search func(*examination) ([]Evidence, string)
@@ -31,6 +35,9 @@ var secretPlaces = map[string]secretPlace{
 	}},
 	"environment": {(*examination).secretsInEnvironment, func(*examination) []string { return environmentFiles() }},
 	"service": {(*examination).secretsInService, func(x *examination) []string {
+		if s := x.in.Effective.Service; s != nil {
+			return []string{s.Path}
+		}
 		return []string{k3s.SystemdDir + "/" + x.in.Role.ServiceName() + ".service"}
 	}},
 	"registries": {(*examination).secretsInRegistries, func(*examination) []string { return []string{k3s.RegistriesFile} }},
@@ -50,6 +57,8 @@ func (d *decoder) secrets(n *yaml.Node) expectation {
 
 func (s secrets) picks(paths) node.Query {
 	switch s.place {
+	case "configuration":
+		return node.Query{{Path: k3s.ConfigFile + keptSuffix, Content: true}}
 	case "registries":
 		return node.Query{{Path: k3s.RegistriesFile, Content: true}}
 	case "environment":
@@ -115,7 +124,7 @@ func (x *examination) configFile() string {
 }
 
 func (x *examination) secretsInConfiguration() ([]Evidence, string) {
-	names := []string{x.configFile()}
+	names := []string{x.configFile(), k3s.ConfigFile + keptSuffix}
 	dropIns, problem := x.children(k3s.DropInDir(x.configFile()))
 	if problem != "" {
 		return nil, problem
@@ -217,14 +226,16 @@ func hasPassword(value string) bool {
 }
 
 func (x *examination) secretsInService() ([]Evidence, string) {
-	name := x.in.Role.ServiceName()
-	service, err := node.SystemdService(x.node(), name)
-	if service == nil && err == nil {
-		service, err = node.OpenRCService(x.node(), name)
+	e := x.in.Effective
+	if e == nil {
+		return nil, "the service that runs K3s is not known"
 	}
-	if err != nil {
-		return nil, err.Error()
+	for _, p := range e.Problems {
+		if p.Consequence == k3s.Unreadable {
+			return nil, p.Text
+		}
 	}
+	service := e.Service
 	if service == nil {
 		return nil, ""
 	}
