@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"io/fs"
 	"regexp"
-	"slices"
 	"sort"
 	"strings"
 
@@ -124,7 +123,7 @@ func hideSecrets(data []byte) []byte {
 	for i, line := range lines {
 		if key, _, ok := strings.Cut(line, ":"); ok && !strings.HasSuffix(strings.TrimSpace(line), "(hidden)") {
 			name := strings.Trim(key, " \t-\"'#{,+")
-			if slices.Contains(strings.Fields(name), name) && isSecretKey(name) {
+			if isSecretKey(name) {
 				lines[i] = key + ": (hidden)" + line[len(strings.TrimRight(line, "\r\n")):]
 				continue
 			}
