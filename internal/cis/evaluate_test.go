@@ -208,8 +208,10 @@ func TestHostileNode(t *testing.T) {
 		"control characters": "k: \"\x1b[31m\r\n", "deep": strings.Repeat("[", 20_000), "tabs": "\ta: b\n",
 	} {
 		tr := server(t)
-		for _, p := range []string{k3s.ConfigFile, psaFile, auditFile, netpolFile, k3s.RegistriesFile,
-			"/etc/sysctl.d/90-kubelet.conf", "/etc/systemd/system/k3s.service", "/etc/systemd/system/k3s.service.env"} {
+		for _, p := range []string{
+			k3s.ConfigFile, psaFile, auditFile, netpolFile, k3s.RegistriesFile,
+			"/etc/sysctl.d/90-kubelet.conf", "/etc/systemd/system/k3s.service", "/etc/systemd/system/k3s.service.env",
+		} {
 			one := tr.clone()
 			one.file(p, 0o600, text)
 			began := time.Now()

@@ -42,57 +42,87 @@ type operation struct {
 }
 
 var operations = map[string]operation{
-	"equals": {takes: operandText,
+	"equals": {
+		takes: operandText,
 		holds: func(p predicate, _, v string) bool { return same(v, p.text) },
-		says:  func(p predicate, _ string) string { return "=" + p.text }},
-	"differs": {takes: operandText, unset: true,
+		says:  func(p predicate, _ string) string { return "=" + p.text },
+	},
+	"differs": {
+		takes: operandText, unset: true,
 		holds: func(p predicate, _, v string) bool { return !same(v, p.text) },
-		says:  func(p predicate, _ string) string { return " not " + p.text }},
-	"one_of": {takes: operandList,
+		says:  func(p predicate, _ string) string { return " not " + p.text },
+	},
+	"one_of": {
+		takes: operandList,
 		holds: func(p predicate, _, v string) bool { return slices.Contains(p.list, v) },
-		says:  func(p predicate, _ string) string { return " is one of " + strings.Join(p.list, ", ") }},
-	"contains": {takes: operandText,
+		says:  func(p predicate, _ string) string { return " is one of " + strings.Join(p.list, ", ") },
+	},
+	"contains": {
+		takes: operandText,
 		holds: func(p predicate, _, v string) bool { return slices.Contains(items(v), p.text) },
-		says:  func(p predicate, _ string) string { return " has " + p.text }},
-	"contains_any": {takes: operandList,
+		says:  func(p predicate, _ string) string { return " has " + p.text },
+	},
+	"contains_any": {
+		takes: operandList,
 		holds: func(p predicate, _, v string) bool {
 			return slices.ContainsFunc(items(v), func(s string) bool { return slices.Contains(p.list, s) })
 		},
-		says: func(p predicate, _ string) string { return " has " + strings.Join(p.list, " or ") }},
-	"lacks": {takes: operandText, unset: true,
+		says: func(p predicate, _ string) string { return " has " + strings.Join(p.list, " or ") },
+	},
+	"lacks": {
+		takes: operandText, unset: true,
 		holds: func(p predicate, _, v string) bool { return !slices.Contains(items(v), p.text) },
-		says:  func(p predicate, _ string) string { return " without " + p.text }},
-	"set_without": {takes: operandText,
+		says:  func(p predicate, _ string) string { return " without " + p.text },
+	},
+	"set_without": {
+		takes: operandText,
 		holds: func(p predicate, _, v string) bool { return len(items(v)) > 0 && !slices.Contains(items(v), p.text) },
-		says:  func(p predicate, _ string) string { return " set, without " + p.text }},
-	"subset_of": {takes: operandList,
+		says:  func(p predicate, _ string) string { return " set, without " + p.text },
+	},
+	"subset_of": {
+		takes: operandList,
 		holds: func(p predicate, _, v string) bool {
 			return len(items(v)) > 0 && !slices.ContainsFunc(items(v), func(s string) bool { return !slices.Contains(p.list, s) })
 		},
-		says: func(p predicate, _ string) string { return " has nothing but " + strings.Join(p.list, ",") }},
-	"at_least": {takes: operandNumber,
+		says: func(p predicate, _ string) string { return " has nothing but " + strings.Join(p.list, ",") },
+	},
+	"at_least": {
+		takes: operandNumber,
 		holds: func(p predicate, _, v string) bool { n, err := strconv.Atoi(v); return err == nil && n >= p.num },
-		says:  func(p predicate, _ string) string { return fmt.Sprintf(" is %d or more", p.num) }},
-	"positive_duration": {takes: operandTrue,
+		says:  func(p predicate, _ string) string { return fmt.Sprintf(" is %d or more", p.num) },
+	},
+	"positive_duration": {
+		takes: operandTrue,
 		holds: func(_ predicate, _, v string) bool { d, err := time.ParseDuration(v); return err == nil && d > 0 },
-		says:  func(predicate, string) string { return " is a time above 0" }},
-	"present": {takes: operandTrue,
+		says:  func(predicate, string) string { return " is a time above 0" },
+	},
+	"present": {
+		takes: operandTrue,
 		holds: func(_ predicate, _, v string) bool { return v != "" },
-		says:  func(predicate, string) string { return " is set" }},
-	"absent": {takes: operandTrue, unset: true,
+		says:  func(predicate, string) string { return " is set" },
+	},
+	"absent": {
+		takes: operandTrue, unset: true,
 		holds: func(predicate, string, string) bool { return false },
-		says:  func(predicate, string) string { return " is not set" }},
-	"loopback": {takes: operandTrue, holds: func(_ predicate, _, v string) bool { return loopback(v) },
-		says: func(predicate, string) string { return " is a loopback address" }},
-	"absolute_path": {takes: operandTrue,
+		says:  func(predicate, string) string { return " is not set" },
+	},
+	"loopback": {
+		takes: operandTrue, holds: func(_ predicate, _, v string) bool { return loopback(v) },
+		says: func(predicate, string) string { return " is a loopback address" },
+	},
+	"absolute_path": {
+		takes: operandTrue,
 		holds: func(_ predicate, _, v string) bool { return path.IsAbs(v) },
-		says:  func(predicate, string) string { return " is an absolute path" }},
-	"mode_at_most": {takes: operandMode,
+		says:  func(predicate, string) string { return " is an absolute path" },
+	},
+	"mode_at_most": {
+		takes: operandMode,
 		holds: func(p predicate, b, v string) bool {
 			m, err := strconv.ParseUint(v, 8, 12)
 			return err == nil && fs.FileMode(m)&^p.mode.at(b) == 0
 		},
-		says: func(p predicate, b string) string { return fmt.Sprintf(" is %04o or less", p.mode.at(b)) }},
+		says: func(p predicate, b string) string { return fmt.Sprintf(" is %04o or less", p.mode.at(b)) },
+	},
 }
 
 func (p predicate) holds(benchmark, value string) bool {

@@ -49,9 +49,13 @@ var namedFiles = []struct {
 	component k3s.Component
 	flag      string
 }{
-	{k3s.APIServer, "admission-control-config-file"}, {k3s.APIServer, "audit-policy-file"},
-	{k3s.APIServer, "authentication-config"}, {k3s.APIServer, "authorization-config"},
-	{k3s.APIServer, "encryption-provider-config"}, {k3s.Scheduler, "config"}, {k3s.KubeProxy, "config"},
+	{k3s.APIServer, "admission-control-config-file"},
+	{k3s.APIServer, "audit-policy-file"},
+	{k3s.APIServer, "authentication-config"},
+	{k3s.APIServer, "authorization-config"},
+	{k3s.APIServer, "encryption-provider-config"},
+	{k3s.Scheduler, "config"},
+	{k3s.KubeProxy, "config"},
 }
 
 // compact sorts q and leaves out picks that say the same.
