@@ -19,9 +19,12 @@ import (
 // command. Nothing outside the directory can be changed through it.
 type chrootComm struct {
 	dir    string
-	flavor string // "dash", "bash" or "busybox"
+	flavor string // "dash", "bash", "busybox" or "notar"
 	// enter is run in the mount namespace before the command, for faults.
 	enter string
+	// isolate gives each command its own process identifiers, so that all of
+	// its processes can be killed at once.
+	isolate bool
 	// noStdin drops standard input; lie ends with status 0 having done nothing.
 	noStdin, lie bool
 	commands     []string
@@ -36,17 +39,17 @@ cd "$1"
 mount --bind /dev dev
 mount --bind /proc proc
 case $2 in
-busybox|notar)
+busybox)
 	mount -t tmpfs tmpfs usr
 	mkdir usr/bin
 	cp /bin/busybox usr/bin/busybox
 	chroot . /usr/bin/busybox --install -s /usr/bin
-	[ "$2" = busybox ] || rm usr/bin/tar
 	;;
 *)
 	mount --bind /usr usr
 	mount -o remount,bind,ro usr
-	[ "$2" = dash ] || mount --bind /bin/bash usr/bin/sh
+	[ "$2" != bash ] || mount --bind /bin/bash usr/bin/sh
+	[ "$2" != notar ] || mount --bind /dev/null usr/bin/tar
 	;;
 esac
 eval "$3"
@@ -58,7 +61,7 @@ exec chroot . /bin/sh -c "$1"
 func newChroot(t *testing.T, dir, flavor string) *chrootComm {
 	t.Helper()
 	needRoot(t)
-	if flavor == "busybox" || flavor == "notar" {
+	if flavor == "busybox" {
 		if _, err := exec.LookPath("/bin/busybox"); err != nil {
 			t.Skip("needs busybox, linked statically")
 		}
@@ -81,7 +84,11 @@ func (c *chrootComm) Start(_ context.Context, cmd *packersdk.RemoteCmd) error {
 		cmd.SetExited(0)
 		return nil
 	}
-	p := exec.Command("unshare", "-m", "--propagation", "private", "sh", "-c", enterScript, "sh", c.dir, c.flavor, c.enter, cmd.Command)
+	args := []string{"-m", "--propagation", "private"}
+	if c.isolate {
+		args = append(args, "-p", "-f", "--mount-proc")
+	}
+	p := exec.Command("unshare", append(args, "sh", "-c", enterScript, "sh", c.dir, c.flavor, c.enter, cmd.Command)...)
 	p.Env = []string{"PATH=/usr/sbin:/usr/bin:/sbin:/bin"}
 	if !c.noStdin {
 		p.Stdin = cmd.Stdin

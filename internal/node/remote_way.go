@@ -85,24 +85,27 @@ func (j *job) summary() string {
 func (r *RemoteMachine) streamCommand(j *job) (string, bool) {
 	say := "echo k3s-cis " + j.nonce + " cannot "
 	dir := "/.k3s-cis-" + j.nonce
-	var enter, clear []string
+	var enter, clear, sweep []string
 	for _, base := range stagingBases {
 		enter = append(enter, fmt.Sprintf("{ mkdir -m 700 %[1]s && cd %[1]s; } 2>/dev/null", base+dir))
 		clear = append(clear, base+dir)
+		sweep = append(sweep, fmt.Sprintf("test -d %[1]s && { sleep 1; test -e %[1]s/pid || rm -rf %[1]s; }", base+dir))
 	}
-	unpack := strings.Join([]string{
+	unpack := "(" + strings.Join([]string{
 		"trap : HUP PIPE TERM INT",
-		"test -t 0 && { " + say + "tty; exit 0; }",
+		"test -t 0 && { " + say + "tty; exit; }",
 		"umask 077",
-		"command -v tar >/dev/null 2>&1 || { " + say + "tar; exit 0; }",
-		strings.Join(enter, " || ") + " || { " + say + "directory; exit 0; }",
+		"command -v tar >/dev/null 2>&1 || { " + say + "tar; exit; }",
+		strings.Join(enter, " || ") + " || { " + say + "directory; exit; }",
 		"tar -xpf - >/dev/null 2>&1",
 		"test -f end && exec sh ./guard.sh",
 		"test -s guard.sh && " + say + "whole || " + say + "stdin",
 		"cd /",
 		"rm -rf " + strings.Join(clear, " "),
-		"exit 0",
-	}, "; ")
+	}, "; ") +
+		// Should what is in the parentheses have been killed before it could
+		// start a worker, what it unpacked goes.
+		"); " + strings.Join(sweep, "; ") + "; exit 0"
 	// Standard input is read by the first of these that runs as root only.
 	direct := "sh -c 'id -u | grep -qx 0 || exit 1; " + unpack + "'"
 	command := "sh -c '" + unpack + "'"
@@ -209,34 +212,47 @@ func selfExtracting(j *job, file string, archive []byte, pieces []piece) []byte 
 }
 
 const uploadScript = `#!/bin/sh
-nonce=%s self=%s header=%d
+nonce=%[1]s self=%[2]s header=%[3]d
 umask 077
 trap : HUP PIPE TERM INT
 cannot() {
 	echo "k3s-cis $nonce cannot $1"
-	cd / && rm -rf "$work"
-	exit 0
+	exit
 }
-work=
-[ "$(id -u)" = 0 ] || cannot root
-for base in %s; do
-	mkdir -m 700 "$base/.k3s-cis-$nonce" 2>/dev/null && work=$base/.k3s-cis-$nonce && break
-done
-[ "$work" ] && cd "$work" || cannot directory
 piece() {
 	tail -c "+$((header + $1 + 1))" "$self" | head -c "$2" >"$5" && chown "$3" "$5" && chmod "$4" "$5"
 }
 unpack() {
 set -e
-%s}
-if command -v tar >/dev/null 2>&1; then
-	tail -c "+$((header + 1))" "$self" | tar -xpf - >/dev/null 2>&1
-else
-	(unpack) >/dev/null 2>&1
-fi
-rm -f "$self"
-[ -f end ] || cannot unpack
-exec sh ./guard.sh </dev/null
+%[5]s}
+(
+	[ "$(id -u)" = 0 ] || cannot root
+	work=
+	for base in %[4]s; do
+		mkdir -m 700 "$base/.k3s-cis-$nonce" 2>/dev/null && work=$base/.k3s-cis-$nonce && break
+	done
+	[ "$work" ] && cd "$work" || cannot directory
+	if command -v tar >/dev/null 2>&1; then
+		tail -c "+$((header + 1))" "$self" | tar -xpf - >/dev/null 2>&1
+	else
+		(unpack) >/dev/null 2>&1
+	fi
+	rm -f "$self"
+	[ -f end ] && exec sh ./guard.sh </dev/null
+	cd / && rm -rf "$work"
+	cannot unpack
+)
+# Should what is in the parentheses have been killed before it could start a
+# worker, what it unpacked goes.
+rm -f "$self" 2>/dev/null
+for base in %[4]s; do
+	work=$base/.k3s-cis-$nonce
+	if [ -d "$work" ]; then
+		sleep 1
+		[ -e "$work/pid" ] || rm -rf "$work"
+	fi
+done
+exit 0
 `
 
 func quoteAll(list []string) []string {

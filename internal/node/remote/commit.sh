@@ -79,7 +79,7 @@ stage_at() {
 	stage=${1%/}/.k3s-cis-$nonce
 	if ! [ -d "$stage" ]; then
 		quote "$stage"
-		printf 'rm -rf %s\n' "$quoted" >>clean
+		printf 'rm -rf %s || left=1; [ -z "${left-}" ]\n' "$quoted" >>clean
 	fi
 	stage=$stage/$2
 	try "$3" mkdir -p "$stage/new" "$stage/old"
@@ -257,7 +257,6 @@ relabel() {
 
 # settle makes the change final and removes what was staged.
 settle() {
-	mv undo done
-	sh ./clean
-	rm -f clean
+	mv undo done || quit "cannot finish"
+	tidy .
 }

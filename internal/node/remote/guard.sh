@@ -43,8 +43,8 @@ esac
 if [ -f undo ]; then
 	sh ./undo
 elif [ -f clean ]; then
-	sh ./clean
+	sh ./clean || sh ./clean
 fi
 cd /
-rm -rf "$work"
+rm -rf "$work" || rm -rf "$work"
 printf '\nk3s-cis %s died\n' "$nonce"

@@ -33,6 +33,7 @@ quit_path() { quit "cannot change $1: $2"; }
 # quit takes everything back and says why.
 quit() {
 	trap '' TERM INT
+	[ -z "${child-}" ] || kill "$child" 2>/dev/null
 	[ -z "$*" ] || report "error $*"
 	back_out
 	stream failed
@@ -44,10 +45,13 @@ back_out() {
 		sh ./undo >/dev/null 2>err || report "error not everything could be put back: $(first_line err)"
 		rm -f undo
 	elif [ -f clean ]; then
-		sh ./clean 2>/dev/null
+		tidy .
 	fi
-	rm -f clean
 }
+
+# tidy removes what the staging directory $1 has made elsewhere. The second
+# time is for a first one that was killed.
+tidy() { sh "$1/clean" 2>/dev/null || sh "$1/clean"; }
 
 # quote sets quoted to $1 as one shell word.
 quote() {
@@ -79,7 +83,7 @@ recover() {
 				sh "$old/undo" 2>err || quit "an earlier run was cut off, and what it changed could not be put back: $(first_line err)"
 				report recovered
 			elif [ -f "$old/clean" ]; then
-				sh "$old/clean" 2>/dev/null
+				tidy "$old"
 			fi
 			rm -rf "$old"
 		done

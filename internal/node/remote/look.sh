@@ -73,7 +73,12 @@ k3s_version() {
 		if [ -f "$bin" ] && [ -x "$bin" ]; then
 			slow=
 			case $(timeout --help 2>&1) in *--kill-after*) slow='timeout 20' ;; esac
-			$slow "$bin" --version </dev/null >version 2>/dev/null
+			# In the background, so that a signal need not wait for it, and
+			# without the pipe that the guard waits for.
+			$slow "$bin" --version </dev/null >version 2>/dev/null 3>&- &
+			child=$!
+			wait "$child"
+			child=
 			report "k3s $(first_line version)"
 			return
 		fi

@@ -1,0 +1,120 @@
+package node
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+// killer stands before a tool in the search path. It counts how often tools
+// are called; at the call that is due it kills.
+const killer = `#!/usr/bin/dash
+set -C
+n=1
+until : >/kill/call.$n; do n=$((n + 1)); done 2>/dev/null
+set +C
+tool=${0##*/}
+real=/usr/bin/$tool
+[ -x $real ] || real=/usr/sbin/$tool
+read due how </kill/due
+if [ "$n" = "$due" ]; then
+	echo "$tool $*" >/kill/last
+	case $how in
+	shell) kill -9 $PPID ;;
+	tool) exit 137 ;;
+	late)
+		$real "$@"
+		kill -9 $PPID
+		exit
+		;;
+	all)
+		kill -9 -1
+		exit 137
+		;;
+	esac
+fi
+exec $real "$@"
+`
+
+// killable makes a machine on which the tool call number due does not end
+// well.
+func killable(t *testing.T, flavor string) (string, *chrootComm) {
+	t.Helper()
+	dir := t.TempDir()
+	comm := newChroot(t, dir, flavor)
+	comm.isolate = true
+	for _, tool := range strings.Fields("base64 cat chmod chown cp find grep head id ln mkdir mv od readlink rm rmdir setsid sha256sum sh sort stat tail tar timeout uniq") {
+		lay(t, dir, "file /kill/"+tool+" 0755 "+killer)
+	}
+	comm.enter = "PATH=/kill:$PATH; export PATH"
+	lay(t, dir, faultTree...)
+	return dir, comm
+}
+
+// TestKilled kills the shell that runs each step (or everything at once) and
+// looks at what is left.
+func TestKilled(t *testing.T) {
+	if os.Getenv("PACKER_ACC") == "" {
+		t.Skip("takes minutes: set PACKER_ACC=1")
+	}
+	for _, how := range []string{"tool", "shell", "late", "all"} {
+		for _, way := range []string{wayStdin, wayUpload} {
+			t.Run(how+" "+way, func(t *testing.T) { sweepKills(t, how, way) })
+		}
+	}
+}
+
+func sweepKills(t *testing.T, how, way string) {
+	counts := map[string]int{}
+	for due := 1; ; due++ {
+		require.Less(t, due, 500)
+		dir, comm := killable(t, "dash")
+		comm.noStdin = way == wayUpload
+		set := func(text string) {
+			require.NoError(t, os.WriteFile(filepath.Join(dir, "kill/due"), []byte(text), 0o644))
+			calls, err := filepath.Glob(filepath.Join(dir, "kill/call.*"))
+			require.NoError(t, err)
+			for _, call := range calls {
+				require.NoError(t, os.Remove(call))
+			}
+		}
+		set(fmt.Sprintf("%d %s\n", due, how))
+		machine := Remote(comm, RemoteOptions{})
+		machine.noStdin = way == wayUpload
+		_, err := machine.Apply(context.Background(), faultChange, faultQuery)
+		last, readErr := os.ReadFile(filepath.Join(dir, "kill/last"))
+		if readErr != nil {
+			require.NoError(t, err)
+			t.Logf("%d steps: %v", due-1, counts)
+			return
+		}
+		found := state(t, dir)
+		trace := fmt.Sprintf("step %d, %s: %v", due, strings.TrimSpace(string(last)), err)
+		if how != "all" {
+			// Whatever single process dies, another one finishes the job.
+			assert.Contains(t, []string{"as before", "hardened"}, found, trace)
+			assert.NotContains(t, snapshot(t, dir), stagePrefix, "nothing is left: %s", trace)
+			if err == nil {
+				assert.Equal(t, "hardened", found, trace)
+			}
+		}
+		counts[strings.SplitN(found, ":", 2)[0]]++
+
+		set("0 none\n")
+		out, err := Remote(comm, RemoteOptions{}).Apply(context.Background(), faultChange, faultQuery)
+		require.NoError(t, err, "the next run ends; %s", trace)
+		require.NotNil(t, out)
+		require.Equal(t, "hardened", state(t, dir), trace)
+		hardened(t, dir)
+		if t.Failed() {
+			return
+		}
+		require.NoError(t, os.RemoveAll(dir))
+	}
+}

@@ -1,0 +1,290 @@
+package node
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	packersdk "github.com/hashicorp/packer-plugin-sdk/packer"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+// template is a wrapper that puts the command where %s is.
+func template(s string) func(string) (string, error) {
+	return func(command string) (string, error) { return strings.ReplaceAll(s, "%s", command), nil }
+}
+
+func TestWays(t *testing.T) {
+	cases := []struct {
+		name     string
+		flavor   string
+		prepare  func(*chrootComm)
+		wrap     string
+		way      string
+		commands int
+		uploads  int
+		err      string
+	}{
+		{name: "stdin", flavor: "dash", way: wayStdin, commands: 1},
+		{name: "stdin is not passed on", flavor: "dash", prepare: func(c *chrootComm) { c.noStdin = true }, way: wayUpload, commands: 2, uploads: 1},
+		{name: "no tar", flavor: "notar", way: wayUpload, commands: 2, uploads: 1},
+		{name: "plain prefix", flavor: "dash", wrap: "env A=b %s", way: wayStdin, commands: 1},
+		{name: "command alone", flavor: "dash", wrap: "%s", way: wayStdin, commands: 1},
+		{name: "password on stdin", flavor: "dash", wrap: "echo hunter2 | cat - >/dev/null; %s", way: wayUpload, commands: 1, uploads: 1},
+		{name: "as for shell provisioners", flavor: "dash", wrap: "chmod +x %s; env A=b %s", way: wayUpload, commands: 1, uploads: 1},
+		{name: "quoted in a shell", flavor: "dash", wrap: "sh -c 'A=b %s'", way: wayUpload, commands: 1, uploads: 1},
+		{name: "path of a shell", flavor: "dash", wrap: "bash '%s'", way: wayUpload, commands: 1, uploads: 1},
+		{name: "noexec /tmp", flavor: "dash", prepare: func(c *chrootComm) { c.enter = "mount --bind tmp tmp; mount -o remount,bind,noexec tmp" }, wrap: "sh -c 'A=b %s'", way: wayUpload, commands: 2, uploads: 1},
+		{name: "noexec everywhere", flavor: "dash", prepare: func(c *chrootComm) {
+			c.enter = "mkdir -p run; mount -t tmpfs -o noexec tmpfs run; mount --bind tmp tmp; mount -o remount,bind,noexec tmp"
+		}, way: wayStdin, commands: 1},
+		{name: "a communicator that only says it did", flavor: "dash", prepare: func(c *chrootComm) { c.lie = true }, commands: 1, err: "no answer came back although the command ended with status 0"},
+		{name: "no rights", flavor: "dash", wrap: "setpriv --reuid 65534 --clear-groups %s", commands: 1, err: "execute_command does not give them"},
+		{name: "a wrapper that fails", flavor: "dash", wrap: "sh -c 'echo hunter2 is wrong >/dev/stderr; exit 3' hunter2 %s", commands: 2, uploads: 1, err: "ended with status 3; it said: … … …"},
+		{name: "read-only file system", flavor: "dash", prepare: func(c *chrootComm) { c.enter = "mount --rbind . /mnt; mount -o remount,bind,ro /mnt; cd /mnt" }, commands: 1, err: "no directory can be made"},
+	}
+	for _, c := range cases {
+		t.Run(c.name, func(t *testing.T) {
+			dir := t.TempDir()
+			comm := newChroot(t, dir, c.flavor)
+			lay(t, dir, faultTree...)
+			if c.prepare != nil {
+				c.prepare(comm)
+			}
+			var log []string
+			opt := RemoteOptions{Log: func(s string) { log = append(log, s) }}
+			if c.wrap != "" {
+				opt.Wrap = template(c.wrap)
+			}
+			before := snapshot(t, dir)
+			out, err := Remote(comm, opt).Apply(context.Background(), faultChange, faultQuery)
+			assert.Len(t, comm.uploads, c.uploads)
+			assert.NotContains(t, strings.Join(log, "\n"), "hunter2")
+			left, globErr := filepath.Glob(filepath.Join(dir, "tmp", "*"))
+			require.NoError(t, globErr)
+			assert.Empty(t, left, "nothing stays where the request was uploaded to")
+			if c.err != "" {
+				require.ErrorContains(t, err, c.err)
+				assert.NotContains(t, err.Error(), "hunter2")
+				assert.Equal(t, before, snapshot(t, dir), "the tree is as before")
+				return
+			}
+			require.NoError(t, err)
+			assert.Equal(t, c.way, out.Way)
+			assert.Contains(t, strings.Join(log, "\n"), c.way)
+			assert.Len(t, comm.commands, c.commands)
+			hardened(t, dir)
+		})
+	}
+}
+
+// hardened makes sure that the tree at dir is faultTree after faultChange, and
+// that nothing else is left in it.
+func hardened(t *testing.T, dir string) {
+	t.Helper()
+	assert.NotContains(t, snapshot(t, dir), stagePrefix, "nothing is left")
+	out, err := Root(dir).Apply(context.Background(), faultChange, faultQuery)
+	require.NoError(t, err)
+	assert.Empty(t, out.Changed, "everything is in place")
+}
+
+// state says whether the tree at dir is as faultTree, as after faultChange, or
+// neither, without looking at staging directories.
+func state(t *testing.T, dir string) string {
+	t.Helper()
+	n, err := Root(dir).Read(context.Background(), faultQuery)
+	require.NoError(t, err)
+	before, after := 0, 0
+	for _, e := range faultChange.Write {
+		have, presence := n.Lookup(e.Path)
+		if presence == Present && have.Mode == e.Mode && bytes.Equal(have.Data, e.Data) {
+			after++
+		}
+	}
+	for _, e := range undoing.Write {
+		have, presence := n.Lookup(e.Path)
+		if presence == Present && have.Mode == e.Mode && bytes.Equal(have.Data, e.Data) {
+			before++
+		}
+	}
+	_, made := n.Lookup("/etc/rancher/k3s/new")
+	_, kept := n.Lookup("/etc/rancher/k3s/config.yaml.orig")
+	switch {
+	case after == len(faultChange.Write) && before == 0 && kept == Present:
+		return "hardened"
+	case before == len(undoing.Write) && after == 0 && made == Absent && kept == Absent:
+		return "as before"
+	}
+	return fmt.Sprintf("half-way: %d of %d done, %d of %d as before, copy %d", after, len(faultChange.Write), before, len(undoing.Write), kept)
+}
+
+func TestCommandHasNothingToExpand(t *testing.T) {
+	j := newJob(&faultChange, faultQuery, RemoteOptions{})
+	for _, wrap := range []func(string) (string, error){nil, template("%s"), template("sudo -n %s")} {
+		command, ok := Remote(nil, RemoteOptions{Wrap: wrap}).streamCommand(j)
+		require.True(t, ok)
+		assert.NotContains(t, command, "\n")
+		assert.False(t, strings.ContainsAny(command, "$`\"\\"), command)
+	}
+}
+
+// cutReader ends after so many bytes.
+type cutReader struct {
+	packersdk.Communicator
+	after int64
+}
+
+func (c cutReader) Start(ctx context.Context, cmd *packersdk.RemoteCmd) error {
+	if cmd.Stdin != nil {
+		cmd.Stdin = io.LimitReader(cmd.Stdin, c.after)
+	}
+	return c.Communicator.Start(ctx, cmd)
+}
+
+func TestRequestCutOff(t *testing.T) {
+	dir := t.TempDir()
+	comm := newChroot(t, dir, "dash")
+	lay(t, dir, faultTree...)
+	before := snapshot(t, dir)
+	archive, _, err := newJob(&faultChange, faultQuery, RemoteOptions{}).archive()
+	require.NoError(t, err)
+	// The last member is complete before the padding of the archive.
+	end := bytes.LastIndex(archive, []byte("end\x00"))
+	// Less than the first member looks as if nothing had been passed on.
+	for k := 4096; k < end; k += 1024 {
+		_, err := Remote(cutReader{comm, int64(k)}, RemoteOptions{}).Apply(context.Background(), faultChange, faultQuery)
+		require.ErrorContains(t, err, "did not arrive whole", "cut after %d bytes", k)
+		require.Equal(t, before, snapshot(t, dir), "cut after %d bytes", k)
+	}
+}
+
+// cutWriter drops what comes after so many bytes.
+type cutWriter struct {
+	w    io.Writer
+	left int
+}
+
+func (c *cutWriter) Write(p []byte) (int, error) {
+	n := min(c.left, len(p))
+	c.left -= n
+	if n > 0 {
+		if _, err := c.w.Write(p[:n]); err != nil {
+			return 0, err
+		}
+	}
+	return len(p), nil
+}
+
+func TestAnswerCutOff(t *testing.T) {
+	dir := t.TempDir()
+	comm := newChroot(t, dir, "dash")
+	lay(t, dir, faultTree...)
+	var whole bytes.Buffer
+	comm.tamper = func(w io.Writer) io.Writer { return io.MultiWriter(w, &whole) }
+	_, err := Remote(comm, RemoteOptions{}).Read(context.Background(), faultQuery)
+	require.NoError(t, err)
+	size := whole.Len()
+	require.Greater(t, size, 10_000)
+	for k := 0; k < size; k += 509 {
+		comm.tamper = func(w io.Writer) io.Writer { return &cutWriter{w, k} }
+		_, err := Remote(comm, RemoteOptions{}).Read(context.Background(), faultQuery)
+		require.Error(t, err, "cut after %d of %d bytes", k, size)
+	}
+	comm.tamper = func(w io.Writer) io.Writer { return &cutWriter{w, size - 1} }
+	_, err = Remote(comm, RemoteOptions{}).Read(context.Background(), faultQuery)
+	require.Error(t, err)
+}
+
+func TestCancelled(t *testing.T) {
+	dir := t.TempDir()
+	comm := newChroot(t, dir, "dash")
+	lay(t, dir, faultTree...)
+	before := snapshot(t, dir)
+	ctx, cancel := context.WithCancel(context.Background())
+	cancel()
+	_, err := Remote(comm, RemoteOptions{}).Apply(ctx, faultChange, faultQuery)
+	require.ErrorIs(t, err, context.Canceled)
+	time.Sleep(300 * time.Millisecond)
+	assert.Equal(t, before, snapshot(t, dir))
+}
+
+func TestTimeoutOnTheMachine(t *testing.T) {
+	for _, flavor := range []string{"dash", "busybox"} {
+		t.Run(flavor, func(t *testing.T) {
+			dir := t.TempDir()
+			comm := newChroot(t, dir, flavor)
+			lay(t, dir, faultTree...)
+			lay(t, dir, "file /opt/bin/k3s 0755 #!/bin/sh\nexec sleep 30\n")
+			before := snapshot(t, dir)
+			started := time.Now()
+			_, err := Remote(comm, RemoteOptions{Timeout: 2 * time.Second, K3sVersion: true}).Apply(context.Background(), faultChange, faultQuery)
+			require.ErrorContains(t, err, "timeout")
+			assert.Less(t, time.Since(started), 15*time.Second)
+			assert.Equal(t, before, snapshot(t, dir))
+		})
+	}
+}
+
+func TestK3sVersion(t *testing.T) {
+	dir := t.TempDir()
+	comm := newChroot(t, dir, "dash")
+	lay(t, dir, "file /opt/bin/k3s 0755 #!/bin/sh\necho k3s version v1.36.3+k3s1 '(abc)'\necho go version go1.26\n")
+	n, err := Remote(comm, RemoteOptions{K3sVersion: true}).Read(context.Background(), Query{{Path: "/opt"}})
+	require.NoError(t, err)
+	assert.Equal(t, "k3s version v1.36.3+k3s1 (abc)", n.K3sVersion)
+	n, err = Remote(comm, RemoteOptions{}).Read(context.Background(), Query{{Path: "/opt"}})
+	require.NoError(t, err)
+	assert.Empty(t, n.K3sVersion, "nothing is run that was not asked for")
+}
+
+func TestSecretsNotAskedForStay(t *testing.T) {
+	dir := t.TempDir()
+	comm := newChroot(t, dir, "dash")
+	lay(t, dir, "file /c/token 0600 hunter2")
+	var all bytes.Buffer
+	comm.tamper = func(w io.Writer) io.Writer { return io.MultiWriter(w, &all) }
+	_, err := Remote(comm, RemoteOptions{}).Read(context.Background(), Query{{Path: "/c", Depth: Deep}})
+	require.NoError(t, err)
+	assert.Contains(t, all.String(), "/c/./token")
+	assert.NotContains(t, all.String(), "hunter2")
+}
+
+func TestVerify(t *testing.T) {
+	q := Query{{Path: "/c", Depth: Deep, Content: true}}
+	c := Change{Write: []Entry{file("/c/a", 0o600, "x")}, Remove: []string{"/c/gone"}}
+	require.NoError(t, verify(c, New(q, []Entry{file("/c/a", 0o600, "x")})))
+	require.NoError(t, verify(c, New(nil, nil)), "nothing is known")
+	require.ErrorContains(t, verify(c, New(q, nil)), "/c/a is not there")
+	require.ErrorContains(t, verify(c, New(q, []Entry{file("/c/a", 0o644, "x")})), "/c/a: read back")
+	require.ErrorContains(t, verify(c, New(q, []Entry{file("/c/a", 0o600, "y")})), "not what was written")
+	require.ErrorContains(t, verify(c, New(q, []Entry{file("/c/a", 0o600, "x"), file("/c/gone", 0, "")})), "still there")
+}
+
+func TestUploadedFileIsPrivate(t *testing.T) {
+	dir := t.TempDir()
+	comm := newChroot(t, dir, "dash")
+	comm.noStdin = true
+	lay(t, dir, faultTree...)
+	var mode os.FileMode
+	spy := uploadSpy{comm, &mode}
+	_, err := Remote(spy, RemoteOptions{}).Read(context.Background(), faultQuery)
+	require.NoError(t, err)
+	assert.Equal(t, os.FileMode(0o700), mode)
+}
+
+type uploadSpy struct {
+	*chrootComm
+	mode *os.FileMode
+}
+
+func (u uploadSpy) Upload(name string, r io.Reader, fi *os.FileInfo) error {
+	*u.mode = (*fi).Mode()
+	return u.chrootComm.Upload(name, r, fi)
+}
