@@ -194,8 +194,9 @@ type RateLimitConfig struct {
 
 // NetworkPoliciesConfig is the block `network_policies`.
 type NetworkPoliciesConfig struct {
-	// Namespaces that admit traffic from their own pods alone. Default
-	// `["kube-system", "default", "kube-public"]`.
+	// Namespaces that admit traffic from their own pods alone, beside
+	// `kube-system`, `default` and `kube-public`, which always do. A namespace need
+	// not exist when the image is baked.
 	Namespaces []string `mapstructure:"namespaces"`
 	// Keep cluster DNS reachable. Default `true`.
 	AllowDNS config.Trilean `mapstructure:"allow_dns"`
