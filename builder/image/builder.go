@@ -56,9 +56,9 @@ func (b *Builder) Run(ctx context.Context, ui packersdk.Ui, hook packersdk.Hook)
 
 	commonsteps.NewRunner(b.steps(), b.config.PackerConfig, ui).Run(ctx, state)
 
-	if err, ok := state.GetOk("error"); ok {
+	if err, ok := state.Get("error").(error); ok {
 		// An image of a build that could not clean up is not handed out.
-		return nil, errors.Join(err.(error), b.artifact(state, w).Destroy())
+		return nil, errors.Join(err, b.artifact(state, w).Destroy())
 	}
 	if _, ok := state.GetOk(multistep.StateCancelled); ok {
 		return nil, errors.New("the build was cancelled; nothing was written")

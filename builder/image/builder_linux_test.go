@@ -1,22 +1,16 @@
 package image
 
 import (
-	"archive/tar"
 	"bytes"
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
 	"errors"
-	"io"
 	"io/fs"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
 	"time"
 
-	"github.com/hashicorp/packer-plugin-sdk/multistep"
 	packersdk "github.com/hashicorp/packer-plugin-sdk/packer"
 	registry "github.com/hashicorp/packer-plugin-sdk/packer/registry/image"
 	"github.com/stretchr/testify/assert"
@@ -24,156 +18,6 @@ import (
 
 	"github.com/k3s-cis/packer-plugin-k3s/internal/disk"
 )
-
-// provision is a hook that does what a provisioner would.
-type provision func(ctx context.Context, comm packersdk.Communicator, data map[string]any) error
-
-func (p provision) Run(ctx context.Context, name string, _ packersdk.Ui, comm packersdk.Communicator, data any) error {
-	if name != packersdk.HookProvision {
-		return nil
-	}
-	return p(ctx, comm, data.(map[string]any))
-}
-
-// leaveMark writes a file the way the k3s-cis provisioner does, without the
-// communicator.
-func leaveMark(_ context.Context, _ packersdk.Communicator, data map[string]any) error {
-	return os.WriteFile(filepath.Join(data[RootDirectory].(string), "etc/mark"), []byte("made"), 0o600)
-}
-
-// bench is a place for a build, whose every trace must be gone afterwards.
-type bench struct {
-	t        testing.TB
-	dir, out string
-}
-
-func newBench(t testing.TB) *bench {
-	t.Helper()
-	if os.Geteuid() != 0 {
-		t.Skip("needs root")
-	}
-	b := &bench{t: t, dir: t.TempDir()}
-	b.out = filepath.Join(b.dir, "out")
-	work := filepath.Join(b.dir, "work")
-	require.NoError(t, os.Mkdir(work, 0o755))
-	t.Setenv("TMPDIR", work)
-	t.Setenv("PACKER_CACHE_DIR", filepath.Join(b.dir, "cache"))
-	t.Cleanup(func() {
-		left, err := filepath.Glob(filepath.Join(work, workPrefix+"*"))
-		require.NoError(t, err)
-		assert.Empty(t, left, "left in the work directory")
-		mounts, err := os.ReadFile("/proc/self/mounts")
-		require.NoError(t, err)
-		assert.NotContains(t, string(mounts), b.dir, "left mounted")
-		loops, err := filepath.Glob("/sys/block/loop*/loop/backing_file")
-		require.NoError(t, err)
-		for _, loop := range loops {
-			if backing, err := os.ReadFile(loop); err == nil {
-				assert.NotContains(t, string(backing), b.dir, "left attached")
-			}
-		}
-	})
-	return b
-}
-
-// tree makes a small root file system on this host.
-func (b *bench) tree() string {
-	b.t.Helper()
-	root := filepath.Join(b.dir, "tree")
-	for _, dir := range []string{"etc", "usr/bin", "tmp", "var/lib", "dev", "proc", "sys"} {
-		require.NoError(b.t, os.MkdirAll(filepath.Join(root, dir), 0o755))
-	}
-	require.NoError(b.t, os.WriteFile(filepath.Join(root, "etc/hostname"), []byte("base\n"), 0o644))
-	require.NoError(b.t, os.WriteFile(filepath.Join(root, "usr/bin/su"), []byte("x"), 0o755))
-	require.NoError(b.t, os.Chmod(filepath.Join(root, "usr/bin/su"), 0o755|fs.ModeSetuid))
-	return root
-}
-
-func (b *bench) need(tools ...disk.Tool) {
-	b.t.Helper()
-	if err := disk.Missing(tools...); err != nil {
-		b.t.Skip(err)
-	}
-}
-
-// base makes a base of a kind from the tree and returns its path.
-func (b *bench) base(kind string) string {
-	b.t.Helper()
-	root, path := b.tree(), filepath.Join(b.dir, "base."+kind)
-	switch kind {
-	case "tar":
-		_, err := disk.ArchiveFile(b.t.Context(), root, path, nil)
-		require.NoError(b.t, err)
-	case "raw", "qcow2":
-		b.need(disk.Mke2fs, disk.Debugfs, disk.E2fsck, disk.QemuImg)
-		raw := filepath.Join(b.dir, "base.raw")
-		require.NoError(b.t, disk.MakeExt4(b.t.Context(), root, raw, 64<<20, nil, b.t.TempDir()))
-		if kind == "qcow2" {
-			require.NoError(b.t, disk.Convert(b.t.Context(), raw, disk.Raw, path, disk.QCOW2))
-		}
-	}
-	require.NoError(b.t, os.RemoveAll(root))
-	return path
-}
-
-// needLoop skips where disks cannot be mounted.
-func (b *bench) needLoop() {
-	b.t.Helper()
-	if out, err := exec.Command("losetup", "--find").CombinedOutput(); err != nil {
-		b.t.Skipf("no loop devices here: %s", out)
-	}
-}
-
-func (b *bench) options(base string, more map[string]any) map[string]any {
-	o := map[string]any{
-		"packer_build_name": "node", "packer_builder_type": "k3s-image",
-		"iso_url": base, "iso_checksum": "none", "output_directory": b.out, "vm_name": "node",
-	}
-	for k, v := range more {
-		if v == nil {
-			delete(o, k)
-			continue
-		}
-		o[k] = v
-	}
-	return o
-}
-
-func (b *bench) run(ctx context.Context, options map[string]any, hook packersdk.Hook) (packersdk.Artifact, error) {
-	b.t.Helper()
-	builder := new(Builder)
-	_, _, err := builder.Prepare(options)
-	require.NoError(b.t, err)
-	return builder.Run(ctx, &packersdk.BasicUi{Reader: strings.NewReader(""), Writer: io.Discard, ErrorWriter: io.Discard, PB: &packersdk.NoopProgressTracker{}}, hook)
-}
-
-// content reads a file of an image.
-func (b *bench) content(image, format, name string) string {
-	b.t.Helper()
-	if format == "tar" {
-		out, err := exec.Command("tar", "-xOf", image, "."+name).Output()
-		require.NoError(b.t, err)
-		return string(out)
-	}
-	raw := image
-	if format == "qcow2" {
-		raw = filepath.Join(b.t.TempDir(), "image.raw")
-		require.NoError(b.t, disk.Convert(b.t.Context(), image, disk.QCOW2, raw, disk.Raw))
-	}
-	debugfs, err := disk.Debugfs.Find()
-	require.NoError(b.t, err)
-	out, err := exec.Command(debugfs, "-R", "cat "+name, raw).Output()
-	require.NoError(b.t, err)
-	return string(out)
-}
-
-func sha(t testing.TB, path string) string {
-	t.Helper()
-	b, err := os.ReadFile(path)
-	require.NoError(t, err)
-	sum := sha256.Sum256(b)
-	return hex.EncodeToString(sum[:])
-}
 
 func TestEveryBaseToEveryFormat(t *testing.T) {
 	for _, kind := range []string{"tar", "raw", "qcow2", "directory"} {
@@ -200,7 +44,7 @@ func TestEveryBaseToEveryFormat(t *testing.T) {
 				}))
 				require.NoError(t, err)
 				assert.Equal(t, "false", seen[RootReadOnly])
-				assert.True(t, filepath.IsAbs(seen[RootDirectory].(string)))
+				assert.True(t, filepath.IsAbs(rootOf(seen)))
 				assert.Contains(t, artifact.State("generated_data"), RootDirectory)
 
 				image := filepath.Join(b.out, "node."+format)
@@ -284,12 +128,6 @@ func TestFailuresLeaveNothing(t *testing.T) {
 	}
 }
 
-func (b *bench) text(content string) string {
-	path := filepath.Join(b.dir, "base.txt")
-	require.NoError(b.t, os.WriteFile(path, []byte(content), 0o600))
-	return path
-}
-
 // What others put into the output directory (think of the report of a failed
 // check) stays when a build fails.
 func TestFailureKeepsReports(t *testing.T) {
@@ -330,7 +168,7 @@ func TestForce(t *testing.T) {
 	assert.Equal(t, first, sha(t, image), "a failed build replaced the image")
 
 	_, err = b.run(t.Context(), options(true), provision(func(_ context.Context, _ packersdk.Communicator, data map[string]any) error {
-		return os.WriteFile(filepath.Join(data[RootDirectory].(string), "etc/mark"), []byte("second"), 0o600)
+		return os.WriteFile(filepath.Join(rootOf(data), "etc/mark"), []byte("second"), 0o600)
 	}))
 	require.NoError(t, err)
 	assert.Equal(t, "second", b.content(image, "tar", "/etc/mark"))
@@ -340,7 +178,7 @@ func TestTwoBuildsOfOneImage(t *testing.T) {
 	b := newBench(t)
 	base := b.base("tar")
 	options := b.options(base, map[string]any{"format": "tar"})
-	_, err := b.run(t.Context(), options, provision(func(ctx context.Context, c packersdk.Communicator, data map[string]any) error {
+	_, err := b.run(t.Context(), options, provision(func(ctx context.Context, _ packersdk.Communicator, _ map[string]any) error {
 		_, err := b.run(ctx, options, provision(leaveMark))
 		require.ErrorIs(t, err, disk.ErrLocked)
 		return nil
@@ -424,7 +262,7 @@ func TestReadOnlyChangesNothing(t *testing.T) {
 				assert.Equal(t, "base\n", hostname.String())
 				require.ErrorContains(t, c.Upload("/etc/x", strings.NewReader("x"), nil), "read_only = true")
 				if kind == "raw" || kind == "qcow2" {
-					require.ErrorContains(t, os.WriteFile(filepath.Join(data[RootDirectory].(string), "x"), nil, 0o600), "read-only file system")
+					require.ErrorContains(t, os.WriteFile(filepath.Join(rootOf(data), "x"), nil, 0o600), "read-only file system")
 				}
 				return nil
 			}))
@@ -448,7 +286,7 @@ func TestGrownDisk(t *testing.T) {
 	_, err := b.run(t.Context(), b.options(base, map[string]any{"format": "raw", "disk_size": "200M"}),
 		provision(func(_ context.Context, _ packersdk.Communicator, data map[string]any) error {
 			// More than the base's 64 MiB.
-			return os.WriteFile(filepath.Join(data[RootDirectory].(string), "big"), bytes.Repeat([]byte("x"), 120<<20), 0o600)
+			return os.WriteFile(filepath.Join(rootOf(data), "big"), bytes.Repeat([]byte("x"), 120<<20), 0o600)
 		}))
 	require.NoError(t, err)
 	fi, err := os.Stat(filepath.Join(b.out, "node.raw"))
@@ -470,111 +308,4 @@ func TestHCPMetadata(t *testing.T) {
 	assert.Equal(t, "tar", metadata.Labels["format"])
 	assert.Equal(t, BuilderID, artifact.BuilderId())
 	assert.Nil(t, artifact.State("something else"))
-}
-
-// A tar or directory base needs neither mounts nor loop devices nor device
-// nodes: the whole build runs with the capabilities of an ordinary container.
-func TestOrdinaryContainer(t *testing.T) {
-	if os.Getenv("IMAGE_TEST_CONFINED") == "" {
-		if os.Geteuid() != 0 {
-			t.Skip("needs root")
-		}
-		setpriv, err := exec.LookPath("setpriv")
-		if err != nil {
-			t.Skip("needs setpriv (package util-linux)")
-		}
-		cmd := exec.Command(setpriv, "--bounding-set", "-sys_admin,-mknod,-sys_rawio,-sys_ptrace,-net_admin", "--inh-caps", "-all",
-			os.Args[0], "-test.run", "^TestOrdinaryContainer$", "-test.v")
-		cmd.Env = append(os.Environ(), "IMAGE_TEST_CONFINED=1")
-		out, err := cmd.CombinedOutput()
-		require.NoError(t, err, string(out))
-		assert.Contains(t, string(out), "--- PASS: TestOrdinaryContainer/tar")
-		return
-	}
-	root := busybox(t)
-	for _, format := range []string{"tar", "raw", "qcow2"} {
-		t.Run(format, func(t *testing.T) {
-			b := newBench(t)
-			b.need(disk.Mke2fs, disk.Debugfs, disk.E2fsck, disk.QemuImg)
-			base := filepath.Join(b.dir, "base.tar")
-			_, err := disk.ArchiveFile(t.Context(), root, base, &disk.Held{Devices: []disk.Device{
-				{Path: "/dev/console", Mode: fs.ModeDevice | fs.ModeCharDevice | 0o600, Major: 5, Minor: 1},
-			}})
-			require.NoError(t, err)
-			_, err = b.run(t.Context(), b.options(base, map[string]any{"format": format}),
-				provision(func(ctx context.Context, c packersdk.Communicator, data map[string]any) error {
-					got := runIn(t, c.(*communicator), "echo $((1+1)) > /etc/sum", nil)
-					require.Zero(t, got.status, got.errOut)
-					return leaveMark(ctx, c, data)
-				}))
-			require.NoError(t, err)
-			image := filepath.Join(b.out, "node."+format)
-			assert.Equal(t, "made", b.content(image, format, "/etc/mark"))
-			assert.Equal(t, "2\n", b.content(image, format, "/etc/sum"))
-			if format == "tar" {
-				f, err := os.Open(image)
-				require.NoError(t, err)
-				defer f.Close()
-				assert.Contains(t, names(t, f), "./dev/console")
-			}
-		})
-	}
-}
-
-func names(t testing.TB, f *os.File) []string {
-	t.Helper()
-	var out []string
-	for r := tar.NewReader(f); ; {
-		h, err := r.Next()
-		if err != nil {
-			return out
-		}
-		out = append(out, h.Name)
-	}
-}
-
-func TestPreflightSaysAllAtOnce(t *testing.T) {
-	if os.Geteuid() != 0 {
-		t.Skip("needs root")
-	}
-	notAnImage := filepath.Join(t.TempDir(), "base.tar")
-	require.NoError(t, os.WriteFile(notAnImage, []byte("hello"), 0o600))
-	state := new(multistep.BasicStateBag)
-	state.Put("ui", packersdk.TestUi(t))
-	step := &stepPreflight{Directory: "/none", URLs: []string{notAnImage}, Format: disk.Tar}
-	assert.Equal(t, multistep.ActionHalt, step.Run(t.Context(), state))
-	err := state.Get("error").(error)
-	require.ErrorContains(t, err, "rootfs_directory: stat /none")
-	require.ErrorContains(t, err, "iso_url: "+notAnImage+": holds 5 bytes")
-}
-
-func TestPreflightWantsOnlyWhatIsNeeded(t *testing.T) {
-	for name, tt := range map[string]struct {
-		base      disk.Format
-		directory bool
-		output    disk.Format
-		want      []disk.Tool
-	}{
-		"tar to tar":           {base: disk.Tar, output: disk.Tar},
-		"tar to raw":           {base: disk.Tar, output: disk.Raw, want: []disk.Tool{disk.Mke2fs, disk.Debugfs, disk.E2fsck}},
-		"directory to qcow2":   {directory: true, output: disk.QCOW2, want: []disk.Tool{disk.QemuImg, disk.Mke2fs, disk.Debugfs, disk.E2fsck}},
-		"directory in place":   {directory: true},
-		"raw to raw":           {base: disk.Raw, output: disk.Raw},
-		"raw to tar":           {base: disk.Raw, output: disk.Tar},
-		"qcow2 looked at":      {base: disk.QCOW2, want: []disk.Tool{disk.QemuImg}},
-		"not known yet, qcow2": {output: disk.QCOW2, want: []disk.Tool{disk.QemuImg}},
-	} {
-		assert.Equal(t, tt.want, toolsFor(tt.base, tt.directory, tt.output), name)
-	}
-}
-
-func TestLocalBase(t *testing.T) {
-	path := filepath.Join(t.TempDir(), "root.tar")
-	require.NoError(t, os.WriteFile(path, nil, 0o600))
-	assert.Equal(t, path, localBase([]string{path}))
-	assert.Equal(t, path, localBase([]string{"file://" + path}))
-	assert.Empty(t, localBase([]string{"https://example.com" + path}))
-	assert.Empty(t, localBase([]string{path, path}))
-	assert.Empty(t, localBase([]string{filepath.Dir(path)}))
-	assert.Empty(t, localBase(nil))
 }

@@ -21,7 +21,7 @@ type stepIdentify struct {
 
 func (s *stepIdentify) Run(_ context.Context, state multistep.StateBag) multistep.StepAction {
 	w, ui := of(state)
-	w.base = state.Get(baseKey).(string)
+	w.base, _ = state.Get(baseKey).(string)
 	source, _ := state.Get("SourceImageURL").(string)
 	w.source = strings.TrimRight(strings.TrimSuffix(source, notArchive), "?&")
 	kind, err := disk.Identify(w.base)

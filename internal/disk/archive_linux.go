@@ -23,7 +23,7 @@ import (
 func Archive(ctx context.Context, w io.Writer, dir string, held *Held) (sockets int, err error) {
 	dir = filepath.Clean(dir)
 	a := &archiver{root: dir, held: index(dir, held), links: map[inode]string{}, out: tar.NewWriter(w)}
-	err = filepath.WalkDir(dir, func(host string, d fs.DirEntry, err error) error {
+	err = filepath.WalkDir(dir, func(host string, _ fs.DirEntry, err error) error {
 		if err != nil {
 			return err
 		}

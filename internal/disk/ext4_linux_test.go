@@ -121,10 +121,10 @@ func TestLeastIsEnough(t *testing.T) {
 			require.NoError(t, os.WriteFile(filepath.Join(dir, "big"), b, 0o644))
 		},
 	}
-	for name, make := range shapes {
+	for name, fill := range shapes {
 		t.Run(name, func(t *testing.T) {
 			dir := t.TempDir()
-			make(dir)
+			fill(dir)
 			usage, err := Measure(dir)
 			require.NoError(t, err)
 			image := filepath.Join(t.TempDir(), "disk.raw")

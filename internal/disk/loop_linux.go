@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -125,20 +126,10 @@ func (l *loop) close() error {
 // that was written to it is in the image.
 func (l *loop) gone(image string) error {
 	state := filepath.Join("/sys/block", filepath.Base(l.path), "loop", "backing_file")
-	for end := time.Now().Add(settle); ; time.Sleep(10 * time.Millisecond) {
-		backing, err := os.ReadFile(state)
-		if err != nil || trimLine(backing) != image {
-			return nil
-		}
-		if time.Now().After(end) {
-			return fmt.Errorf("%s still uses %s after %s", l.path, image, settle)
+	for end := time.Now().Add(settle); time.Now().Before(end); time.Sleep(10 * time.Millisecond) {
+		if backing, _ := os.ReadFile(state); strings.TrimSuffix(string(backing), "\n") != image {
+			return nil // without a backing file there is no such entry
 		}
 	}
-}
-
-func trimLine(b []byte) string {
-	for len(b) > 0 && b[len(b)-1] == '\n' {
-		b = b[:len(b)-1]
-	}
-	return string(b)
+	return fmt.Errorf("%s still uses %s after %s", l.path, image, settle)
 }

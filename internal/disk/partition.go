@@ -99,8 +99,8 @@ func whole(size int64) *Layout {
 // readGPT returns nil without an error where there is no GPT.
 func readGPT(f *os.File, sector int, size int64) (*Layout, error) {
 	head := make([]byte, 92)
-	if _, err := f.ReadAt(head, int64(sector)); err != nil || string(head[:8]) != "EFI PART" {
-		return nil, nil
+	if n, _ := f.ReadAt(head, int64(sector)); n < len(head) || string(head[:8]) != "EFI PART" {
+		return nil, nil // a disk that is too short for a GPT has none
 	}
 	entries, entrySize := binary.LittleEndian.Uint32(head[80:]), binary.LittleEndian.Uint32(head[84:])
 	if entries > maxGPTEntries || entrySize < 128 || entrySize > maxGPTEntrySize {
@@ -133,13 +133,13 @@ func readGPT(f *os.File, sector int, size int64) (*Layout, error) {
 // readMBR reads the four entries of a DOS table. A boot sector without any is
 // that of a disk which is one file system.
 func readMBR(f *os.File, boot []byte, size int64) (*Layout, error) {
-	table, err := mbr.Read(f, 512, 512)
-	if err != nil {
-		return whole(size), nil
+	var entries []*mbr.Partition
+	if table, err := mbr.Read(f, 512, 512); err == nil { // else it is boot code, not a table
+		entries = table.Partitions
 	}
 	layout := &Layout{Table: "dos", SectorSize: 512}
 	disk := binary.LittleEndian.Uint32(boot[440:])
-	for i, p := range table.Partitions {
+	for i, p := range entries {
 		if p.Type == mbr.Empty || p.Size == 0 {
 			continue
 		}
