@@ -90,7 +90,7 @@ func TestPreflightSaysAllAtOnce(t *testing.T) {
 	state.Put("ui", packersdk.TestUi(t))
 	step := &stepPreflight{Directory: "/none", URLs: []string{notAnImage}, Format: disk.Tar}
 	assert.Equal(t, multistep.ActionHalt, step.Run(t.Context(), state))
-	err := state.Get("error").(error)
+	err, _ := state.Get("error").(error)
 	require.ErrorContains(t, err, "rootfs_directory: stat /none")
 	require.ErrorContains(t, err, "iso_url: "+notAnImage+": holds 5 bytes")
 }

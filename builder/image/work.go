@@ -42,13 +42,16 @@ type work struct {
 
 // of returns what the steps share, and the Ui.
 func of(state multistep.StateBag) (*work, packersdk.Ui) {
-	return state.Get(workKey).(*work), state.Get("ui").(packersdk.Ui)
+	w, _ := state.Get(workKey).(*work)
+	ui, _ := state.Get("ui").(packersdk.Ui)
+	return w, ui
 }
 
 // halt ends the build with an error.
 func halt(state multistep.StateBag, err error) multistep.StepAction {
 	state.Put("error", err)
-	state.Get("ui").(packersdk.Ui).Error(err.Error())
+	_, ui := of(state)
+	ui.Error(err.Error())
 	return multistep.ActionHalt
 }
 
@@ -57,7 +60,8 @@ func failCleanup(state multistep.StateBag, err error) {
 	if err == nil {
 		return
 	}
-	state.Get("ui").(packersdk.Ui).Error(err.Error())
+	_, ui := of(state)
+	ui.Error(err.Error())
 	if _, ok := state.GetOk("error"); !ok {
 		state.Put("error", err)
 	}
