@@ -211,3 +211,10 @@ func TestReportDirectoryThatCannotBeWrittenFails(t *testing.T) {
 	x := try(t, newTree(t), map[string]any{"k3s_version": release, "report_dir": filepath.Join(dir, "report")}, nil)
 	require.ErrorContains(t, x.err, "report_dir")
 }
+
+func TestReleaseNewerThanKnownWorksWithAWarning(t *testing.T) {
+	x := try(t, newTree(t), map[string]any{"k3s_version": "v1.39.0+k3s1"}, nil)
+	require.NoError(t, x.err, x.log)
+	assert.Contains(t, x.log, "v1.37", "the newest known release line must be named")
+	assert.Equal(t, "cis-2.1", x.report.Benchmark)
+}
