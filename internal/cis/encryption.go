@@ -36,15 +36,15 @@ func (e encryption) judge(x *examination) verdict {
 		blocked.expected = v.expected
 		return *blocked
 	}
-	file, from, set := x.in.Effective.Flag(k3s.APIServer, "encryption-provider-config")
-	if !set {
+	file, from, _ := x.in.Effective.Flag(k3s.APIServer, "encryption-provider-config")
+	if strings.TrimSpace(file) == "" {
 		v.status, v.found = Fail, "no encryption configuration: secrets-encryption is not true"
 		v.evidence = x.settings("secrets-encryption")
 		return v
 	}
 	v.evidence = evidenceOf(from)
 	if own := slices.ContainsFunc(from, func(a k3s.Argument) bool { return !a.Origin.Default }); own {
-		return e.judgeFile(x, v, file)
+		return e.judgeFile(x, v, x.absolute(file))
 	}
 	provider := "aescbc"
 	if s, ok := x.in.Effective.Settings["secrets-encryption-provider"]; ok {

@@ -103,7 +103,26 @@ func (x *examination) findProblems() []k3s.Problem {
 			out = append(out, kube.CheckArguments(e.Release, c, args)...)
 		}
 	}
-	return append(out, x.kernelProblems()...)
+	return slices.Concat(out, x.missingFiles(), x.kernelProblems())
+}
+
+// missingFiles tells of files that arguments name and that are not there.
+// Kubernetes's own loaders speak of the admission and the audit file.
+func (x *examination) missingFiles() []k3s.Problem {
+	var out []k3s.Problem
+	for _, f := range namedFiles {
+		value, from, _ := x.in.Effective.Flag(f.component, f.flag)
+		if f.loaded || value == "" || !slices.ContainsFunc(from, func(a k3s.Argument) bool { return !a.Origin.Default }) {
+			continue
+		}
+		if _, presence := x.node().Lookup(x.absolute(value)); presence == node.Absent {
+			out = append(out, k3s.Problem{
+				Consequence: k3s.Fatal, Origin: from[len(from)-1].Origin,
+				Text: fmt.Sprintf("%s exits because %s, which --%s names, is missing", f.component, x.absolute(value), f.flag),
+			})
+		}
+	}
+	return out
 }
 
 // preloaded returns where the node keeps images for use without a registry.

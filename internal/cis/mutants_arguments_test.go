@@ -181,5 +181,9 @@ func encryptionMutants() []mutant {
 			tr.config(t, func(m map[string]any) { delete(m, "secrets-encryption") })
 		}},
 		{control: "apiserver.encryption-provider", given: ownEncryption("secretbox"), breaks: ownEncryption("identity")},
+		{control: "apiserver.encryption-provider", given: ownEncryption("kms"), breaks: removes(encryptionFile), also: fails("node.k3s-starts")},
+		{control: "apiserver.encryption-provider", from: cis.Deferred, also: fails("node.k3s-starts"), breaks: func(t *testing.T, tr *tree) {
+			tr.arg(t, k3s.APIServer, "encryption-provider-config=no-such-file.yaml")
+		}},
 	}
 }

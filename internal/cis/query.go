@@ -44,18 +44,20 @@ func FollowUp(n *node.Node, e *k3s.Effective) node.Query {
 	})))
 }
 
-// namedFiles are the flags that name files which verdicts rest on.
+// namedFiles are the flags that name files which verdicts rest on; loaded are
+// those that Kubernetes's own loaders judge.
 var namedFiles = []struct {
 	component k3s.Component
 	flag      string
+	loaded    bool
 }{
-	{k3s.APIServer, "admission-control-config-file"},
-	{k3s.APIServer, "audit-policy-file"},
-	{k3s.APIServer, "authentication-config"},
-	{k3s.APIServer, "authorization-config"},
-	{k3s.APIServer, "encryption-provider-config"},
-	{k3s.Scheduler, "config"},
-	{k3s.KubeProxy, "config"},
+	{k3s.APIServer, "admission-control-config-file", true},
+	{k3s.APIServer, "audit-policy-file", true},
+	{k3s.APIServer, "authentication-config", false},
+	{k3s.APIServer, "authorization-config", false},
+	{k3s.APIServer, "encryption-provider-config", false},
+	{k3s.Scheduler, "config", false},
+	{k3s.KubeProxy, "config", false},
 }
 
 // compact sorts q and leaves out picks that say the same.
