@@ -339,11 +339,11 @@ func (r *RemoteMachine) run(ctx context.Context, j *job, command string, stdin [
 	if err == nil {
 		return rep, nil
 	}
-	return nil, r.explain(err, status, stdin != nil, &errOut, data)
+	return nil, r.explain(err, status, &errOut, data)
 }
 
 // explain adds to an error what the user can do about it.
-func (r *RemoteMachine) explain(err error, status int, streamed bool, errOut *capture, out []byte) error {
+func (r *RemoteMachine) explain(err error, status int, errOut *capture, out []byte) error {
 	text, _ := errOut.take()
 	said := r.redact(lastLines(string(text)))
 	if said == "" && errors.Is(err, errSilent) {

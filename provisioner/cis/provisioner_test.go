@@ -118,8 +118,7 @@ func TestReachRefusesCommunicatorsThatCannotWork(t *testing.T) {
 
 func TestWrapperDoesNotReadTheCommandAsATemplate(t *testing.T) {
 	c := Config{ExecuteCommand: "echo {{ .Password }} | sudo -S sh -c '{{ .Vars }} {{ .Path }}'"}
-	wrap, err := c.wrapper(map[string]any{"Password": "pw"})
-	require.NoError(t, err)
+	wrap := c.wrapper(map[string]any{"Password": "pw"})
 	got, err := wrap("sh {{x}}")
 	require.NoError(t, err)
 	assert.Equal(t, "echo pw | sudo -S sh -c ' sh {{x}}'", got)

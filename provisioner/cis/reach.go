@@ -54,16 +54,12 @@ func reach(c Config, comm packersdk.Communicator, data map[string]any, say func(
 	if comm == nil {
 		return access{}, errors.New("the builder gives no communicator: use one that connects to the machine, or the k3s-image builder")
 	}
-	wrap, err := c.wrapper(data)
-	if err != nil {
-		return access{}, err
-	}
 	if connection == "" {
 		connection = "communicator"
 	}
 	return access{
 		target: node.Remote(comm, node.RemoteOptions{
-			Wrap:       wrap,
+			Wrap:       c.wrapper(data),
 			Timeout:    c.CommandTimeout,
 			Log:        say,
 			KernelRead: kernelNames(),
@@ -75,7 +71,7 @@ func reach(c Config, comm packersdk.Communicator, data map[string]any, say func(
 
 // wrapper renders execute_command around the one remote command. A nil wrapper
 // leaves the choice to the transport.
-func (c Config) wrapper(data map[string]any) (func(string) (string, error), error) {
+func (c Config) wrapper(data map[string]any) func(string) (string, error) {
 	template := c.ExecuteCommand
 	switch {
 	case template != "":
@@ -84,7 +80,7 @@ func (c Config) wrapper(data map[string]any) (func(string) (string, error), erro
 	case c.UseSudo.False():
 		template = "{{ .Path }}"
 	default:
-		return nil, nil
+		return nil
 	}
 	return func(command string) (string, error) {
 		ctx := c.ctx
@@ -101,7 +97,7 @@ func (c Config) wrapper(data map[string]any) (func(string) (string, error), erro
 			return "", fmt.Errorf("execute_command: %w", err)
 		}
 		return rendered, nil
-	}, nil
+	}
 }
 
 // kernelNames are the kernel parameters that a running machine is asked for.
