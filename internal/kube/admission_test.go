@@ -116,3 +116,13 @@ func TestLoadAdmissionTellsAll(t *testing.T) {
 	}
 	assert.Equal(t, []int{9, 13, 22}, lines)
 }
+
+// TestLoadAdmissionTooLarge keeps the parser's memory bounded.
+func TestLoadAdmissionTooLarge(t *testing.T) {
+	large := []byte(strings.Repeat("#", maxFileSize+1))
+	_, err := LoadAdmission(release(t, "1.36"), "/etc/psa.yaml", large, files(nil))
+	require.ErrorContains(t, err, "/etc/psa.yaml: the file has 4194305 bytes: no more than 4194304 are read")
+	head := restricted[:strings.Index(restricted, "  configuration")] + "  path: /etc/large.yaml\n"
+	_, err = LoadAdmission(release(t, "1.36"), "/etc/psa.yaml", []byte(head), files(map[string][]byte{"/etc/large.yaml": large}))
+	require.ErrorContains(t, err, "/etc/psa.yaml:5: /etc/large.yaml: the file has 4194305 bytes")
+}
