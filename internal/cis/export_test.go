@@ -45,3 +45,6 @@ func octal(m uint32) string {
 
 // CatalogueFile returns one file of the catalogue.
 func CatalogueFile(name string) ([]byte, error) { return catalogueFiles.ReadFile("catalogue/" + name) }
+
+// Judge returns the verdict on one control.
+func Judge(in Input, c Control) Result { return examine(in).result(c) }

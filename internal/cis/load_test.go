@@ -132,7 +132,8 @@ func FuzzLoadControls(f *testing.F) {
 		}
 		for _, c := range controls {
 			c.Query("")
+			r := cis.Judge(cis.Input{Benchmark: "cis-2.1", Role: k3s.Server}, c)
+			assert.NotEqual(t, cis.Pass, r.Status, "nothing was collected")
 		}
-		cis.Evaluate(cis.Input{Benchmark: "cis-2.1", Role: k3s.Server, Own: controls})
 	})
 }
