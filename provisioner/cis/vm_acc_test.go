@@ -83,12 +83,14 @@ const vmAsBooted = `
 // machine is a disk image that boots, and what is needed to boot it and log in.
 type machine struct{ disk, key, kernel, initrd string }
 
-func newMachine(t *testing.T) machine {
+// newMachine makes the disk with the builder of this plugin, so that what it
+// writes is booted too.
+func newMachine(t *testing.T, p *packertest.Packer) machine {
 	t.Helper()
 	base := packertest.Base(t)
 	dir := t.TempDir()
 	m := machine{
-		disk:   filepath.Join(dir, "base.qcow2"),
+		disk:   filepath.Join(dir, "disk", "base.qcow2"),
 		key:    filepath.Join(dir, "key"),
 		kernel: filepath.Join(base, "vmlinuz"),
 		initrd: filepath.Join(base, "initrd.img"),
@@ -102,10 +104,22 @@ func newMachine(t *testing.T) machine {
 		install -d -m 0700 -o 1000 -g 1000 tree/home/packer/.ssh
 		install -m 0600 -o 1000 -g 1000 key.pub tree/home/packer/.ssh/authorized_keys
 		echo '/dev/vda / ext4 defaults 0 1' > tree/etc/fstab
-		mke2fs -q -t ext4 -d tree base.raw 3G
-		qemu-img convert -O qcow2 base.raw base.qcow2
-		rm -rf tree base.raw
 	`, base)
+	made := packertest.Write(t, fmt.Sprintf(`
+source "k3s-image" "base" {
+  rootfs_directory = %q
+  output_directory = %q
+  vm_name          = "base"
+  format           = "qcow2"
+  disk_size        = "3G"
+}
+build {
+  sources = ["source.k3s-image.base"]
+}
+`, filepath.Join(dir, "tree"), filepath.Dir(m.disk)))
+	r := p.Run(t, made, "build", ".")
+	require.Zero(t, r.ExitCode, r.Output)
+	sh(t, dir, "rm -rf tree")
 	return m
 }
 
@@ -132,7 +146,7 @@ func TestAccRealMachine(t *testing.T) {
 		qemu["github.com/hashicorp/qemu"] = packertest.Tool(t, "packer-plugin-qemu")
 	}
 	p := packertest.New(t, qemu)
-	m := newMachine(t)
+	m := newMachine(t, p)
 
 	r, dir := m.run(t, p, vmHarden)
 	require.Zero(t, r.ExitCode, r.Output)
