@@ -108,12 +108,12 @@ func TestFollowUp(t *testing.T) {
 	blind := node.New(n.Query(), dropBelow(n.Entries(), "/srv"))
 	e, err := k3s.Resolve(blind, tr.release, tr.role)
 	require.NoError(t, err)
-	assert.Equal(t, node.Query{{Path: "/srv/audit.yaml", Content: true}}, cis.FollowUp(blind, e))
+	assert.Equal(t, node.Query{{Path: "/srv/audit.yaml", Content: true}}, cis.FollowUp(blind, e, nil))
 	got := count(cis.Evaluate(cis.Input{Node: blind, Effective: e, Benchmark: "cis-2.1", Role: tr.role, Now: now}))
 	assert.Contains(t, got[cis.Error], "controlplane.audit-policy")
 	assert.Equal(t, cis.Pass, tr.result(t, "controlplane.audit-policy").Status)
 	plain := server(t).input(t, "cis-2.1")
-	assert.Empty(t, cis.FollowUp(plain.Node, plain.Effective))
+	assert.Empty(t, cis.FollowUp(plain.Node, plain.Effective, nil))
 }
 
 func dropBelow(entries []node.Entry, dir string) []node.Entry {

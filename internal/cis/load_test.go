@@ -97,7 +97,7 @@ func TestOwnControls(t *testing.T) {
 			judge := func() cis.Result {
 				in := tr.input(t, "cis-2.1")
 				in.Own = controls
-				in.Node = tr.node(append(cis.Query(k3s.Server, ""), controls[0].Query("")...))
+				in.Node = tr.node(append(cis.Query(k3s.Server, ""), cis.FollowUp(in.Node, in.Effective, controls)...))
 				results := cis.Evaluate(in)
 				return results[len(results)-1]
 			}

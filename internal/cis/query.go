@@ -10,9 +10,8 @@ import (
 
 // Query returns what has to be collected from a node before Evaluate, for a
 // data directory dataDir ("" for K3s's default). Files whose content is not
-// judged are looked at without it. What a user's own controls read comes on
-// top (Control.Query), and so does what the node's configuration names
-// (FollowUp).
+// judged are looked at without it. What the node's configuration names and what
+// a user's own controls read come on top (FollowUp).
 func Query(role k3s.Role, dataDir string) node.Query {
 	q := append(node.Query{{Path: "/etc"}}, k3s.Query(role, dataDir)...)
 	for _, p := range k3s.BinaryPaths() {
@@ -25,12 +24,15 @@ func Query(role k3s.Role, dataDir string) node.Query {
 }
 
 // FollowUp returns what has to be collected on top of what n was, because the
-// node's configuration names it: another data directory, configuration files,
-// an audit policy in a place of the user's own. Where it is not empty, collect
-// it together with the first query, resolve again and evaluate that; otherwise
-// the controls concerned are errors.
-func FollowUp(n *node.Node, e *k3s.Effective) node.Query {
+// node's configuration names it (another data directory, configuration files,
+// an audit policy in a place of the user's own) or the user's own controls read
+// it. Where it is not empty, collect it together with the first query, resolve
+// again and evaluate that; otherwise the controls concerned are errors.
+func FollowUp(n *node.Node, e *k3s.Effective, own []Control) node.Query {
 	q := append(Query(e.Role, e.DataDir), e.Missing...)
+	for _, c := range own {
+		q = append(q, c.Query(e.DataDir)...)
+	}
 	x := examine(Input{Node: n, Effective: e})
 	for _, named := range namedFiles {
 		value, from, set := e.Flag(named.component, named.flag)

@@ -91,7 +91,7 @@ func (tr *tree) input(t testing.TB, benchmark string) cis.Input {
 	n := tr.node(cis.Query(tr.role, ""))
 	e, err := k3s.Resolve(n, tr.release, tr.role)
 	require.NoError(t, err)
-	if more := cis.FollowUp(n, e); len(more) > 0 || e.DataDir != k3s.DefaultDataDir {
+	if more := cis.FollowUp(n, e, nil); len(more) > 0 || e.DataDir != k3s.DefaultDataDir {
 		n = tr.node(append(cis.Query(tr.role, e.DataDir), more...))
 		e, err = k3s.Resolve(n, tr.release, tr.role)
 		require.NoError(t, err)
