@@ -66,8 +66,10 @@ func argumentMutants() []mutant {
 		{"apiserver.insecure-port", k3s.APIServer, "insecure-port=8080", nil},
 		{"apiserver.secure-port", k3s.APIServer, "secure-port=0", nil},
 	} {
-		out = append(out, mutant{control: a.control, also: fails(a.also...),
-			breaks: func(t *testing.T, tr *tree) { tr.arg(t, a.component, a.argument) }})
+		out = append(out, mutant{
+			control: a.control, also: fails(a.also...),
+			breaks: func(t *testing.T, tr *tree) { tr.arg(t, a.component, a.argument) },
+		})
 	}
 	return slices.Concat(out, pluginMutants(), choiceMutants(), configFileMutants(), etcdMutants(), encryptionMutants())
 }
@@ -101,20 +103,24 @@ func pluginMutants() []mutant {
 		}},
 		{control: "apiserver.deny-external-ips.unset", breaks: func(t *testing.T, tr *tree) { tr.plugins(t, with("DenyServiceExternalIPs")) }},
 		{control: "apiserver.deny-external-ips.set", turns: cis.Manual, breaks: func(t *testing.T, tr *tree) { tr.plugins(t, less("DenyServiceExternalIPs")) }},
-		{control: "apiserver.admission.alwayspullimages", turns: cis.Manual,
+		{
+			control: "apiserver.admission.alwayspullimages", turns: cis.Manual,
 			given:  func(t *testing.T, tr *tree) { tr.plugins(t, with("AlwaysPullImages")) },
-			breaks: func(t *testing.T, tr *tree) { tr.plugins(t, less("AlwaysPullImages")) }},
+			breaks: func(t *testing.T, tr *tree) { tr.plugins(t, less("AlwaysPullImages")) },
+		},
 	}
 }
 
 // choiceMutants undo what CIS and the guide leave to the operator.
 func choiceMutants() []mutant {
 	return []mutant{
-		{control: "apiserver.request-timeout", turns: cis.Manual,
+		{
+			control: "apiserver.request-timeout", turns: cis.Manual,
 			given: func(t *testing.T, tr *tree) { tr.arg(t, k3s.APIServer, "request-timeout=300s") },
 			breaks: func(t *testing.T, tr *tree) {
 				tr.args(t, k3s.APIServer, func(l []string) []string { return without(l, "request-timeout") })
-			}},
+			},
+		},
 		{control: "kubelet.pod-max-pids", turns: cis.Manual, breaks: func(t *testing.T, tr *tree) { tr.arg(t, k3s.Kubelet, "pod-max-pids=-1") }},
 		{control: "kubelet.seccomp-default", turns: cis.Manual, breaks: func(t *testing.T, tr *tree) { tr.arg(t, k3s.Kubelet, "seccomp-default=false") }},
 		{control: "kubelet.protect-kernel-defaults", breaks: func(t *testing.T, tr *tree) {
@@ -156,12 +162,18 @@ func etcdMutants() []mutant {
 		{control: "apiserver.etcd-ca", given: withEtcd, breaks: func(t *testing.T, tr *tree) { tr.arg(t, k3s.APIServer, "etcd-cafile=") }},
 	}
 	for _, e := range [][2]string{
-		{"etcd.server-cert", "cert-file"}, {"etcd.client-cert-auth", "client-cert-auth"}, {"etcd.no-auto-tls", "auto-tls"},
-		{"etcd.peer-cert", "peer-cert-file"}, {"etcd.peer-client-cert-auth", "peer-client-cert-auth"},
-		{"etcd.no-peer-auto-tls", "peer-auto-tls"}, {"etcd.unique-ca", "trusted-ca-file"},
+		{"etcd.server-cert", "cert-file"},
+		{"etcd.client-cert-auth", "client-cert-auth"},
+		{"etcd.no-auto-tls", "auto-tls"},
+		{"etcd.peer-cert", "peer-cert-file"},
+		{"etcd.peer-client-cert-auth", "peer-client-cert-auth"},
+		{"etcd.no-peer-auto-tls", "peer-auto-tls"},
+		{"etcd.unique-ca", "trusted-ca-file"},
 	} {
-		out = append(out, mutant{control: e[0], given: withEtcd, from: cis.Deferred,
-			breaks: func(t *testing.T, tr *tree) { tr.arg(t, k3s.Etcd, e[1]+"=x") }})
+		out = append(out, mutant{
+			control: e[0], given: withEtcd, from: cis.Deferred,
+			breaks: func(t *testing.T, tr *tree) { tr.arg(t, k3s.Etcd, e[1]+"=x") },
+		})
 	}
 	return out
 }

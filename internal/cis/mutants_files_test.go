@@ -50,8 +50,10 @@ func fileMutants() []mutant {
 				// One bit more than this benchmark allows.
 				allowed, _ := c.MaxMode(b.benchmark)
 				m, _ := strconv.ParseUint(allowed, 8, 12)
-				out = append(out, mutant{control: c.Key, given: at(fs.FileMode(m), 0), breaks: at(fs.FileMode(m)|0o020, 0),
-					on: func(other base) bool { return other == b }})
+				out = append(out, mutant{
+					control: c.Key, given: at(fs.FileMode(m), 0), breaks: at(fs.FileMode(m)|0o020, 0),
+					on: func(other base) bool { return other == b },
+				})
 			}
 		}
 		if !strings.HasPrefix(f.control, "files.pki-") && f.control != "files.etcd-datadir" { // no such controls
@@ -80,8 +82,10 @@ func kubeletFileMutants() []mutant {
 		return func(_ *testing.T, tr *tree) {
 			tr.dir(k3s.DefaultDataDir+"/agent", 0o700)
 			tr.dir(dir, dirMode)
-			tr.put(node.Entry{Path: dir + "/50-own.conf", Kind: node.KindFile, Mode: mode, UID: uid,
-				Data: []byte("apiVersion: kubelet.config.k8s.io/v1beta1\nkind: KubeletConfiguration\n")})
+			tr.put(node.Entry{
+				Path: dir + "/50-own.conf", Kind: node.KindFile, Mode: mode, UID: uid,
+				Data: []byte("apiVersion: kubelet.config.k8s.io/v1beta1\nkind: KubeletConfiguration\n"),
+			})
 		}
 	}
 	return []mutant{

@@ -123,9 +123,11 @@ func hygieneMutants() []mutant {
 		{"node.hygiene.node-identity", []string{"/etc/rancher/node/password", "/etc/rancher/node/id", data + "/agent/node-password.txt"}},
 		{"node.hygiene.kubeconfig", []string{"/etc/rancher/k3s/k3s.yaml", "/root/.kube/config", "/home/admin/.kube/config"}},
 		{"node.hygiene.agent-credentials", []string{data + "/agent/serving-kubelet.crt", data + "/agent/serving-kubelet.key", data + "/agent/k3scontroller.kubeconfig"}},
-		{"node.hygiene.agent-state", []string{data + "/agent/etc/k3s-agent-load-balancer.json", data + "/agent/etc/resolv.conf", data + "/agent/etc/flannel/net-conf.json",
+		{"node.hygiene.agent-state", []string{
+			data + "/agent/etc/k3s-agent-load-balancer.json", data + "/agent/etc/resolv.conf", data + "/agent/etc/flannel/net-conf.json",
 			data + "/agent/etc/cni/net.d/10-flannel.conflist", data + "/agent/pod-manifests/pod.yaml", data + "/storage/pvc-1/data", "/var/lib/kubelet/pki/x", "/var/lib/cni/x",
-			data + "/agent/containerd/io.containerd.grpc.v1.cri/containers/1", data + "/agent/containerd/io.containerd.grpc.v1.cri/sandboxes/1"}},
+			data + "/agent/containerd/io.containerd.grpc.v1.cri/containers/1", data + "/agent/containerd/io.containerd.grpc.v1.cri/sandboxes/1",
+		}},
 		{"node.hygiene.logs", []string{data + "/server/logs/audit.log", "/var/log/pods/x/0.log", "/var/log/containers/x.log"}},
 		{"node.hygiene.ssh-host-keys", []string{"/etc/ssh/ssh_host_ed25519_key"}},
 		{"node.hygiene.cloud-init", []string{"/var/lib/cloud/instance", "/var/lib/cloud/instances/i-1/x", "/var/lib/cloud/data/result.json"}},
@@ -179,8 +181,10 @@ func secretMutants() []mutant {
 		{control: "node.hygiene.service-secrets", given: start(""), breaks: func(t *testing.T, tr *tree) {
 			service("Environment=K3S_TOKEN=S3CR3T\nExecStart=/usr/local/bin/k3s "+string(tr.role)+"\n")(t, tr)
 		}},
-		{control: "node.hygiene.registry-secrets", given: lays(k3s.RegistriesFile, 0o600, "mirrors: {}\n"),
-			breaks: lays(k3s.RegistriesFile, 0o600, "configs:\n  r.example:\n    auth:\n      username: u\n      password: S3CR3T\n")},
+		{
+			control: "node.hygiene.registry-secrets", given: lays(k3s.RegistriesFile, 0o600, "mirrors: {}\n"),
+			breaks: lays(k3s.RegistriesFile, 0o600, "configs:\n  r.example:\n    auth:\n      username: u\n      password: S3CR3T\n"),
+		},
 		{control: "node.hygiene.machine-id", given: lays("/etc/machine-id", 0o444, "uninitialized\n"), breaks: lays("/etc/machine-id", 0o444, "0123456789abcdef0123456789abcdef\n")},
 		{control: "node.hygiene.hostname", given: lays("/etc/hostname", 0o644, "localhost\n"), breaks: lays("/etc/hostname", 0o644, "builder\n"), turns: cis.Manual},
 	}
