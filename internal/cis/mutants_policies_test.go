@@ -17,8 +17,10 @@ const (
 )
 
 // atBaseline are the pod security controls that the level baseline keeps.
-var atBaseline = []string{"podsec.policy-active", "podsec.privileged", "podsec.hostpid", "podsec.hostipc", "podsec.hostnetwork",
-	"podsec.added-caps", "podsec.windows-hostprocess", "podsec.hostpath", "podsec.hostports", "podsec.procmount"}
+var atBaseline = []string{
+	"podsec.policy-active", "podsec.privileged", "podsec.hostpid", "podsec.hostipc", "podsec.hostnetwork",
+	"podsec.added-caps", "podsec.windows-hostprocess", "podsec.hostpath", "podsec.hostports", "podsec.procmount",
+}
 
 // atRestricted are those that only the level restricted keeps.
 var atRestricted = []string{"podsec.privesc", "podsec.root", "podsec.net-raw", "podsec.caps"}
@@ -53,20 +55,32 @@ func policyMutants() []mutant {
 		out = append(out, mutant{control: key, on: psa, breaks: edits(psaFile, "enforce: restricted", "enforce: baseline"), also: fails(except(atRestricted, key)...)})
 	}
 	out = append(out,
-		mutant{control: "podsec.policy-active", on: psa, breaks: removes(psaFile),
-			also: fails(append(except(all, "podsec.policy-active"), "node.k3s-starts", "node.admission-files.mode")...)},
-		mutant{control: "podsec.policy-active", on: psa, breaks: edits(psaFile, "enforce: restricted", "enforced: restricted"),
-			also: fails(append(except(all, "podsec.policy-active"), "node.k3s-starts")...)},
-		mutant{control: "podsec.policy-active", on: psa, also: fails(except(all, "podsec.policy-active")...),
-			breaks: func(t *testing.T, tr *tree) { tr.arg(t, k3s.APIServer, "disable-admission-plugins=PodSecurity") }},
-		mutant{control: "podsec.policy-active", on: psa, also: fails(except(all, "podsec.policy-active")...),
-			breaks: edits(psaFile, "- kube-system", "- default\n          - kube-system")},
-		mutant{control: "podsec.policy-active", on: psa, also: fails(except(all, "podsec.policy-active")...),
-			breaks: edits(psaFile, "usernames: []", "usernames: [\"system:serviceaccount:kube-system:replicaset-controller\"]")},
-		mutant{control: "podsec.policy-active", on: psa, also: fails(except(all, "podsec.policy-active")...),
+		mutant{
+			control: "podsec.policy-active", on: psa, breaks: removes(psaFile),
+			also: fails(append(except(all, "podsec.policy-active"), "node.k3s-starts", "node.admission-files.mode")...),
+		},
+		mutant{
+			control: "podsec.policy-active", on: psa, breaks: edits(psaFile, "enforce: restricted", "enforced: restricted"),
+			also: fails(append(except(all, "podsec.policy-active"), "node.k3s-starts")...),
+		},
+		mutant{
+			control: "podsec.policy-active", on: psa, also: fails(except(all, "podsec.policy-active")...),
+			breaks: func(t *testing.T, tr *tree) { tr.arg(t, k3s.APIServer, "disable-admission-plugins=PodSecurity") },
+		},
+		mutant{
+			control: "podsec.policy-active", on: psa, also: fails(except(all, "podsec.policy-active")...),
+			breaks: edits(psaFile, "- kube-system", "- default\n          - kube-system"),
+		},
+		mutant{
+			control: "podsec.policy-active", on: psa, also: fails(except(all, "podsec.policy-active")...),
+			breaks: edits(psaFile, "usernames: []", "usernames: [\"system:serviceaccount:kube-system:replicaset-controller\"]"),
+		},
+		mutant{
+			control: "podsec.policy-active", on: psa, also: fails(except(all, "podsec.policy-active")...),
 			breaks: func(_ *testing.T, tr *tree) {
 				tr.file(manifests+"open-default.yaml", 0o600, "apiVersion: v1\nkind: Namespace\nmetadata:\n  name: default\n  labels:\n    pod-security.kubernetes.io/enforce: privileged\n")
-			}},
+			},
+		},
 	)
 	return append(append(out, pspMutants()...), deployedMutants()...)
 }
@@ -125,22 +139,34 @@ func deployedMutants() []mutant {
 		tr.file(psaFile, 0o600, "apiVersion: apiserver.config.k8s.io/v1\nkind: AdmissionConfiguration\nplugins:\n"+limits)
 	}
 	return []mutant{
-		{control: "apiserver.admission.eventratelimit", given: limited, turns: cis.Manual,
-			breaks: func(t *testing.T, tr *tree) { tr.plugins(t, less("EventRateLimit")) }},
-		{control: "apiserver.admission.eventratelimit", given: limited, also: fails("node.k3s-starts"),
-			breaks: edits(psaFile, limits, "")},
-		{control: "controlplane.audit-policy", breaks: removes(auditFile),
-			also: fails("controlplane.audit-policy-coverage", "node.k3s-starts", "node.admission-files.mode")},
+		{
+			control: "apiserver.admission.eventratelimit", given: limited, turns: cis.Manual,
+			breaks: func(t *testing.T, tr *tree) { tr.plugins(t, less("EventRateLimit")) },
+		},
+		{
+			control: "apiserver.admission.eventratelimit", given: limited, also: fails("node.k3s-starts"),
+			breaks: edits(psaFile, limits, ""),
+		},
+		{
+			control: "controlplane.audit-policy", breaks: removes(auditFile),
+			also: fails("controlplane.audit-policy-coverage", "node.k3s-starts", "node.admission-files.mode"),
+		},
 		{control: "controlplane.audit-policy", breaks: edits(auditFile, "level: Metadata", "level: None"), also: fails("controlplane.audit-policy-coverage")},
-		{control: "controlplane.audit-policy-coverage", breaks: removes(auditFile),
-			also: fails("controlplane.audit-policy", "node.k3s-starts", "node.admission-files.mode")},
+		{
+			control: "controlplane.audit-policy-coverage", breaks: removes(auditFile),
+			also: fails("controlplane.audit-policy", "node.k3s-starts", "node.admission-files.mode"),
+		},
 		{control: "controlplane.audit-policy-coverage", breaks: edits(auditFile, "level: Metadata", "level: Request"), turns: cis.Manual},
-		{control: "apiserver.audit-log-path", also: map[string]cis.Status{"controlplane.audit-policy": cis.Fail, "controlplane.audit-policy-coverage": cis.Fail, "node.audit-log-dir.mode": cis.NotApplicable},
+		{
+			control: "apiserver.audit-log-path", also: map[string]cis.Status{"controlplane.audit-policy": cis.Fail, "controlplane.audit-policy-coverage": cis.Fail, "node.audit-log-dir.mode": cis.NotApplicable},
 			breaks: func(t *testing.T, tr *tree) {
 				tr.args(t, k3s.APIServer, func(l []string) []string { return without(l, "audit-log-path") })
-			}},
-		{control: "apiserver.audit-log-path", also: map[string]cis.Status{"node.audit-log-dir.mode": cis.NotApplicable},
-			breaks: func(t *testing.T, tr *tree) { tr.arg(t, k3s.APIServer, "audit-log-path=-") }},
+			},
+		},
+		{
+			control: "apiserver.audit-log-path", also: map[string]cis.Status{"node.audit-log-dir.mode": cis.NotApplicable},
+			breaks: func(t *testing.T, tr *tree) { tr.arg(t, k3s.APIServer, "audit-log-path=-") },
+		},
 		{control: "netpol.all-namespaces", breaks: removes(netpolFile)},
 		{control: "netpol.all-namespaces", breaks: edits(netpolFile, "namespace: kube-public", "namespace: elsewhere")},
 		{control: "netpol.all-namespaces", breaks: openPolicy("[{}]")},

@@ -24,11 +24,16 @@ type base struct {
 func bases() []base {
 	var out []base
 	for _, b := range []base{
-		{benchmark: "cis-1.6", release: "v1.21.14+k3s1"}, {benchmark: "cis-1.23", release: "v1.23.17+k3s1"},
-		{benchmark: "cis-1.24", release: "v1.24.17+k3s1"}, {benchmark: "cis-1.7", release: "v1.25.16+k3s4"},
-		{benchmark: "cis-1.8", release: "v1.26.15+k3s1"}, {benchmark: "cis-1.9", release: "v1.27.16+k3s1"},
-		{benchmark: "cis-1.10", release: "v1.30.14+k3s1"}, {benchmark: "cis-1.11", release: "v1.31.14+k3s1"},
-		{benchmark: "cis-1.12", release: "v1.33.5+k3s1"}, {benchmark: "cis-2.0", release: "v1.35.1+k3s1"},
+		{benchmark: "cis-1.6", release: "v1.21.14+k3s1"},
+		{benchmark: "cis-1.23", release: "v1.23.17+k3s1"},
+		{benchmark: "cis-1.24", release: "v1.24.17+k3s1"},
+		{benchmark: "cis-1.7", release: "v1.25.16+k3s4"},
+		{benchmark: "cis-1.8", release: "v1.26.15+k3s1"},
+		{benchmark: "cis-1.9", release: "v1.27.16+k3s1"},
+		{benchmark: "cis-1.10", release: "v1.30.14+k3s1"},
+		{benchmark: "cis-1.11", release: "v1.31.14+k3s1"},
+		{benchmark: "cis-1.12", release: "v1.33.5+k3s1"},
+		{benchmark: "cis-2.0", release: "v1.35.1+k3s1"},
 		{benchmark: "cis-2.1", release: "v1.36.3+k3s1"},
 	} {
 		if raceEnabled && !slices.Contains([]string{"cis-1.24", "cis-2.1"}, b.benchmark) {

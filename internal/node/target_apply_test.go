@@ -111,8 +111,10 @@ func applyCases() []applyCase {
 			name: "assumptions hold",
 			tree: []string{"file /c/a 0644 one", "file /c/d/x.yaml 0644 two", "file /c/d/readme 0644 -", "dir /c/d/dir.yaml 0755"},
 			change: Change{Write: []Entry{file("/c/new", 0o600, "n")}, Assume: []Assumption{
-				{Path: "/c/a", Either: []string{sum("other"), sum("one")}}, {Path: "/c/none", Either: []string{""}},
-				{Path: "/c/d", Children: true, Suffixes: []string{".yaml", ".yml"}}, {Path: "/c/d/x.yaml", Either: []string{sum("two")}},
+				{Path: "/c/a", Either: []string{sum("other"), sum("one")}},
+				{Path: "/c/none", Either: []string{""}},
+				{Path: "/c/d", Children: true, Suffixes: []string{".yaml", ".yml"}},
+				{Path: "/c/d/x.yaml", Either: []string{sum("two")}},
 				{Path: "/no/dir", Children: true, Suffixes: []string{".yaml"}},
 			}},
 			changed: []string{"/c/new"},

@@ -152,8 +152,11 @@ func testReading(t *testing.T, target makeTarget) {
 			tree:  []string{"file /d/a 0644 1", "file /d/s/b 0644 2", "file /d/s/t/c 0644 3"},
 			query: Query{{Path: "/d", Depth: 2}},
 			want: []Entry{
-				directory("/d", 0o755), {Path: "/d/a", Kind: KindFile, Mode: 0o644, Size: 1},
-				directory("/d/s", 0o755), {Path: "/d/s/b", Kind: KindFile, Mode: 0o644, Size: 1}, directory("/d/s/t", 0o755),
+				directory("/d", 0o755),
+				{Path: "/d/a", Kind: KindFile, Mode: 0o644, Size: 1},
+				directory("/d/s", 0o755),
+				{Path: "/d/s/b", Kind: KindFile, Mode: 0o644, Size: 1},
+				directory("/d/s/t", 0o755),
 			},
 		},
 		{
@@ -181,8 +184,10 @@ func testReading(t *testing.T, target makeTarget) {
 			tree:  []string{"file /opt/conf/a.conf 0644 1", "link /etc/conf.d /opt/conf", "link /libs usrlib/lib", "file /usrlib/lib/x/y 0644 2"},
 			query: Query{{Path: "/etc/conf.d", Depth: 1, Content: true}, {Path: "/libs/x", Depth: Deep}},
 			want: []Entry{
-				{Path: "/etc/conf.d", Kind: KindDirectory, Mode: 0o755, Target: "/opt/conf"}, file("/etc/conf.d/a.conf", 0o644, "1"),
-				directory("/libs/x", 0o755), {Path: "/libs/x/y", Kind: KindFile, Mode: 0o644, Size: 1},
+				{Path: "/etc/conf.d", Kind: KindDirectory, Mode: 0o755, Target: "/opt/conf"},
+				file("/etc/conf.d/a.conf", 0o644, "1"),
+				directory("/libs/x", 0o755),
+				{Path: "/libs/x/y", Kind: KindFile, Mode: 0o644, Size: 1},
 			},
 		},
 		{
