@@ -192,8 +192,7 @@ func (w work) ansible(t testing.TB, to target) *exec.Cmd {
 	}
 	data, err := json.Marshal(vars)
 	require.NoError(t, err)
-	// A control socket's path has few bytes.
-	short, err := os.MkdirTemp("", "b")
+	short, err := os.MkdirTemp("", "b") //nolint:usetesting // a control socket's path may have few bytes, t.TempDir's has many
 	require.NoError(t, err)
 	t.Cleanup(func() { _ = os.RemoveAll(short) })
 	inventory := fmt.Sprintf("node ansible_host=127.0.0.1 ansible_port=%d ansible_user=root ansible_ssh_private_key_file=%s\n", to.port, to.key)
