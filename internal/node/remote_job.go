@@ -271,8 +271,12 @@ func (j *job) planKernel(out *strings.Builder, c *Change) {
 
 func (j *job) planPicks(out *strings.Builder) {
 	var picks, walks strings.Builder
-	seen := map[string]bool{}
+	seen, asked := map[string]bool{}, map[Pick]bool{}
 	for _, p := range j.query {
+		if asked[p] {
+			continue // a walk twice is two walks
+		}
+		asked[p] = true
 		depth, content := "deep", "0"
 		if p.Depth != Deep {
 			depth = strconv.Itoa(p.Depth)
