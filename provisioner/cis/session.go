@@ -266,8 +266,7 @@ func (s *session) resolve(ctx context.Context, o harden.Options, n *node.Node) (
 		if err != nil {
 			return nil, nil, fmt.Errorf("computing K3s's effective configuration: %w", err)
 		}
-		needed := append(cis.Query(o.Role, effective.DataDir), effective.Missing...)
-		lacking := n.Query().Lacks(needed)
+		lacking := cis.FollowUp(n, effective, s.inputs.controls)
 		if len(lacking) == 0 || i == rounds {
 			return effective, n, nil
 		}

@@ -218,3 +218,26 @@ func TestReleaseNewerThanKnownWorksWithAWarning(t *testing.T) {
 	assert.Contains(t, x.log, "v1.37", "the newest known release line must be named")
 	assert.Equal(t, "cis-2.1", x.report.Benchmark)
 }
+
+// A control of the user's own may look at anything; what it looks at is collected.
+func TestOwnControlIsJudgedFromEvidence(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "own.yaml")
+	require.NoError(t, os.WriteFile(file, []byte(`
+- key: site.motd
+  title: The login banner is root's alone to change
+  roles: [server, agent]
+  expect:
+    - file: {path: /srv/site/banner, mode: "0644", owner: root}
+  remediation: chmod 0644 /srv/site/banner
+`), 0o600))
+	tree := newTree(t)
+	write(t, tree, "srv/site/banner", "hello\n")
+	options := map[string]any{"k3s_version": release, "controls": []string{file}}
+	x := try(t, tree, options, nil)
+	require.NoError(t, x.err, x.log)
+	assert.Equal(t, cis.Pass, status(t, x.report, "site.motd").Status)
+
+	require.NoError(t, os.Chmod(filepath.Join(tree, "srv/site/banner"), 0o666))
+	x = try(t, tree, options, nil)
+	require.ErrorContains(t, x.err, "site.motd")
+}
