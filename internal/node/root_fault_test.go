@@ -128,7 +128,7 @@ func TestRootReadBackFails(t *testing.T) {
 	dir := t.TempDir()
 	lay(t, dir, faultTree...)
 	for i := range 17 {
-		lay(t, dir, "file /big/"+string(rune('a'+i))+" 0600")
+		lay(t, dir, "file /z/big/"+string(rune('a'+i))+" 0600")
 		require.NoError(t, os.Truncate(filepath.Join(dir, "z/big", string(rune('a'+i))), MaxFileSize))
 	}
 	before := snapshot(t, dir)
