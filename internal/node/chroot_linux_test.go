@@ -37,6 +37,7 @@ type chrootComm struct {
 const enterScript = `set -e
 cd "$1"
 mount --bind /dev dev
+mount --bind /dev/pts dev/pts
 mount --bind /proc proc
 case $2 in
 busybox)

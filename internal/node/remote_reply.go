@@ -53,27 +53,28 @@ func parseReply(out []byte, j *job) (*reply, error) {
 	return p.parse()
 }
 
-// findReply returns what follows the line that begins the answer.
+// findReply returns what follows the line that begins the answer. Without one,
+// the error says what else the machine had to say.
 func findReply(out []byte, sign string) (body []byte, encoding string, err error) {
-	for rest := out; len(rest) > 0; {
+	err = errSilent
+	for rest := out; ; {
 		i := bytes.Index(rest, []byte(sign))
 		if i < 0 {
-			break
+			return nil, "", err
 		}
-		line, after, whole := bytes.Cut(rest[i+len(sign):], []byte("\n"))
+		rest = rest[i+len(sign):]
+		line, after, whole := bytes.Cut(rest, []byte("\n"))
 		words := strings.Fields(string(line))
 		switch {
 		case !whole || len(words) == 0:
-		case words[0] == "cannot":
-			return nil, "", refusal(strings.Join(words[1:], " "))
-		case words[0] == "died":
-			return nil, "", errors.New("the command was killed on the machine; what it had changed was put back")
 		case words[0] == "begin" && len(words) == 2:
 			return after, words[1], nil
+		case words[0] == "cannot" && errors.Is(err, errSilent):
+			err = refusal(strings.Join(words[1:], " "))
+		case words[0] == "died":
+			err = errors.New("the command was killed on the machine; what it had changed was put back")
 		}
-		rest = rest[i+len(sign):]
 	}
-	return nil, "", errSilent
 }
 
 // decodeReply undoes what protects an answer from a terminal.

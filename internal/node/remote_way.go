@@ -96,6 +96,7 @@ func (r *RemoteMachine) streamCommand(j *job) (string, bool) {
 		"test -t 0 && { " + say + "tty; exit; }",
 		"umask 077",
 		"command -v tar >/dev/null 2>&1 || { " + say + "tar; exit; }",
+		"echo k3s-cis " + j.nonce + " ready",
 		strings.Join(enter, " || ") + " || { " + say + "directory; exit; }",
 		"tar -xpf - >/dev/null 2>&1",
 		"test -f end && exec sh ./guard.sh",
@@ -302,7 +303,9 @@ func (r *RemoteMachine) run(ctx context.Context, j *job, command string, stdin [
 	out.limit, errOut.limit = maxReply, 64<<10
 	cmd := &packersdk.RemoteCmd{Command: command, Stdout: &out, Stderr: &errOut}
 	if stdin != nil {
-		cmd.Stdin = &cancellable{limited, bytes.NewReader(stdin)}
+		out.ready, out.refused = []byte("k3s-cis "+j.nonce+" ready"), []byte("k3s-cis "+j.nonce+" cannot")
+		out.gate = make(chan bool, 1)
+		cmd.Stdin = &gated{ctx: limited, gate: out.gate, data: bytes.NewReader(stdin)}
 	}
 	exited := make(chan int, 1)
 	started := make(chan error, 1)
@@ -414,6 +417,9 @@ type capture struct {
 	buf   bytes.Buffer
 	limit int
 	over  bool
+	// ready and refused are what is looked for as long as gate is there.
+	ready, refused []byte
+	gate           chan bool
 }
 
 func (c *capture) Write(p []byte) (int, error) {
@@ -423,7 +429,14 @@ func (c *capture) Write(p []byte) (int, error) {
 		c.over = true
 		return len(p), nil
 	}
-	return c.buf.Write(p)
+	n, err := c.buf.Write(p)
+	if c.gate != nil {
+		if yes := bytes.Contains(c.buf.Bytes(), c.ready); yes || bytes.Contains(c.buf.Bytes(), c.refused) {
+			c.gate <- yes
+			c.gate = nil
+		}
+	}
+	return n, err
 }
 
 func (c *capture) take() (data []byte, whole bool) {
@@ -432,16 +445,36 @@ func (c *capture) take() (data []byte, whole bool) {
 	return bytes.Clone(c.buf.Bytes()), !c.over
 }
 
-// cancellable is input that ends when its context does: the machine then finds
-// that the request is not whole, and does nothing.
-type cancellable struct {
-	ctx context.Context
-	io.Reader
+// gated is input that begins when the machine is ready for it. Were it a
+// terminal that reads it, the archive would be typed into that. Waiting costs
+// no round trip: the machine says so while the answer to the request to run
+// the command is still on its way. When the context ends, so does the input:
+// the machine then finds that the request is not whole, and does nothing.
+type gated struct {
+	ctx  context.Context
+	gate <-chan bool
+	open bool
+	data io.Reader
 }
 
-func (c *cancellable) Read(p []byte) (int, error) {
-	if err := c.ctx.Err(); err != nil {
+// slowOutput is how long a communicator may keep output back.
+const slowOutput = 10 * time.Second
+
+func (g *gated) Read(p []byte) (int, error) {
+	if err := g.ctx.Err(); err != nil {
 		return 0, err
 	}
-	return c.Reader.Read(p)
+	if !g.open {
+		select {
+		case <-g.ctx.Done():
+			return 0, g.ctx.Err()
+		case ready := <-g.gate:
+			if !ready {
+				return 0, io.EOF
+			}
+		case <-time.After(slowOutput):
+		}
+		g.open = true
+	}
+	return g.data.Read(p)
 }
