@@ -144,7 +144,7 @@ END
 		qgone=
 		all_dirs undo_dir
 		[ -z "$qgone" ] || printf 'rmdir %s 2>/dev/null\n' "$qgone"
-		cat kernel.undo
+		[ -s kernel.undo ] && cat kernel.undo
 		printf '[ "$failed" = 0 ] || exit 1\n'
 		cat clean
 	} >undo.new 2>err || quit "cannot prepare: $(first_line err)"
@@ -186,11 +186,13 @@ commit_dir() {
 	eval "state=\$d$1"
 	case $state in
 	new)
-		try "$5" mkdir -m 700 "$5"
 		# A directory gets its parent's group where that is setgid.
-		if [ "$4" != 0:0 ] || [ -g "${5%/*}/" ]; then
-			try "$5" chown "$4" "$5"
+		if [ "$4" = 0:0 ] && ! [ -g "${5%/*}/" ]; then
+			try "$5" mkdir -m "$3" "$5"
+			return
 		fi
+		try "$5" mkdir -m 700 "$5"
+		try "$5" chown "$4" "$5"
 		[ "$3" = 700 ] || try "$5" chmod "$3" "$5"
 		;;
 	other)
