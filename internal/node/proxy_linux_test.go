@@ -1,0 +1,162 @@
+package node
+
+import (
+	"context"
+	"net"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+// proxy stands between a client and a server on this host. It delays what goes
+// through it and cuts the connection after so many bytes of both directions.
+type proxy struct {
+	listener net.Listener
+	server   string
+	delay    time.Duration // each way
+	cut      int64         // 0 for never
+	passed   atomic.Int64
+}
+
+func newProxy(t testing.TB, server string, delay time.Duration, cut int64) *proxy {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	p := &proxy{listener: l, server: server, delay: delay, cut: cut}
+	t.Cleanup(func() { _ = l.Close() })
+	go func() {
+		for {
+			client, err := l.Accept()
+			if err != nil {
+				return
+			}
+			go p.join(client)
+		}
+	}()
+	return p
+}
+
+func (p *proxy) addr() string { return p.listener.Addr().String() }
+
+func (p *proxy) join(client net.Conn) {
+	server, err := net.Dial("tcp", p.server)
+	if err != nil {
+		_ = client.Close()
+		return
+	}
+	var once sync.Once
+	end := func() {
+		once.Do(func() {
+			if p.cut > 0 && p.passed.Load() >= p.cut {
+				// As a cable that is pulled out: no goodbye.
+				_ = client.(*net.TCPConn).SetLinger(0)
+				_ = server.(*net.TCPConn).SetLinger(0)
+			}
+			_ = client.Close()
+			_ = server.Close()
+		})
+	}
+	go p.pass(server, client, end)
+	go p.pass(client, server, end)
+}
+
+// pass moves bytes one way, each chunk after the delay, without holding up the
+// next one.
+func (p *proxy) pass(to, from net.Conn, end func()) {
+	type chunk struct {
+		data []byte
+		due  time.Time
+	}
+	queue := make(chan chunk, 1024)
+	go func() {
+		defer close(queue)
+		for {
+			buf := make([]byte, 32<<10)
+			n, err := from.Read(buf)
+			if n > 0 {
+				queue <- chunk{buf[:n], time.Now().Add(p.delay)}
+			}
+			if err != nil {
+				return
+			}
+		}
+	}()
+	defer end()
+	for c := range queue {
+		time.Sleep(time.Until(c.due))
+		data, last := c.data, false
+		if total := p.passed.Add(int64(len(data))); p.cut > 0 && total >= p.cut {
+			data, last = data[:max(0, int64(len(data))-(total-p.cut))], true
+		}
+		if _, err := to.Write(data); err != nil || last {
+			return
+		}
+	}
+}
+
+// TestConnectionCut pulls the cable after every kilobyte of the whole
+// exchange.
+func TestConnectionCut(t *testing.T) {
+	needAcc(t)
+	dir := t.TempDir()
+	lay(t, dir, faultTree...)
+	m := newMachine(t, dir, "", "")
+	reset := func() {
+		t.Helper()
+		_, err := Root(dir).Apply(context.Background(), Change{Write: undoing.Write}, nil)
+		require.NoError(t, err)
+		require.NoError(t, os.RemoveAll(filepath.Join(dir, "etc/rancher/k3s/new")))
+		require.NoError(t, os.RemoveAll(filepath.Join(dir, "var/lib/rancher/k3s/server/logs")))
+		require.NoError(t, os.Remove(filepath.Join(dir, "etc/rancher/k3s/config.yaml.orig")))
+		require.Equal(t, "as before", state(t, dir))
+	}
+	apply := func(addr string) error {
+		comm, err := m.connect(addr, sshUser{name: "ops"})
+		if err != nil {
+			return err
+		}
+		_, err = Remote(comm, RemoteOptions{}).Apply(context.Background(), faultChange, cutQuery)
+		return err
+	}
+	whole := newProxy(t, m.addr, 0, 0)
+	require.NoError(t, apply(whole.addr()))
+	require.Equal(t, "hardened", state(t, dir))
+	reset()
+
+	const step = 1024
+	counts := map[string]int{}
+	for cut := int64(step); cut < whole.passed.Load(); cut += step {
+		err := apply(newProxy(t, m.addr, 0, cut).addr())
+		require.Error(t, err, "cut after %d bytes", cut)
+		// The machine may need a moment to notice.
+		assert.Eventually(t, func() bool { return !staged(t, dir) }, 10*time.Second, 20*time.Millisecond, "something is left after a cut at %d bytes", cut)
+		found := state(t, dir)
+		counts[strings.SplitN(found, ":", 2)[0]]++
+		require.Contains(t, []string{"as before", "hardened"}, found, "cut after %d bytes", cut)
+
+		require.NoError(t, apply(m.addr), "the next run ends; cut after %d bytes", cut)
+		hardened(t, dir)
+		reset()
+	}
+	t.Logf("%d bytes, cut after every %d: %v", whole.passed.Load(), step, counts)
+}
+
+var cutQuery = Query{{Path: "/etc/rancher", Depth: Deep, Content: true}, {Path: "/var/lib", Depth: Deep}, {Path: "/z", Depth: Deep, Content: true}}
+
+// staged says whether a staging directory is in one of the places for them.
+func staged(t *testing.T, dir string) bool {
+	t.Helper()
+	for _, at := range []string{"var/lib", "run", "etc", "", "etc/rancher/k3s", "etc/sysctl.d", "z", "var/lib/rancher/k3s/server"} {
+		if found, err := filepath.Glob(filepath.Join(dir, at, stagePrefix+"*")); err != nil || len(found) > 0 {
+			return true
+		}
+	}
+	return false
+}

@@ -1,0 +1,152 @@
+package node
+
+import (
+	"archive/tar"
+	"bytes"
+	"encoding/base64"
+	"encoding/hex"
+	"fmt"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+// testJob asks for what testAnswer answers.
+func testJob() *job {
+	return &job{nonce: "abc", query: Query{{Path: "/c", Depth: Deep, Content: true}}}
+}
+
+func tarOf(t testing.TB, files ...string) string {
+	t.Helper()
+	var buf bytes.Buffer
+	w := tar.NewWriter(&buf)
+	for i := 0; i < len(files); i += 2 {
+		h := &tar.Header{Name: files[i], Size: int64(len(files[i+1])), Mode: 0o600}
+		if target, ok := strings.CutPrefix(files[i+1], "link to "); ok {
+			h.Typeflag, h.Linkname, h.Size = tar.TypeLink, target, 0
+			require.NoError(t, w.WriteHeader(h))
+			continue
+		}
+		require.NoError(t, w.WriteHeader(h))
+		_, err := w.Write([]byte(files[i+1]))
+		require.NoError(t, err)
+	}
+	require.NoError(t, w.Close())
+	return buf.String() + strings.Repeat("\x00", 512)
+}
+
+const answerLines = "machine\nkernel vm.panic_on_oom 0\nk3s k3s version v1.36.3+k3s1\nchanged /c/b\nset vm.panic_on_oom\nrecovered\n" +
+	"e 1 41ed 0 0 4096 /c/\ne 1 8180 0 0 5 /c/./a/\ne 1 81a4 1 2 5 /c/./b \\ /\ne 1 11b6 0 0 0 /c/./pipe/\nl /c/./dead/\nt /no where/\n"
+
+func testAnswer(t testing.TB) string {
+	t.Helper()
+	return "motd\nk3s-cis abc begin raw\n" + answerLines + "k3s-cis abc content tar\n" +
+		tarOf(t, "./c/a", "hello", `./c/b \ `, "link to ./c/a") + "k3s-cis abc end 12 2 0 ok\n"
+}
+
+func TestReply(t *testing.T) {
+	plain := "k3s-cis abc begin raw\n" + answerLines + "k3s-cis abc content plain\nf 5 /c/a\nhello\nf 5 /c/b \\ \nhello\nk3s-cis abc end 12 2 0 ok\n"
+	_, body, _ := strings.Cut(testAnswer(t), "begin raw\n")
+	crlf := func(s string) string { return strings.ReplaceAll(s, "\n", "\r\n") }
+	coded := base64.StdEncoding.EncodeToString([]byte(body))
+	for name, answer := range map[string]string{
+		"tar": testAnswer(t), "plain": plain,
+		"base64 over a terminal": crlf("[sudo] password:\nk3s-cis abc begin base64\n" + coded[:100] + "\n" + coded[100:] + "\nk3s-cis abc coded\nbye\n"),
+		"hex over a terminal":    crlf("k3s-cis abc begin hex\n " + hex.EncodeToString([]byte(body)) + "\nk3s-cis abc coded\n"),
+		"after a second try":     "k3s-cis abc ready\nk3s-cis abc cannot root\n" + testAnswer(t),
+	} {
+		t.Run(name, func(t *testing.T) {
+			r, err := parseReply([]byte(answer), testJob())
+			require.NoError(t, err)
+			assert.Equal(t, []Entry{
+				directory("/c", 0o755), file("/c/a", 0o600, "hello"),
+				{Path: `/c/b \ `, Kind: KindFile, Mode: 0o644, UID: 1, GID: 2, Size: 5, Data: []byte("hello")},
+				{Path: "/c/dead", Kind: KindLink, Target: "/no where"}, {Path: "/c/pipe", Kind: KindOther, Mode: 0o666},
+			}, r.node.Entries())
+			assert.Equal(t, map[string]string{"vm.panic_on_oom": "0"}, r.node.Kernel)
+			assert.Equal(t, "k3s version v1.36.3+k3s1", r.node.K3sVersion)
+			assert.Equal(t, []string{"/c/b"}, r.changed)
+			assert.Equal(t, []string{"vm.panic_on_oom"}, r.kernelSet)
+			assert.True(t, r.recovered)
+		})
+	}
+}
+
+func TestReplyThatCannotBeBelieved(t *testing.T) {
+	whole := testAnswer(t)
+	swap := func(old, new string) string {
+		require.Contains(t, whole, old)
+		return strings.Replace(whole, old, new, 1)
+	}
+	for name, c := range map[string]struct{ answer, err string }{
+		"nothing":             {"", "no answer came back"},
+		"another's nonce":     {strings.ReplaceAll(whole, "abc", "abd"), "no answer came back"},
+		"refusal":             {"k3s-cis abc cannot tty\n", "cannot take the request: tty"},
+		"killed":              {"k3s-cis abc died\n", "killed"},
+		"a line less":         {swap("changed /c/b\n", ""), "cut off"},
+		"a file less":         {swap("end 12 2", "end 12 3"), "cut off"},
+		"no end":              {swap("k3s-cis abc end 12 2 0 ok\n", ""), "cut off"},
+		"another end":         {swap("abc end", "abd end"), "cut off"},
+		"tar failed":          {swap("2 0 ok", "2 2 ok"), "tar ended with 2"},
+		"not ok":              {swap("2 0 ok", "2 0 failed"), "could not send"},
+		"content missing":     {swap(tarOf(t, "./c/a", "hello", `./c/b \ `, "link to ./c/a"), tarOf(t, "./c/a", "hello")), "cut off"},
+		"other length":        {swap("0 0 5 /c/./a/", "0 0 6 /c/./a/"), "/c/a changed while it was read"},
+		"not asked for":       {swap("e 1 8180", "e 0 8180"), "which was not asked for"},
+		"an error":            {swap("recovered\n", "error cannot change /c/x: disk full\n"), "cannot change /c/x: disk full"},
+		"a line of no kind":   {swap("recovered\n", "rm -rf /\n"), "damaged"},
+		"a strange mode":      {swap("e 1 41ed", "e 1 xyz"), "damaged"},
+		"unlisted":            {swap("recovered\n", "unlisted find: /c/s: Input/output error/\n"), "Input/output error"},
+		"unknown encoding":    {"k3s-cis abc begin rot13\nx\nk3s-cis abc coded\n", "not known"},
+		"base64 that is none": {"k3s-cis abc begin base64\n!!!\nk3s-cis abc coded\n", "damaged"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			r, err := parseReply([]byte(c.answer), testJob())
+			require.ErrorContains(t, err, c.err)
+			assert.Nil(t, r)
+		})
+	}
+	for k := range len(whole) - 1 {
+		_, err := parseReply([]byte(whole[:k]), testJob())
+		require.Error(t, err, "cut after %d of %d bytes", k, len(whole))
+	}
+}
+
+func FuzzReply(f *testing.F) {
+	f.Add([]byte(testAnswer(f)))
+	f.Add([]byte("k3s-cis abc begin raw\nk3s-cis abc content none\nk3s-cis abc end 0 0 0 ok\n"))
+	f.Add([]byte("k3s-cis abc begin raw\ne 1 8180 0 0 1 /c/x/\nk3s-cis abc content plain\nf 1 /c/x\ny\nk3s-cis abc end 1 1 0 ok\n"))
+	f.Add([]byte("k3s-cis abc begin base64\nAAAA\nk3s-cis abc coded\n"))
+	f.Fuzz(func(t *testing.T, data []byte) {
+		r, err := parseReply(data, testJob())
+		if err != nil {
+			require.Nil(t, r)
+			return
+		}
+		// What is believed is signed to the last byte and complete.
+		require.Contains(t, string(data), "k3s-cis abc ")
+		for _, e := range r.node.Entries() {
+			require.True(t, plainName(e.Path), "%q", e.Path)
+			require.True(t, strings.HasPrefix(e.Path, "/"))
+			if e.Data != nil {
+				require.Equal(t, e.Size, int64(len(e.Data)))
+			}
+		}
+	})
+}
+
+// FuzzPaths quotes paths for the shell and reads the plan back.
+func FuzzPaths(f *testing.F) {
+	for _, s := range []string{"/etc/a", "/a b/c'd", `/x\y`, "/$HOME/`id`", "/-n", "/é"} {
+		f.Add(s)
+	}
+	f.Fuzz(func(t *testing.T, p string) {
+		if checkPath(p) != nil {
+			return
+		}
+		q := quote(p)
+		require.Equal(t, p, strings.ReplaceAll(strings.TrimSuffix(strings.TrimPrefix(q, "'"), "'"), `'\''`, "'"))
+		require.Zero(t, strings.Count(strings.ReplaceAll(q, `'\''`, ""), "'")-2, fmt.Sprintf("%q", q))
+	})
+}
