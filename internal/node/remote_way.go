@@ -89,9 +89,9 @@ func (r *RemoteMachine) streamCommand(j *job) (string, bool) {
 	for _, base := range stagingBases {
 		enter = append(enter, fmt.Sprintf("{ mkdir -m 700 %[1]s && cd %[1]s; } 2>/dev/null", base+dir))
 		clear = append(clear, base+dir)
-		sweep = append(sweep, fmt.Sprintf("test -d %[1]s && { sleep 1; test -e %[1]s/pid || rm -rf %[1]s; }", base+dir))
+		sweep = append(sweep, fmt.Sprintf("test -d %[1]s && { if test -e %[1]s/undo; then sh %[1]s/undo; elif test -e %[1]s/clean; then sh %[1]s/clean; fi >/dev/null 2>&1 && rm -rf %[1]s; }", base+dir))
 	}
-	unpack := "(" + strings.Join([]string{
+	unpack := "{ (" + strings.Join([]string{
 		"trap : HUP PIPE TERM INT",
 		"test -t 0 && { " + say + "tty; exit; }",
 		"umask 077",
@@ -104,9 +104,9 @@ func (r *RemoteMachine) streamCommand(j *job) (string, bool) {
 		"cd /",
 		"rm -rf " + strings.Join(clear, " "),
 	}, "; ") +
-		// Should what is in the parentheses have been killed before it could
-		// start a worker, what it unpacked goes.
-		"); " + strings.Join(sweep, "; ") + "; exit 0"
+		// The pipe ends when everything that was started here has. Should the
+		// guard have been killed too, what is left goes now.
+		") 9>&1 >&8 8>&- | cat >/dev/null; } 8>&1; " + strings.Join(sweep, "; ") + "; exit 0"
 	// Standard input is read by the first of these that runs as root only.
 	direct := "sh -c 'id -u | grep -qx 0 || exit 1; " + unpack + "'"
 	command := "sh -c '" + unpack + "'"
@@ -226,7 +226,7 @@ piece() {
 unpack() {
 set -e
 %[5]s}
-(
+{ (
 	[ "$(id -u)" = 0 ] || cannot root
 	work=
 	for base in %[4]s; do
@@ -242,16 +242,18 @@ set -e
 	[ -f end ] && exec sh ./guard.sh </dev/null
 	cd / && rm -rf "$work"
 	cannot unpack
-)
-# Should what is in the parentheses have been killed before it could start a
-# worker, what it unpacked goes.
+) 9>&1 >&8 8>&- | cat >/dev/null; } 8>&1
+# The pipe ends when everything that was started here has. Should the guard have
+# been killed too, what is left goes now.
 rm -f "$self" 2>/dev/null
 for base in %[4]s; do
 	work=$base/.k3s-cis-$nonce
-	if [ -d "$work" ]; then
-		sleep 1
-		[ -e "$work/pid" ] || rm -rf "$work"
-	fi
+	[ -d "$work" ] || continue
+	if [ -e "$work/undo" ]; then
+		sh "$work/undo"
+	elif [ -e "$work/clean" ]; then
+		sh "$work/clean"
+	fi >/dev/null 2>&1 && rm -rf "$work"
 done
 exit 0
 `

@@ -30,7 +30,7 @@ command -v setsid >/dev/null 2>&1 && start=setsid
 case $(timeout --help 2>&1) in
 *--kill-after*) start="$start timeout $seconds" ;;
 *) (
-	exec </dev/null >/dev/null 2>&1
+	exec </dev/null >/dev/null 2>&1 9>&-
 	stop_late
 ) & ;;
 esac

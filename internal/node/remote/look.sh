@@ -75,8 +75,8 @@ k3s_version() {
 			slow=
 			case $(timeout --help 2>&1) in *--kill-after*) slow='timeout 20' ;; esac
 			# In the background, so that a signal need not wait for it, and
-			# without the pipe that the guard waits for.
-			$slow "$bin" --version </dev/null >version 2>/dev/null 3>&- &
+			# without the pipes that others wait for.
+			$slow "$bin" --version </dev/null >version 2>/dev/null 3>&- 9>&- &
 			child=$!
 			wait "$child"
 			child=
