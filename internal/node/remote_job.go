@@ -271,12 +271,11 @@ func (j *job) planKernel(out *strings.Builder, c *Change) {
 
 func (j *job) planPicks(out *strings.Builder) {
 	var picks, walks strings.Builder
-	seen, asked := map[string]bool{}, map[Pick]bool{}
-	for _, p := range j.query {
-		if asked[p] {
-			continue // a walk twice is two walks
+	seen := map[string]bool{}
+	for i, p := range j.query {
+		if j.query.answered(i) {
+			continue // a walk more is processes more
 		}
-		asked[p] = true
 		depth, content := "deep", "0"
 		if p.Depth != Deep {
 			depth = strconv.Itoa(p.Depth)
@@ -292,6 +291,21 @@ func (j *job) planPicks(out *strings.Builder) {
 	}
 	function(out, "picks", picks.String())
 	function(out, "walks", walks.String())
+}
+
+// answered says whether another pick brings all that pick number i asks for;
+// of equal ones the first stays.
+func (q Query) answered(i int) bool {
+	for k, other := range q {
+		if k == i || other.Path != q[i].Path || q[i].Content && !other.Content {
+			continue
+		}
+		deeper := other.Depth == Deep || q[i].Depth != Deep && other.Depth >= q[i].Depth
+		if deeper && (other != q[i] || k < i) {
+			return true
+		}
+	}
+	return false
 }
 
 func (j *job) next() int {

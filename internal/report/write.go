@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"sync"
 )
 
 // format is one file of a report.
@@ -48,18 +49,40 @@ func Write(dir string, r Report) error {
 		return dirError(dir, err)
 	}
 	var errs []error
-	for _, f := range formats() {
-		data, err := f.render(r)
-		if err != nil {
-			errs = append(errs, fmt.Errorf("cannot render %s: %w", f.name, err))
+	for _, f := range renderAll(r) {
+		if f.err != nil {
+			errs = append(errs, fmt.Errorf("cannot render %s: %w", f.name, f.err))
 			continue
 		}
-		if err := writeFile(filepath.Join(dir, f.name), data); err != nil {
+		if err := writeFile(filepath.Join(dir, f.name), f.data); err != nil {
 			// What keeps one file from being written keeps all.
 			return errors.Join(append(errs, dirError(dir, err))...)
 		}
 	}
 	return errors.Join(errs...)
+}
+
+// rendered is a format's file, or why there is none.
+type rendered struct {
+	name string
+	data []byte
+	err  error
+}
+
+// renderAll renders every format, side by side: a build waits for the slowest
+// instead of for all, one after the other.
+func renderAll(r Report) []rendered {
+	all := formats()
+	out := make([]rendered, len(all))
+	var renderers sync.WaitGroup
+	for i, f := range all {
+		renderers.Go(func() {
+			data, err := f.render(r)
+			out[i] = rendered{f.name, data, err}
+		})
+	}
+	renderers.Wait()
+	return out
 }
 
 // dirError names the option that a user must change.
