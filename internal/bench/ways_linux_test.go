@@ -45,6 +45,8 @@ type way struct {
 	than string
 	// works is true for a way that does the work.
 	works bool
+	// most limits how often a slow way runs at one delay; 0 does not.
+	most int
 	// command makes the process that is measured, ready to start.
 	command func(t testing.TB, to target) *exec.Cmd
 }
@@ -82,7 +84,7 @@ func packerWay(p *packertest.Packer, user string, provisioners func(dir string) 
 	}
 }
 
-// harden are the provisioners of ours, with manifests of the user's beside.
+// hardenWith are the provisioners of ours, with manifests of the user's beside.
 func hardenWith(manifests []string) func(string) string {
 	quoted := make([]string, len(manifests))
 	for i, m := range manifests {
@@ -212,12 +214,12 @@ func (w work) ansible(t testing.TB, to target) *exec.Cmd {
 func allWays(t testing.TB, p *packertest.Packer, w work, in, out int64) []way {
 	none := func(string) string { return "" }
 	return []way{
-		{packerConnect, packerConnect, false, packerWay(p, "root", none)},
-		{ours, packerConnect, true, packerWay(p, "root", hardenWith(nil))},
-		{oursSudo, packerConnect, true, packerWay(p, sshtest.User, hardenWith(nil))},
-		{fileShell, packerConnect, true, packerWay(p, "root", w.fileShellProvisioners(t))},
-		{sshConnect, sshConnect, false, sshLogin},
-		{sshBytes, sshConnect, false, sshCopy(in, out)},
-		{ansible, sshConnect, true, w.ansible},
+		{packerConnect, packerConnect, false, 0, packerWay(p, "root", none)},
+		{ours, packerConnect, true, 0, packerWay(p, "root", hardenWith(nil))},
+		{oursSudo, packerConnect, true, 0, packerWay(p, sshtest.User, hardenWith(nil))},
+		{fileShell, packerConnect, true, 3, packerWay(p, "root", w.fileShellProvisioners(t))},
+		{sshConnect, sshConnect, false, 0, sshLogin},
+		{sshBytes, sshConnect, false, 0, sshCopy(in, out)},
+		{ansible, sshConnect, true, 1, w.ansible},
 	}
 }
