@@ -186,7 +186,7 @@ func (x *transaction) planCopy(from string, fi fs.FileInfo, keep string, planned
 	uid, gid := ownerOf(fi)
 	planned[at] = keep
 	x.steps = append(x.steps, step{shown: keep, at: at, entry: Entry{
-		Path: keep, Kind: KindFile, Mode: fi.Mode() & modeBits, UID: uid, GID: gid, Data: data,
+		Path: keep, Kind: KindFile, Mode: fi.Mode() & modeBits &^ 0o077, UID: uid, GID: gid, Data: data,
 	}})
 	return nil
 }

@@ -51,7 +51,7 @@ func applyCases() []applyCase {
 			change:  Change{Write: hardened[1:2], Keep: map[string]string{"/etc/rancher/k3s/config.yaml": "/etc/rancher/k3s/config.yaml.orig"}},
 			changed: []string{"/etc/rancher/k3s/config.yaml", "/etc/rancher/k3s/config.yaml.orig"},
 			want:    map[string]string{"/etc/rancher/k3s/config.yaml": "protect-kernel-defaults: true\n", "/etc/rancher/k3s/config.yaml.orig": "token: x"},
-			modes:   map[string]fs.FileMode{"/etc/rancher/k3s/config.yaml": 0o600, "/etc/rancher/k3s/config.yaml.orig": 0o640},
+			modes:   map[string]fs.FileMode{"/etc/rancher/k3s/config.yaml": 0o600, "/etc/rancher/k3s/config.yaml.orig": 0o600},
 		},
 		{
 			name:    "a copy that exists stays",
