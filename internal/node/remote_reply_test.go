@@ -5,7 +5,6 @@ import (
 	"bytes"
 	"encoding/base64"
 	"encoding/hex"
-	"fmt"
 	"strings"
 	"testing"
 
@@ -63,7 +62,8 @@ func TestReply(t *testing.T) {
 			assert.Equal(t, []Entry{
 				directory("/c", 0o755), file("/c/a", 0o600, "hello"),
 				{Path: `/c/b \ `, Kind: KindFile, Mode: 0o644, UID: 1, GID: 2, Size: 5, Data: []byte("hello")},
-				{Path: "/c/dead", Kind: KindLink, Target: "/no where"}, {Path: "/c/pipe", Kind: KindOther, Mode: 0o666},
+				{Path: "/c/dead", Kind: KindLink, Target: "/no where"},
+				{Path: "/c/pipe", Kind: KindOther, Mode: 0o666},
 			}, r.node.Entries())
 			assert.Equal(t, map[string]string{"vm.panic_on_oom": "0"}, r.node.Kernel)
 			assert.Equal(t, "k3s version v1.36.3+k3s1", r.node.K3sVersion)
@@ -147,6 +147,6 @@ func FuzzPaths(f *testing.F) {
 		}
 		q := quote(p)
 		require.Equal(t, p, strings.ReplaceAll(strings.TrimSuffix(strings.TrimPrefix(q, "'"), "'"), `'\''`, "'"))
-		require.Zero(t, strings.Count(strings.ReplaceAll(q, `'\''`, ""), "'")-2, fmt.Sprintf("%q", q))
+		require.Zero(t, strings.Count(strings.ReplaceAll(q, `'\''`, ""), "'")-2, "%q", q)
 	})
 }
