@@ -29,6 +29,8 @@ type sshMachine struct {
 	dir  string
 	addr string
 	key  ssh.Signer
+	// private is the key itself, for clients of their own.
+	private ed25519.PrivateKey
 }
 
 // sshUser is how a connection is made.
@@ -115,7 +117,7 @@ Subsystem sftp internal-sftp
 		_ = server.Process.Kill()
 		_ = server.Wait()
 	})
-	m := &sshMachine{dir: dir, addr: fmt.Sprintf("127.0.0.1:%d", port), key: signer}
+	m := &sshMachine{dir: dir, addr: fmt.Sprintf("127.0.0.1:%d", port), key: signer, private: private}
 	require.Eventually(t, func() bool {
 		conn, err := net.DialTimeout("tcp", m.addr, time.Second)
 		if err == nil {
@@ -165,7 +167,7 @@ func TestOpenSSH(t *testing.T) {
 		// config goes into sshd_config
 		config   string
 		wrap     string
-		break_   func(t *testing.T, dir string)
+		damage   func(t *testing.T, dir string)
 		way      string
 		channels int
 		err      string
@@ -194,7 +196,7 @@ func TestOpenSSH(t *testing.T) {
 		{name: "noexec /tmp and /run", user: sshUser{name: "ops"}, enter: "mount --bind tmp tmp; mount -o remount,bind,noexec tmp", way: wayStdin, channels: 1},
 		{name: "read-only /etc", user: sshUser{name: "ops"}, enter: "mount --bind etc etc; mount -o remount,bind,ro etc", channels: 1, err: "/etc/"},
 		{name: "full disk", user: sshUser{name: "ops"}, enter: "truncate -s 1M tmp/disk; mkfs.ext4 -q tmp/disk; mount -o loop tmp/disk z; rm tmp/disk; echo old >z/last; echo old >z/gone; head -c 2M /dev/zero >z/full || :", channels: 1, err: "No space left on device"},
-		{name: "immutable file", user: sshUser{name: "ops"}, break_: func(t *testing.T, dir string) { immutable(t, filepath.Join(dir, "z/last")) }, channels: 1, err: "/z/last"},
+		{name: "immutable file", user: sshUser{name: "ops"}, damage: func(t *testing.T, dir string) { immutable(t, filepath.Join(dir, "z/last")) }, channels: 1, err: "/z/last"},
 		{name: "a chatty login", user: sshUser{name: "ops"}, enter: "echo 'echo welcome to this machine' >etc/bash.bashrc; echo echo hello >home/ops/.bashrc", way: wayStdin, channels: 1},
 		{name: "one session only", user: sshUser{name: "ops"}, config: "MaxSessions 1", way: wayStdin, channels: 1},
 	}
@@ -203,8 +205,8 @@ func TestOpenSSH(t *testing.T) {
 			dir := t.TempDir()
 			lay(t, dir, faultTree...)
 			m := newMachine(t, dir, c.enter, c.config)
-			if c.break_ != nil {
-				c.break_(t, dir)
+			if c.damage != nil {
+				c.damage(t, dir)
 			}
 			comm, err := m.connect(m.addr, c.user)
 			require.NoError(t, err)

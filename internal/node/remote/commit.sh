@@ -29,12 +29,18 @@ apply() {
 	[ "$changed" = 1 ] || return 0
 
 	: >clean
+	stages=$nl qstages=''
 	all_dirs stage_dir
 	[ "$links" = 0 ] || all_files stage_link
+	if [ -n "$qstages" ]; then
+		eval "mkdir -p $qstages" 2>err || quit "cannot write beside what is to be replaced: $(first_line err)"
+	fi
+	all_dirs fill_dir
+	[ "$links" = 0 ] || all_files fill_link
 	all_keeps stage_copy
 	write_undo
 	trap '' TERM INT
-	all_dirs commit_dir
+	commit_dirs
 	all_dirs place
 	[ "$links" = 0 ] || all_files place_link
 	kernel_set kernel_change
@@ -45,9 +51,9 @@ apply() {
 
 # Staging.
 
-# stage_dir D NEED MODE OWNER PATH prepares the place where new and old files
-# of directory D wait: in the nearest directory above that exists, so that they
-# are on the same file system.
+# stage_dir D NEED MODE OWNER PATH finds the place where new and old files of
+# directory D wait: in the nearest directory above that exists, so that they are
+# on the same file system.
 stage_dir() {
 	eval "todo=\$n$1\$o$1\$k$1"
 	[ -n "$todo" ] || return 0
@@ -56,8 +62,31 @@ stage_dir() {
 		at=${at%/*}
 		[ -n "$at" ] || at=/
 	done
-	stage_at "$at" "$1" "$5"
-	eval "S$1=\$stage todo=\$n$1"
+	stage_at "$at" "$1"
+	eval "S$1=\$stage"
+}
+
+# stage_at DIRECTORY NAME plans a staging directory NAME in DIRECTORY. How it is
+# removed is written down before it is made.
+stage_at() {
+	stage=${1%/}/.k3s-cis-$nonce
+	quote "$stage"
+	case $stages in
+	*"$nl$stage$nl"*) ;;
+	*)
+		stages="$stages$stage$nl"
+		# Where there is no /var/lib it may be this script's own directory.
+		[ "$stage" -ef "$work" ] || printf 'rm -rf %s || left=1; [ -z "${left-}" ]\n' "$quoted" >>clean
+		;;
+	esac
+	qstages="$qstages $quoted/$2/new $quoted/$2/old"
+	stage=$stage/$2
+}
+
+# fill_dir D NEED MODE OWNER PATH puts new files and links to the old ones into
+# the staging directory of D.
+fill_dir() {
+	eval "todo=\$n$1 stage=\${S$1-}"
 	if [ -n "$todo" ] && ! eval "cp -p $todo \"\$stage/new/\"" 2>err; then
 		blame=$1
 		all_files blame_copy
@@ -71,18 +100,6 @@ stage_dir() {
 		quit_path "$5" "$(first_line err)"
 	fi
 	return 0
-}
-
-# stage_at DIRECTORY NAME PATH makes the staging directory NAME in DIRECTORY
-# for what belongs to PATH.
-stage_at() {
-	stage=${1%/}/.k3s-cis-$nonce
-	if ! [ -d "$stage" ]; then
-		quote "$stage"
-		printf 'rm -rf %s || left=1; [ -z "${left-}" ]\n' "$quoted" >>clean
-	fi
-	stage=$stage/$2
-	try "$3" mkdir -p "$stage/new" "$stage/old"
 }
 
 # blame_copy and blame_link do one file after the other, to find out which it
@@ -107,9 +124,15 @@ stage_link() {
 	eval "state=\$f$1"
 	[ "$state" = link ] || return 0
 	real=$(readlink -f "$4") || quit_path "$4" "where the symbolic link leads cannot be told"
-	stage_at "${real%/*}" "l$1" "$4"
-	base=${real##*/}
+	stage_at "${real%/*}" "l$1"
 	eval "S_$1=\$stage real_$1=\$real"
+}
+
+fill_link() {
+	eval "state=\$f$1"
+	[ "$state" = link ] || return 0
+	eval "stage=\$S_$1 real=\$real_$1"
+	base=${real##*/}
 	try "$4" cp -p "w/$2/$3" "$stage/new/$base"
 	try "$4" ln "$real" "$stage/old/$base"
 }
@@ -126,10 +149,7 @@ stage_copy() {
 # Undoing. The whole of it is written down before anything is touched, and each
 # line may run twice.
 
-write_undo() {
-	{
-		cat <<'END'
-trap '' HUP INT TERM PIPE
+undo_head='trap '\'''\'' HUP INT TERM PIPE
 failed=0
 back() {
 	for f in "$1"/* "$1"/.[!.]* "$1"/..?*; do
@@ -137,8 +157,11 @@ back() {
 			mv -f "$f" "$2/" || failed=1
 		fi
 	done
-}
-END
+}'
+
+write_undo() {
+	{
+		printf '%s\n' "$undo_head"
 		[ -z "$qnew" ] || printf 'rm -f %s || failed=1\n' "$qnew"
 		all_dirs undo_place
 		[ "$links" = 0 ] || all_files undo_link
@@ -147,10 +170,13 @@ END
 		[ -z "$qgone" ] || printf 'rmdir %s 2>/dev/null\n' "$qgone"
 		[ -s kernel.undo ] && cat kernel.undo
 		printf '[ "$failed" = 0 ] || exit 1\n'
-		cat clean
+		show clean
 	} >undo.new 2>err || quit "cannot prepare: $(first_line err)"
 	try "the staging directory" mv undo.new undo
 }
+
+# show prints file $1, which is short.
+show() { while IFS= read -r line; do printf '%s\n' "$line"; done <"$1"; }
 
 undo_place() {
 	eval "todo=\$o$1"
@@ -183,18 +209,40 @@ undo_dir() {
 
 # Putting in place.
 
-commit_dir() {
+commit_dirs() {
+	qmake='' modes=''
+	all_dirs list_new
+	if [ -n "$qmake" ]; then
+		eval "mkdir -m 700 $qmake" 2>err || quit "cannot make what is missing: $(first_line err)"
+	fi
+	all_dirs own_dir
+	for mode_ in $modes; do
+		eval "todo=\$q_$mode_"
+		eval "chmod $mode_ $todo" 2>err || quit "cannot set a mode: $(first_line err)"
+	done
+}
+
+list_new() {
+	eval "state=\$d$1"
+	[ "$state" = new ] || return 0
+	qmake="$qmake $6"
+	case " $modes " in
+	*" $3 "*) eval "q_$3=\"\$q_$3 \$6\"" ;;
+	*)
+		modes="$modes $3"
+		eval "q_$3=\$6"
+		;;
+	esac
+}
+
+own_dir() {
 	eval "state=\$d$1"
 	case $state in
 	new)
 		# A directory gets its parent's group where that is setgid.
-		if [ "$4" = 0:0 ] && ! [ -g "${5%/*}/" ]; then
-			try "$5" mkdir -m "$3" "$5"
-			return
+		if [ "$4" != 0:0 ] || [ -g "${5%/*}/" ]; then
+			try "$5" chown "$4" "$5"
 		fi
-		try "$5" mkdir -m 700 "$5"
-		try "$5" chown "$4" "$5"
-		[ "$3" = 700 ] || try "$5" chmod "$3" "$5"
 		;;
 	other)
 		try "$5" chown "$4" "$5"
@@ -261,5 +309,5 @@ relabel() {
 # settle makes the change final and removes what was staged.
 settle() {
 	mv undo done || quit "cannot finish"
-	tidy .
+	. ./clean || tidy .
 }

@@ -7,6 +7,11 @@
 # its process identifiers are those of the kernel itself (the number is the
 # kernel's constant for its first namespace), which they are not in a container.
 machine() {
+	[ -n "${is_machine-}" ] || { find_machine && is_machine=yes; } || is_machine=no
+	[ "$is_machine" = yes ]
+}
+
+find_machine() {
 	[ -r /proc/sys/kernel/osrelease ] || return 1
 	[ /proc/1/root/. -ef /. ] || return 1
 	[ "$(readlink /proc/self/ns/pid)" = 'pid:[4026531836]' ]
