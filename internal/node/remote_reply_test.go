@@ -60,7 +60,8 @@ func TestReply(t *testing.T) {
 			r, err := parseReply([]byte(answer), testJob())
 			require.NoError(t, err)
 			assert.Equal(t, []Entry{
-				directory("/c", 0o755), file("/c/a", 0o600, "hello"),
+				{Path: "/c", Kind: KindDirectory, Mode: 0o755},
+				{Path: "/c/a", Kind: KindFile, Mode: 0o600, Size: 5, Data: []byte("hello")},
 				{Path: `/c/b \ `, Kind: KindFile, Mode: 0o644, UID: 1, GID: 2, Size: 5, Data: []byte("hello")},
 				{Path: "/c/dead", Kind: KindLink, Target: "/no where"},
 				{Path: "/c/pipe", Kind: KindOther, Mode: 0o666},
