@@ -13,7 +13,14 @@ machine() {
 
 find_machine() {
 	[ -r /proc/sys/kernel/osrelease ] || return 1
-	[ /proc/1/root/. -ef /. ] || return 1
+	if [ -e /proc/1/root/. ]; then
+		[ /proc/1/root/. -ef /. ] || return 1
+	else
+		# Not even root may always look there. In a chroot the list of mounts
+		# is another one, too.
+		mounts=$(cat /proc/1/mountinfo)
+		[ -n "$mounts" ] && [ "$mounts" = "$(cat /proc/self/mountinfo)" ] || return 1
+	fi
 	[ "$(readlink /proc/self/ns/pid)" = 'pid:[4026531836]' ]
 }
 
