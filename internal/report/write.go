@@ -48,41 +48,31 @@ func Write(dir string, r Report) error {
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return dirError(dir, err)
 	}
-	var errs []error
-	for _, f := range renderAll(r) {
-		if f.err != nil {
-			errs = append(errs, fmt.Errorf("cannot render %s: %w", f.name, f.err))
-			continue
-		}
-		if err := writeFile(filepath.Join(dir, f.name), f.data); err != nil {
-			// What keeps one file from being written keeps all.
-			return errors.Join(append(errs, dirError(dir, err))...)
+	all := formats()
+	rendered, written := make([]error, len(all)), make([]error, len(all))
+	// Side by side: a build waits for the slowest format and for the disk, not
+	// for one after the other.
+	var writers sync.WaitGroup
+	for i, f := range all {
+		writers.Go(func() {
+			data, err := f.render(r)
+			if err != nil {
+				rendered[i] = fmt.Errorf("cannot render %s: %w", f.name, err)
+				return
+			}
+			written[i] = writeFile(filepath.Join(dir, f.name), data)
+		})
+	}
+	writers.Wait()
+	errs := rendered
+	// What keeps one file from being written keeps all: it is said once.
+	for _, err := range written {
+		if err != nil {
+			errs = append(errs, dirError(dir, err))
+			break
 		}
 	}
 	return errors.Join(errs...)
-}
-
-// rendered is a format's file, or why there is none.
-type rendered struct {
-	name string
-	data []byte
-	err  error
-}
-
-// renderAll renders every format, side by side: a build waits for the slowest
-// instead of for all, one after the other.
-func renderAll(r Report) []rendered {
-	all := formats()
-	out := make([]rendered, len(all))
-	var renderers sync.WaitGroup
-	for i, f := range all {
-		renderers.Go(func() {
-			data, err := f.render(r)
-			out[i] = rendered{f.name, data, err}
-		})
-	}
-	renderers.Wait()
-	return out
 }
 
 // dirError names the option that a user must change.
