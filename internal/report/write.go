@@ -42,8 +42,8 @@ func Files() []string {
 // earlier report is replaced. The same report gives the same bytes.
 //
 // The error of a directory that cannot be written names the option
-// report_dir. A format that cannot be rendered does not keep the others from
-// being written.
+// report_dir. A file that cannot be rendered or written does not keep the
+// others from being written.
 func Write(dir string, r Report) error {
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return dirError(dir, err)
@@ -65,7 +65,7 @@ func Write(dir string, r Report) error {
 	}
 	writers.Wait()
 	errs := rendered
-	// What keeps one file from being written keeps all: it is said once.
+	// What keeps one file from being written mostly keeps all: it is said once.
 	for _, err := range written {
 		if err != nil {
 			errs = append(errs, dirError(dir, err))
