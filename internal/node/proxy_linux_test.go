@@ -15,21 +15,20 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// proxy stands between a client and a server on this host. It delays what goes
-// through it and cuts the connection after so many bytes of both directions.
+// proxy stands between a client and a server on this host. It cuts the
+// connection after so many bytes of both directions.
 type proxy struct {
 	listener net.Listener
 	server   string
-	delay    time.Duration // each way
-	cut      int64         // 0 for never
+	cut      int64 // 0 for never
 	passed   atomic.Int64
 }
 
-func newProxy(t testing.TB, server string, delay time.Duration, cut int64) *proxy {
+func newProxy(t testing.TB, server string, cut int64) *proxy {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)
-	p := &proxy{listener: l, server: server, delay: delay, cut: cut}
+	p := &proxy{listener: l, server: server, cut: cut}
 	t.Cleanup(func() { _ = l.Close() })
 	go func() {
 		for {
@@ -67,33 +66,15 @@ func (p *proxy) join(client net.Conn) {
 	go p.pass(client, server, end)
 }
 
-// pass moves bytes one way, each chunk after the delay, without holding up the
-// next one.
+// pass moves bytes one way.
 func (p *proxy) pass(to, from net.Conn, end func()) {
-	type chunk struct {
-		data []byte
-		due  time.Time
-	}
-	queue := make(chan chunk, 1024)
-	go func() {
-		defer close(queue)
-		for {
-			buf := make([]byte, 32<<10)
-			n, err := from.Read(buf)
-			if n > 0 {
-				queue <- chunk{buf[:n], time.Now().Add(p.delay)}
-			}
-			if err != nil {
-				return
-			}
-		}
-	}()
 	defer end()
-	for c := range queue {
-		time.Sleep(time.Until(c.due))
-		data, last := c.data, false
-		if total := p.passed.Add(int64(len(data))); p.cut > 0 && total >= p.cut {
-			data, last = data[:max(0, int64(len(data))-(total-p.cut))], true
+	buf := make([]byte, 32<<10)
+	for {
+		n, err := from.Read(buf)
+		data, last := buf[:n], err != nil
+		if total := p.passed.Add(int64(n)); p.cut > 0 && total >= p.cut {
+			data, last = data[:max(0, int64(n)-(total-p.cut))], true
 		}
 		if _, err := to.Write(data); err != nil || last {
 			return
@@ -125,7 +106,7 @@ func TestConnectionCut(t *testing.T) {
 		_, err = Remote(comm, RemoteOptions{}).Apply(context.Background(), faultChange, cutQuery)
 		return err
 	}
-	whole := newProxy(t, m.addr, 0, 0)
+	whole := newProxy(t, m.addr, 0)
 	require.NoError(t, apply(whole.addr()))
 	require.Equal(t, "hardened", state(t, dir))
 	reset()
@@ -133,7 +114,7 @@ func TestConnectionCut(t *testing.T) {
 	const step = 1024
 	counts := map[string]int{}
 	for cut := int64(step); cut < whole.passed.Load(); cut += step {
-		err := apply(newProxy(t, m.addr, 0, cut).addr())
+		err := apply(newProxy(t, m.addr, cut).addr())
 		// The machine may need a moment to notice.
 		assert.Eventually(t, func() bool { return !staged(t, dir) }, 10*time.Second, 20*time.Millisecond, "something is left after a cut at %d bytes", cut)
 		found := state(t, dir)

@@ -29,8 +29,6 @@ type sshMachine struct {
 	dir  string
 	addr string
 	key  ssh.Signer
-	// private is the key itself, for clients of their own.
-	private ed25519.PrivateKey
 }
 
 // sshUser is how a connection is made.
@@ -41,6 +39,9 @@ type sshUser struct {
 }
 
 const password = "hunter2"
+
+// passwordHash is how /etc/shadow has password.
+const passwordHash = "$6$k3scisk3scis$xFnqfdDb7iI8iiq7iDUWtNGFfbUouTfv8A5VOj5zn42aMDKMyNoYLzg9TTPYVcJ6wN0CXiKjxt/tYoOUBiYns1"
 
 // machineFiles make users: root; ops may sudo without a password; pass has one;
 // tty must have a terminal; dora has doas; plain has nothing.
@@ -62,7 +63,7 @@ var machineFiles = map[string]string{
 // sshd_config.
 func newMachine(t *testing.T, dir, enter, config string) *sshMachine {
 	t.Helper()
-	for _, tool := range []string{"/usr/sbin/sshd", "/usr/bin/sudo", "/usr/bin/doas"} {
+	for _, tool := range []string{"/usr/sbin/sshd", "/usr/bin/sudo"} {
 		if _, err := os.Stat(tool); err != nil {
 			t.Skipf("needs %s", tool)
 		}
@@ -73,10 +74,8 @@ func newMachine(t *testing.T, dir, enter, config string) *sshMachine {
 	}
 	require.NoError(t, os.Chmod(filepath.Join(dir, "etc/sudoers"), 0o440))
 	require.NoError(t, os.Chmod(filepath.Join(dir, "etc/doas.conf"), 0o400))
-	hash, err := exec.Command("openssl", "passwd", "-6", password).Output()
-	require.NoError(t, err)
 	lay(t, dir, "dir /run/sshd 0755", "dir /root 0700",
-		fmt.Sprintf("file /etc/shadow 0600 root:*:1::::::\nops:*:1::::::\npass:%s:1::::::\ntty:*:1::::::\ndora:*:1::::::\nplain:*:1::::::\n", strings.TrimSpace(string(hash))))
+		fmt.Sprintf("file /etc/shadow 0600 root:*:1::::::\nops:*:1::::::\npass:%s:1::::::\ntty:*:1::::::\ndora:*:1::::::\nplain:*:1::::::\n", passwordHash))
 	for i, user := range []string{"ops", "pass", "tty", "dora", "plain"} {
 		lay(t, dir, "dir /home/"+user+" 0755")
 		require.NoError(t, os.Chown(filepath.Join(dir, "home", user), 1000+i, 1000+i))
@@ -117,7 +116,7 @@ Subsystem sftp internal-sftp
 		_ = server.Process.Kill()
 		_ = server.Wait()
 	})
-	m := &sshMachine{dir: dir, addr: fmt.Sprintf("127.0.0.1:%d", port), key: signer, private: private}
+	m := &sshMachine{dir: dir, addr: fmt.Sprintf("127.0.0.1:%d", port), key: signer}
 	require.Eventually(t, func() bool {
 		conn, err := net.DialTimeout("tcp", m.addr, time.Second)
 		if err == nil {
@@ -202,6 +201,9 @@ func TestOpenSSH(t *testing.T) {
 	}
 	for _, c := range cases {
 		t.Run(c.name, func(t *testing.T) {
+			if _, err := os.Stat("/usr/bin/doas"); c.name == "doas" && err != nil {
+				t.Skip("needs doas")
+			}
 			dir := t.TempDir()
 			lay(t, dir, faultTree...)
 			m := newMachine(t, dir, c.enter, c.config)
