@@ -1,0 +1,5 @@
+//go:build !race
+
+package cis
+
+const raceDetector = false
