@@ -187,7 +187,7 @@ func (m *merger) join(w want, all []found) {
 // keepEnabled sees to it that the node's own configuration does not switch off
 // admission plugins that are wanted.
 func (m *merger) keepEnabled(wanted []string) {
-	w := want{key: argKey(k3s.APIServer), component: k3s.APIServer, flag: "disable-admission-plugins"}
+	w := want{key: k3s.ArgumentKey(k3s.APIServer), component: k3s.APIServer, flag: "disable-admission-plugins"}
 	all := m.find(w)
 	for i := len(all) - 1; i >= 0; i-- { // backwards: removing moves what follows
 		f := all[i]

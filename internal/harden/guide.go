@@ -115,16 +115,13 @@ func (u rule) key() string {
 	if u.component == "" {
 		return u.name
 	}
-	return argKey(u.component)
+	return k3s.ArgumentKey(u.component)
 }
-
-// argKey is the K3s configuration key of a component's arguments.
-func argKey(c k3s.Component) string { return string(c) + "-arg" }
 
 // agentMay says whether a K3s agent accepts the key; a key that it does not
 // accept keeps it from starting.
 func agentMay(key string) bool {
-	return key == "protect-kernel-defaults" || key == argKey(k3s.Kubelet) || key == argKey(k3s.KubeProxy)
+	return key == "protect-kernel-defaults" || key == k3s.ArgumentKey(k3s.Kubelet) || key == k3s.ArgumentKey(k3s.KubeProxy)
 }
 
 func fixed(v string) func(*choices) string { return func(*choices) string { return v } }

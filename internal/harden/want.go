@@ -134,12 +134,12 @@ func (c *choices) userArgs() []want {
 		take := func(option string, list []string) {
 			for _, item := range list {
 				a := parseArg(item)
-				w := want{key: argKey(comp), component: comp, flag: a.name, value: a.value, option: option}
+				w := want{key: k3s.ArgumentKey(comp), component: comp, flag: a.name, value: a.value, option: option}
 				w.union = a.name == "enable-admission-plugins"
 				items = append(items, w)
 			}
 		}
-		for _, key := range []string{argKey(comp), argKey(comp) + "+"} { // as written, in Validate
+		for _, key := range []string{k3s.ArgumentKey(comp), k3s.ArgumentKey(comp) + "+"} { // as written, in Validate
 			if v, ok := c.Config[key]; ok {
 				list, _ := listOf(v)
 				take("config."+key, list)
@@ -184,7 +184,7 @@ func (c *choices) userKeys() (scalars, lists []want) {
 }
 
 func isArgKey(key string) bool {
-	return slices.ContainsFunc(components, func(c k3s.Component) bool { return argKey(c) == key })
+	return slices.ContainsFunc(components, func(c k3s.Component) bool { return k3s.ArgumentKey(c) == key })
 }
 
 // listOf returns a configuration value as text items, and whether it is a list.

@@ -1,8 +1,6 @@
 package k3s
 
 import (
-	"slices"
-
 	"github.com/agext/levenshtein"
 )
 
@@ -45,10 +43,6 @@ func (k Key) In(release Release, role Role) bool {
 		(k.patches == nil || release.from(k.patches)) &&
 		(k.Until == 0 || !release.AtLeast(1, k.Until+1))
 }
-
-// Keys lists every key that some release knows
-// (K3s: pkg/cli/cmds/server.go, agent.go, log.go, config.go).
-func Keys() []Key { return slices.Clone(keys) }
 
 // FindKey returns the key of that name or alias.
 func FindKey(name string) (Key, bool) {

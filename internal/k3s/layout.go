@@ -44,9 +44,6 @@ func (l Layout) Manifests() string { return l.Server() + "/manifests" }
 // Logs is where the guide puts the audit log.
 func (l Layout) Logs() string { return l.Server() + "/logs" }
 
-// TLS holds the cluster's certificates, authorities and keys.
-func (l Layout) TLS() string { return l.Server() + "/tls" }
-
 // Cred holds kubeconfigs, the encryption configuration and passwords.
 func (l Layout) Cred() string { return l.Server() + "/cred" }
 
@@ -56,20 +53,11 @@ func (l Layout) DB() string { return l.Server() + "/db" }
 // Etcd is the data directory of the embedded etcd.
 func (l Layout) Etcd() string { return l.DB() + "/etcd" }
 
-// Token is the file with the server's token.
-func (l Layout) Token() string { return l.Server() + "/token" }
-
-// ServerEtc holds configuration files K3s writes for its components.
-func (l Layout) ServerEtc() string { return l.Server() + "/etc" }
-
 // Agent holds what every node keeps.
 func (l Layout) Agent() string { return l.dataDir + "/agent" }
 
 // Images is where air-gap archives are imported from.
 func (l Layout) Images() string { return l.Agent() + "/images" }
-
-// PodManifests is the directory of static pods.
-func (l Layout) PodManifests() string { return l.Agent() + "/pod-manifests" }
 
 // KubeletConfigDir holds the kubelet's configuration files (from v1.32).
 func (l Layout) KubeletConfigDir() string { return l.Agent() + "/etc/kubelet.conf.d" }

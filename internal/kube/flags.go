@@ -92,15 +92,6 @@ func checkFlag(r k3s.Release, c k3s.Component, a k3s.Argument) *k3s.Problem {
 	return nil
 }
 
-// argumentKeys are the K3s keys that pass arguments to each component.
-var argumentKeys = map[k3s.Component]string{
-	k3s.APIServer:         "kube-apiserver-arg",
-	k3s.ControllerManager: "kube-controller-manager-arg",
-	k3s.Scheduler:         "kube-scheduler-arg",
-	k3s.Kubelet:           "kubelet-arg",
-	k3s.KubeProxy:         "kube-proxy-arg",
-}
-
 // instead says what would be right in place of a flag that c does not have.
 func instead(r k3s.Release, c k3s.Component, name string) string {
 	if advice := flagAdvice[name]; advice != "" {
@@ -108,7 +99,7 @@ func instead(r k3s.Release, c k3s.Component, name string) string {
 	}
 	for _, other := range []k3s.Component{k3s.Kubelet, k3s.APIServer, k3s.ControllerManager, k3s.Scheduler, k3s.KubeProxy} {
 		if f, has := flags()[other][name]; has && other != c && f.span.missing(r) == "" {
-			return fmt.Sprintf("it is a flag of %s: put it under %s", other, argumentKeys[other])
+			return fmt.Sprintf("it is a flag of %s: put it under %s", other, k3s.ArgumentKey(other))
 		}
 	}
 	best := ""
