@@ -5,38 +5,34 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"maps"
-	"strings"
-
-	"github.com/santhosh-tekuri/jsonschema/v6"
-	"golang.org/x/text/language"
-	"golang.org/x/text/message"
-
-	"github.com/k3s-cis/packer-plugin-k3s/docs"
 )
 
-// schemaURL names the schema in errors.
-const schemaURL = "report.schema.json"
-
 // LoadReport reads a report.json. It accepts what docs/report.schema.json
-// describes and nothing else, and moreover refuses a summary that does not
-// count the results and two results of one control. Like New it makes every
-// text printable. The error names every
-// fault with its place, such as /results/3/status.
+// describes and nothing else, and moreover refuses numbers with a fraction or
+// exponent, times in small letters or with a leap second, a summary that does
+// not count the results and two results of one control. Like New it makes every
+// text printable. The error names every fault with its place, such as
+// /results/3/status.
 func LoadReport(data []byte) (Report, error) {
-	doc, err := jsonschema.UnmarshalJSON(bytes.NewReader(data))
+	doc, err := decode(data)
 	if err != nil {
 		return Report{}, fmt.Errorf("not a report.json: %w", err)
 	}
-	schema, err := compileSchema()
+	var wrong faults
+	reportShape()(&wrong, "", doc)
+	if err := wrong.err(); err != nil {
+		return Report{}, fmt.Errorf("not a report.json: %w", err)
+	}
+	// Not from data: of a name that stands there twice only the last value was
+	// checked, and the decoder would mix the two.
+	checked, err := json.Marshal(doc)
 	if err != nil {
 		return Report{}, err
 	}
-	if err := schema.Validate(doc); err != nil {
-		return Report{}, fmt.Errorf("not a report.json: %w", faults(err))
-	}
 	var r Report
-	if err := json.Unmarshal(data, &r); err != nil {
+	if err := json.Unmarshal(checked, &r); err != nil {
 		return Report{}, fmt.Errorf("not a report.json: %w", err)
 	}
 	if err := r.consistent(); err != nil {
@@ -49,40 +45,22 @@ func LoadReport(data []byte) (Report, error) {
 	}, r.Results), nil
 }
 
-// compileSchema compiles the schema that comes with the plugin.
-func compileSchema() (*jsonschema.Schema, error) {
-	doc, err := jsonschema.UnmarshalJSON(bytes.NewReader(docs.ReportSchema))
-	if err != nil {
-		return nil, fmt.Errorf("read %s: %w", schemaURL, err)
-	}
-	c := jsonschema.NewCompiler()
-	c.AssertFormat()
-	if err := c.AddResource(schemaURL, doc); err != nil {
-		return nil, fmt.Errorf("read %s: %w", schemaURL, err)
-	}
-	return c.Compile(schemaURL)
-}
-
-// faults turns a validation error into one error a fault, each with its place
-// in the document.
-func faults(err error) error {
-	var invalid *jsonschema.ValidationError
-	if !errors.As(err, &invalid) {
-		return err
-	}
-	printer := message.NewPrinter(language.English)
-	var errs []error
-	var walk func(*jsonschema.ValidationError)
-	walk = func(e *jsonschema.ValidationError) {
-		if len(e.Causes) == 0 {
-			errs = append(errs, fmt.Errorf("/%s: %s", strings.Join(e.InstanceLocation, "/"), e.ErrorKind.LocalizedString(printer)))
+// decode returns the one JSON value in data, its numbers as they are written.
+func decode(data []byte) (any, error) {
+	d := json.NewDecoder(bytes.NewReader(data))
+	d.UseNumber()
+	var doc any
+	if err := d.Decode(&doc); err != nil {
+		var syntax *json.SyntaxError
+		if errors.As(err, &syntax) {
+			return nil, fmt.Errorf("line %d: %w", 1+bytes.Count(data[:syntax.Offset], []byte("\n")), err)
 		}
-		for _, c := range e.Causes {
-			walk(c)
-		}
+		return nil, err
 	}
-	walk(invalid)
-	return errors.Join(errs...)
+	if _, err := d.Token(); !errors.Is(err, io.EOF) {
+		return nil, fmt.Errorf("more follows after byte %d, where the report ends", d.InputOffset())
+	}
+	return doc, nil
 }
 
 // consistent returns what a schema cannot say is wrong with r.

@@ -8,8 +8,6 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
-
-	"github.com/k3s-cis/packer-plugin-k3s/docs"
 )
 
 // edited is the fixture's report.json after edit.
@@ -49,21 +47,24 @@ func TestLoadReportRefuses(t *testing.T) {
 		name, want string
 		edit       func(map[string]any)
 	}{
-		{"an unknown field", "additional properties 'verdict' not allowed", func(d map[string]any) { d["verdict"] = "fine" }},
-		{"a missing field", "missing property 'role'", func(d map[string]any) { delete(d, "role") }},
-		{"an unknown role", "/role: value must be one of 'server', 'agent'", func(d map[string]any) { d["role"] = "boss" }},
-		{"a time that is none", "/created", func(d map[string]any) { d["created"] = "yesterday" }},
+		{"an unknown field", `/: "verdict" is not known here`, func(d map[string]any) { d["verdict"] = "fine" }},
+		{"a missing field", `/: "role" is missing`, func(d map[string]any) { delete(d, "role") }},
+		{"an unknown role", `/role: found "boss", want one of server, agent`, func(d map[string]any) { d["role"] = "boss" }},
+		{"a time that is none", `/created: found "yesterday", want a time in UTC`, func(d map[string]any) { d["created"] = "yesterday" }},
 		{"a time that cannot be", "/created", func(d map[string]any) { d["created"] = "2026-13-01T00:00:00Z" }},
-		{"a benchmark without a release", "/benchmark", func(d map[string]any) { d["benchmark"] = "cis" }},
-		{"an unknown status", "/results/3/status", func(d map[string]any) { result(d, 3)["status"] = "passed" }},
-		{"a pass without evidence", "/results/4/evidence", func(d map[string]any) { result(d, 4)["evidence"] = []any{} }},
-		{"no reason for what was not judged", "/results/7", func(d map[string]any) { delete(result(d, 7), "reason") }},
-		{"a waived one without waiver", "/results/2", func(d map[string]any) { delete(result(d, 2), "waiver") }},
-		{"a line before the first", "/results/3/evidence/0/line", func(d map[string]any) {
+		{"a benchmark without a release", `/benchmark: found "cis", want a CIS release such as cis-2.1`, func(d map[string]any) { d["benchmark"] = "cis" }},
+		{"an unknown status", `/results/3/status: found "passed", want one of fail, error,`, func(d map[string]any) { result(d, 3)["status"] = "passed" }},
+		{"a pass without evidence", "/results/4/evidence: found an empty list, want evidence of the status pass", func(d map[string]any) { result(d, 4)["evidence"] = []any{} }},
+		{"no reason for what was not judged", `/results/7: "reason" is missing, which the status manual asks for`, func(d map[string]any) { delete(result(d, 7), "reason") }},
+		{"a waived one without waiver", `/results/2: "waiver" is missing, which the status waived asks for`, func(d map[string]any) { delete(result(d, 2), "waiver") }},
+		{"a line before the first", "/results/3/evidence/0/line: found 0, want a whole number from 1", func(d map[string]any) {
 			at(d, "results", 3, "evidence", 0)["line"] = 0
 		}},
-		{"another letter case", "additional properties 'Role' not allowed", func(d map[string]any) { d["Role"] = "agent" }},
-		{"null for a list", "/results: got null, want array", func(d map[string]any) { d["results"] = nil }},
+		{"another letter case", `/: "Role" is not known here`, func(d map[string]any) { d["Role"] = "agent" }},
+		{"null for a list", "/results: found null, want a list", func(d map[string]any) { d["results"] = nil }},
+		{"a number with a fraction", "/summary/pass: found 5.5, want a whole number from 0", func(d map[string]any) {
+			at(d, "summary")["pass"] = 5.5
+		}},
 		{"a summary that does not count", "/summary: says", func(d map[string]any) { at(d, "summary")["pass"] = 9 }},
 		{"one control twice", `/results/1/key: "files.etcd-datadir.mode" is also the key of /results/0`, func(d map[string]any) {
 			result(d, 1)["key"] = result(d, 0)["key"]
@@ -101,8 +102,27 @@ func TestLoadReportRefusesWhatIsNoJSON(t *testing.T) {
 	}
 }
 
+func TestLoadReportNamesTheLineOfWhatIsNoJSON(t *testing.T) {
+	_, err := LoadReport([]byte("{\n  \"role\": server\n}"))
+	require.ErrorContains(t, err, "not a report.json: line 2: invalid character 's'")
+	_, err = LoadReport([]byte("{}\n{}"))
+	require.ErrorContains(t, err, "more follows")
+}
+
+func TestLoadReportReadsWhatItChecked(t *testing.T) {
+	data := string(edited(t, func(map[string]any) {}))
+	twice := strings.Replace(data, `"node":{`, `"node":{"datastore":"paper"},"node":{`, 1)
+	require.NotEqual(t, data, twice)
+	twice = strings.Replace(twice, `,"datastore":"sqlite"`, "", 1)
+	r, err := LoadReport([]byte(twice))
+	require.NoError(t, err)
+	assert.Empty(t, r.Node.Datastore, "the first of two values of a name was not checked and does not count")
+}
+
 // TestSchemaDescribesEverything keeps the schema a document, not only a check.
 func TestSchemaDescribesEverything(t *testing.T) {
+	data, err := os.ReadFile(schemaFile)
+	require.NoError(t, err)
 	var schema struct {
 		Schema     string `json:"$schema"`
 		Properties map[string]map[string]any
@@ -110,7 +130,7 @@ func TestSchemaDescribesEverything(t *testing.T) {
 			Properties map[string]map[string]any
 		} `json:"$defs"`
 	}
-	require.NoError(t, json.Unmarshal(docs.ReportSchema, &schema))
+	require.NoError(t, json.Unmarshal(data, &schema))
 	assert.Equal(t, "https://json-schema.org/draft/2020-12/schema", schema.Schema)
 	described := func(name string, p map[string]any) {
 		ref, _ := p["$ref"].(string)
@@ -133,11 +153,15 @@ func FuzzLoadReport(f *testing.F) {
 	f.Add(golden)
 	f.Add([]byte(`{"plugin_version":"1"}`))
 	f.Add([]byte(`[`))
+	schema := compileSchema(f)
 	f.Fuzz(func(t *testing.T, data []byte) {
 		r, err := LoadReport(data)
 		if err != nil {
 			return
 		}
+		doc, err := decode(data)
+		require.NoError(t, err)
+		require.NoError(t, schema.Validate(doc), "what is accepted is what the schema describes")
 		// What is accepted can be written and read again, and says the same.
 		again, err := renderJSON(r)
 		require.NoError(t, err)
