@@ -11,10 +11,13 @@ func renderJSON(r Report) ([]byte, error) { return marshal(r) }
 // marshal is how every JSON format is laid out: two spaces, a line break at
 // the end, and <, > and & as themselves.
 func marshal(v any) ([]byte, error) {
-	var b bytes.Buffer
-	e := json.NewEncoder(&b)
+	var compact, b bytes.Buffer
+	e := json.NewEncoder(&compact)
 	e.SetEscapeHTML(false)
-	e.SetIndent("", "  ")
-	err := e.Encode(v)
+	if err := e.Encode(v); err != nil {
+		return nil, err
+	}
+	// Not by the encoder's SetIndent, whose buffer grows step by step.
+	err := json.Indent(&b, compact.Bytes(), "", "  ")
 	return b.Bytes(), err
 }
