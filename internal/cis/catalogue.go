@@ -27,20 +27,23 @@ type benchmark struct {
 	k3s []minor
 }
 
-type data struct {
-	benchmarks []benchmark // oldest first
-	controls   []located   // in file order
-}
+// benchmarks returns the embedded table of releases, oldest first. It and the
+// catalogue are parts of the program: an error in them is a bug that every test
+// finds, so they panic. The table is small and apart, since validating options
+// needs no more.
+var benchmarks = sync.OnceValue(func() []benchmark { return embedded(readBenchmarks(catalogueFiles.ReadFile)) })
 
-// catalogue returns the embedded data. It is a part of the program: an error
-// in it is a bug that every test finds, so it panics.
-var catalogue = sync.OnceValue(func() data {
-	c, err := readCatalogue(catalogueFiles.ReadFile, catalogueNames())
+// catalogue returns the embedded controls in the order of the files.
+var catalogue = sync.OnceValue(func() []located {
+	return embedded(readCatalogue(catalogueFiles.ReadFile, catalogueNames(), Benchmarks()))
+})
+
+func embedded[T any](list []T, err error) []T {
 	if err != nil {
 		panic(fmt.Sprintf("the embedded catalogue is broken: %v", err))
 	}
-	return c
-})
+	return list
+}
 
 func catalogueNames() []string {
 	entries, err := catalogueFiles.ReadDir("catalogue")
@@ -54,12 +57,12 @@ func catalogueNames() []string {
 	return out
 }
 
-func readCatalogue(read func(string) ([]byte, error), files []string) (data, error) {
-	var c data
+func readBenchmarks(read func(string) ([]byte, error)) ([]benchmark, error) {
 	raw, err := read(benchmarkTable)
 	if err != nil {
-		return c, err
+		return nil, err
 	}
+	var list []benchmark
 	d := &decoder{name: benchmarkTable}
 	d.each(d.document(raw), "the file", func(n *yaml.Node) {
 		var b benchmark
@@ -67,34 +70,37 @@ func readCatalogue(read func(string) ([]byte, error), files []string) (data, err
 			"name": func(n *yaml.Node) { b.name = d.text(n) },
 			"k3s":  func(n *yaml.Node) { d.each(n, "k3s", func(n *yaml.Node) { b.k3s = append(b.k3s, *d.line(n)) }) },
 		}, "name", "k3s")
-		c.benchmarks = append(c.benchmarks, b)
+		list = append(list, b)
 	})
-	var known []string
-	for _, b := range c.benchmarks {
-		known = append(known, b.name)
-	}
+	return list, d.err()
+}
+
+// readCatalogue reads files of controls whose ids are of the named benchmarks.
+func readCatalogue(read func(string) ([]byte, error), files, known []string) ([]located, error) {
+	var all []located
+	d := &decoder{}
 	for _, f := range files {
 		if f == benchmarkTable {
 			continue
 		}
 		raw, err := read(f)
 		if err != nil {
-			return c, err
+			return nil, err
 		}
 		d.name = f
 		controls := d.controls(raw, known)
 		for i := range controls {
 			controls[i].control.section = ownSection(controls[i].control.Key)
 		}
-		c.controls = append(c.controls, controls...)
+		all = append(all, controls...)
 	}
-	return c, d.err()
+	return all, d.err()
 }
 
 // Benchmarks returns the names of the benchmark releases, oldest first.
 func Benchmarks() []string {
 	var out []string
-	for _, b := range catalogue().benchmarks {
+	for _, b := range benchmarks() {
 		out = append(out, b.name)
 	}
 	return out
@@ -105,7 +111,7 @@ func Benchmarks() []string {
 // lines newer than any it names, the newest there is. The error of a benchmark
 // that does not fit names those that do.
 func Select(r k3s.Release, name string) (string, error) {
-	all := catalogue().benchmarks
+	all := benchmarks()
 	line := minor{r.Major, r.Minor}
 	var fitting []string
 	known := false
@@ -135,7 +141,7 @@ func Select(r k3s.Release, name string) (string, error) {
 // controlsOf returns a benchmark's controls in its own order, then ours.
 func controlsOf(benchmark string) []Control {
 	var numbered, own []Control
-	for _, c := range catalogue().controls {
+	for _, c := range catalogue() {
 		switch {
 		case c.control.ids[benchmark] != "":
 			numbered = append(numbered, c.control)

@@ -24,7 +24,7 @@ func LoadControls(name string, data []byte) ([]Control, error) {
 	}
 	controls := d.controls(data, nil)
 	taken := map[string]bool{}
-	for _, c := range catalogue().controls {
+	for _, c := range catalogue() {
 		taken[c.control.Key] = true
 	}
 	for _, c := range controls {

@@ -17,7 +17,7 @@ func Query(role k3s.Role, dataDir string) node.Query {
 	for _, p := range k3s.BinaryPaths() {
 		q = append(q, node.Pick{Path: p})
 	}
-	for _, c := range catalogue().controls {
+	for _, c := range catalogue() {
 		q = append(q, c.control.Query(dataDir)...)
 	}
 	return compact(q)

@@ -45,6 +45,9 @@ func applyWaiver(r *Result, in Input) {
 // an unknown control, a duplicate, an expired one, no reason or owner, a role
 // that K3s does not have.
 func CheckWaivers(ws []Waiver, benchmark string, role k3s.Role, own []Control, now time.Time) []error {
+	if len(ws) == 0 {
+		return nil // without reading the catalogue
+	}
 	controls := append(controlsOf(benchmark), own...)
 	var errs []error
 	seen := map[Waiver]bool{}
