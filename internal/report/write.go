@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"runtime"
 	"sync"
 )
 
@@ -14,16 +15,17 @@ type format struct {
 	render func(Report) ([]byte, error)
 }
 
-// formats lists the files that Write makes, in the order it makes them.
+// formats lists the files that Write makes, those that take longest first: so
+// all processors are done at about the same time.
 func formats() []format {
 	return []format{
-		{"report.json", renderJSON},
-		{"report.junit.xml", renderJUnit},
-		{"report.sarif", renderSARIF},
 		{"report.oscal.json", renderOSCAL},
-		{"kube-bench.json", renderKubeBench},
-		{"report.md", renderMarkdown},
 		{"report.html", renderHTML},
+		{"report.sarif", renderSARIF},
+		{"report.junit.xml", renderJUnit},
+		{"kube-bench.json", renderKubeBench},
+		{"report.json", renderJSON},
+		{"report.md", renderMarkdown},
 	}
 }
 
@@ -50,20 +52,27 @@ func Write(dir string, r Report) error {
 	}
 	all := formats()
 	rendered, written := make([]error, len(all)), make([]error, len(all))
-	// Side by side: a build waits for the slowest format and for the disk, not
-	// for one after the other.
-	var writers sync.WaitGroup
-	for i, f := range all {
-		writers.Go(func() {
-			data, err := f.render(r)
-			if err != nil {
-				rendered[i] = fmt.Errorf("cannot render %s: %w", f.name, err)
-				return
+	next := make(chan int, len(all))
+	for i := range all {
+		next <- i
+	}
+	close(next)
+	// Side by side, and no processor waits for the disk: a build waits for both
+	// no longer than it must.
+	var work sync.WaitGroup
+	for range runtime.GOMAXPROCS(0) {
+		work.Go(func() {
+			for i := range next {
+				data, err := all[i].render(r)
+				if err != nil {
+					rendered[i] = fmt.Errorf("cannot render %s: %w", all[i].name, err)
+					continue
+				}
+				work.Go(func() { written[i] = writeFile(filepath.Join(dir, all[i].name), data) })
 			}
-			written[i] = writeFile(filepath.Join(dir, f.name), data)
 		})
 	}
-	writers.Wait()
+	work.Wait()
 	errs := rendered
 	// What keeps one file from being written mostly keeps all: it is said once.
 	for _, err := range written {
