@@ -47,7 +47,7 @@ func (r *RemoteMachine) upload(ctx context.Context, j *job, archive []byte, piec
 func (r *RemoteMachine) uploadCommands(j *job, file string) ([]string, error) {
 	run := "sh " + file
 	if r.opt.Wrap == nil {
-		return []string{fmt.Sprintf("sh -c 'id -u | grep -qx 0 || exit 1; exec %[1]s' || sudo -n %[1]s || doas -n %[1]s || echo k3s-cis %[2]s cannot root", run, j.nonce)}, nil
+		return []string{fmt.Sprintf("sh -c 'test -O / || id -u | grep -qx 0 || exit 1; exec %[1]s' || sudo -n %[1]s || doas -n %[1]s || echo k3s-cis %[2]s cannot root", run, j.nonce)}, nil
 	}
 	var list []string
 	// Most templates want the path of something executable; those without a
@@ -73,7 +73,7 @@ func selfExtracting(j *job, file string, archive []byte, pieces []piece) []byte 
 		fmt.Fprintf(&unpack, "piece %d %d %d:%d %o %s\n", p.offset, len(p.data), p.uid, p.gid, unixMode(p.mode), quote(p.name))
 	}
 	script := func(header int) string {
-		return fmt.Sprintf(uploadScript, j.nonce, quote(file), header, strings.Join(quoteAll(stagingBases), " "), unpack.String())
+		return fmt.Sprintf(uploadScript, j.nonce, quote(file), header, strings.Join(quoteAll(stagingBases), " "), unpack.String(), questions)
 	}
 	// The script holds its own length, which depends on how long that number is.
 	header := 0
@@ -104,23 +104,24 @@ set -e
 		mkdir -m 700 "$base/.k3s-cis-$nonce" 2>/dev/null && work=$base/.k3s-cis-$nonce && break
 	done
 	[ "$work" ] && cd "$work" || cannot directory
+	%[6]s
 	if command -v tar >/dev/null 2>&1; then
 		tail -c "+$((header + 1))" "$self" | tar -xpf - >/dev/null 2>&1
 	else
 		(unpack) >/dev/null 2>&1
 	fi
 	rm -f "$self"
-	[ -f end ] && exec sh ./guard.sh </dev/null
+	[ -f end ] && . ./guard.sh </dev/null
 	cd / && rm -rf "$work"
 	cannot unpack
-) 9>&1 >&8 8>&- | cat >/dev/null; } 8>&1
+) 9>&1 >&8 8>&- | while read -r line; do :; done; } 8>&1
 # The pipe ends when everything that was started here has. Should the guard have
 # been killed too, what is left goes now.
 rm -f "$self" 2>/dev/null
 for base in %[4]s; do
 	work=$base/.k3s-cis-$nonce
 	[ -d "$work" ] || continue
-	if [ -e "$work/undo" ]; then
+	if [ -e "$work/armed" ] && ! [ -e "$work/done" ]; then
 		sh "$work/undo"
 	elif [ -e "$work/clean" ]; then
 		sh "$work/clean"

@@ -26,6 +26,10 @@ const uploadDirectory = "/tmp"
 // run left there can be trusted.
 var stagingBases = []string{"/var/lib", "/run", "/etc", ""}
 
+// questions ask the machine what the scripts will want to know: which tools it
+// has and which kernel. The answers come while the request is on its way.
+const questions = "{ tar --version >tar.version; find --version >find.version; readlink /proc/self/ns/pid >pid.namespace; } </dev/null 2>/dev/null"
+
 // exchange sends a request the first way that works.
 func (r *RemoteMachine) exchange(ctx context.Context, j *job) (*reply, string, error) {
 	archive, pieces, err := j.archive()
@@ -84,7 +88,7 @@ func (r *RemoteMachine) streamCommand(j *job) (string, bool) {
 	for _, base := range stagingBases {
 		enter = append(enter, fmt.Sprintf("{ mkdir -m 700 %[1]s && cd %[1]s; } 2>/dev/null", base+dir))
 		clear = append(clear, base+dir)
-		sweep = append(sweep, fmt.Sprintf("test -d %[1]s && { if test -e %[1]s/undo; then sh %[1]s/undo; elif test -e %[1]s/clean; then sh %[1]s/clean; fi >/dev/null 2>&1 && rm -rf %[1]s; }", base+dir))
+		sweep = append(sweep, fmt.Sprintf("test -d %[1]s && { if test -e %[1]s/armed && ! test -e %[1]s/done; then sh %[1]s/undo; elif test -e %[1]s/clean; then sh %[1]s/clean; fi >/dev/null 2>&1 && rm -rf %[1]s; }", base+dir))
 	}
 	unpack := "{ (" + strings.Join([]string{
 		"trap : HUP PIPE TERM INT",
@@ -93,17 +97,18 @@ func (r *RemoteMachine) streamCommand(j *job) (string, bool) {
 		"command -v tar >/dev/null 2>&1 || { " + say + "tar; exit; }",
 		"echo k3s-cis " + j.nonce + " ready",
 		strings.Join(enter, " || ") + " || { " + say + "directory; exit; }",
+		questions,
 		"tar -xpf - >/dev/null 2>&1",
-		"test -f end && exec sh ./guard.sh",
+		"test -f end && . ./guard.sh",
 		"test -s guard.sh && " + say + "whole || " + say + "stdin",
 		"cd /",
 		"rm -rf " + strings.Join(clear, " "),
 	}, "; ") +
 		// The pipe ends when everything that was started here has. Should the
 		// guard have been killed too, what is left goes now.
-		") 9>&1 >&8 8>&- | cat >/dev/null; } 8>&1; " + strings.Join(sweep, "; ") + "; exit 0"
+		") 9>&1 >&8 8>&- | while read line; do :; done; } 8>&1; " + strings.Join(sweep, "; ") + "; exit 0"
 	// Standard input is read by the first of these that runs as root only.
-	direct := "sh -c 'id -u | grep -qx 0 || exit 1; " + unpack + "'"
+	direct := "sh -c 'test -O / || id -u | grep -qx 0 || exit 1; " + unpack + "'"
 	command := "sh -c '" + unpack + "'"
 	if r.opt.Wrap == nil {
 		return direct + " || sudo -n " + command + " || doas -n " + command + " || " + say + "root", true

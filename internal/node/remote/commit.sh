@@ -76,7 +76,10 @@ stage_at() {
 	*)
 		stages="$stages$stage$nl"
 		# Where there is no /var/lib it may be this script's own directory.
-		[ "$stage" -ef "$work" ] || printf 'rm -rf %s || left=1; [ -z "${left-}" ]\n' "$quoted" >>clean
+		if ! [ "$stage" -ef "$work" ]; then
+			printf 'rm -rf %s || left=1; [ -z "${left-}" ]\n' "$quoted" >>clean
+			drop="$drop $quoted"
+		fi
 		;;
 	esac
 	qstages="$qstages $quoted/$2/new $quoted/$2/old"
@@ -171,8 +174,9 @@ write_undo() {
 		[ -s kernel.undo ] && cat kernel.undo
 		printf '[ "$failed" = 0 ] || exit 1\n'
 		show clean
-	} >undo.new 2>err || quit "cannot prepare: $(first_line err)"
-	try "the staging directory" mv undo.new undo
+	} >undo 2>err || quit "cannot prepare: $(first_line err)"
+	# Not the command : since dash would end where that cannot make the file.
+	true >armed || quit "cannot prepare: the staging directory is full"
 }
 
 # show prints file $1, which is short.
@@ -201,7 +205,7 @@ undo_dir() {
 	other)
 		eval "was=\$w$1"
 		owner=${was#* }
-		printf '[ "$(stat -L -c "%%f %%u %%g" %s)" = "%s" ] || { chown %s:%s %s && chmod %o %s; } || failed=1\n' \
+		printf '[ "$(stat -L -c "%%f %%u %%g" %s)" = "%s" ] || { chown %s:%s %s && chmod 00%o %s; } || failed=1\n' \
 			"$6" "$was" "${owner% *}" "${owner#* }" "$6" "$((0x${was%% *} & 07777))" "$6"
 		;;
 	esac
@@ -210,29 +214,26 @@ undo_dir() {
 # Putting in place.
 
 commit_dirs() {
-	qmake='' modes=''
+	qmake='' mode_=''
 	all_dirs list_new
-	if [ -n "$qmake" ]; then
-		eval "mkdir -m 700 $qmake" 2>err || quit "cannot make what is missing: $(first_line err)"
-	fi
+	make_listed
 	all_dirs own_dir
-	for mode_ in $modes; do
-		eval "todo=\$q_$mode_"
-		eval "chmod $mode_ $todo" 2>err || quit "cannot set a mode: $(first_line err)"
-	done
 }
 
+# list_new has new directories made, those of one mode that follow each other
+# with one command; parents come first.
 list_new() {
 	eval "state=\$d$1"
 	[ "$state" = new ] || return 0
-	qmake="$qmake $6"
-	case " $modes " in
-	*" $3 "*) eval "q_$3=\"\$q_$3 \$6\"" ;;
-	*)
-		modes="$modes $3"
-		eval "q_$3=\$6"
-		;;
-	esac
+	[ "$3" = "$mode_" ] || make_listed
+	mode_=$3 qmake="$qmake $6"
+}
+
+make_listed() {
+	[ -n "$qmake" ] || return 0
+	# Five digits take a setgid bit away that comes from the parent.
+	eval "mkdir -m 00$mode_ $qmake" 2>err || quit "cannot make what is missing: $(first_line err)"
+	qmake=
 }
 
 own_dir() {
@@ -246,7 +247,7 @@ own_dir() {
 		;;
 	other)
 		try "$5" chown "$4" "$5"
-		try "$5" chmod "$3" "$5"
+		try "$5" chmod "00$3" "$5"
 		;;
 	esac
 }
@@ -306,8 +307,5 @@ relabel() {
 	eval "restorecon $qcheck $qnew" 2>err || quit "cannot restore SELinux labels: $(first_line err)"
 }
 
-# settle makes the change final and removes what was staged.
-settle() {
-	mv undo done || quit "cannot finish"
-	. ./clean || tidy .
-}
+# settle makes the change final.
+settle() { true >done || quit "cannot finish: the staging directory is full"; }

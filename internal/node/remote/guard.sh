@@ -1,4 +1,4 @@
-# guard.sh: started as root in the staging directory. It runs the worker and
+# guard.sh: read by root's shell in the staging directory. It runs the worker and
 # stays until the worker and everything that the worker started has ended. If
 # the worker was killed before it could tidy up, the guard puts back what was
 # changed and removes what was staged.
@@ -11,36 +11,37 @@ trap '' HUP PIPE
 work=$(pwd -P)
 . ./settings
 
-# stop_late ends the worker after the timeout. It holds none of the worker's
-# pipes, so that nobody waits for it.
+# stop_late ends the worker after the timeout, and all that the worker waits
+# for; what does not end by itself in time is killed. It holds none of the
+# worker's pipes, so that nobody waits for it.
 stop_late() {
-	turn=0
-	while [ -d "$work" ] && [ "$turn" -lt "$seconds" ]; do
-		sleep 1
+	trap 'kill "$nap" 2>/dev/null; exit' TERM
+	signal=TERM turn=0
+	while [ -d "$work" ]; do
+		sleep 1 &
+		nap=$!
+		wait "$nap"
 		turn=$((turn + 1))
+		[ "$turn" -ge "$seconds" ] || continue
+		IFS= read -r pid <"$work/pid" && kill "-$signal" "$group$pid"
+		signal=KILL seconds=$((turn + 20))
 	done
-	[ -d "$work" ] && IFS= read -r pid <"$work/pid" && kill -TERM "$pid"
 }
 
 # A session of its own, where the tool exists, keeps the worker alive when
 # whatever runs this command kills its process group.
-start=
-command -v setsid >/dev/null 2>&1 && start=setsid
-# The timeout of busybox lives on for a second and keeps the pipes open.
-case $(timeout --help 2>&1) in
-*--kill-after*) start="$start timeout $seconds" ;;
-*) (
-	exec </dev/null >/dev/null 2>&1 9>&-
-	stop_late
-) & ;;
-esac
+start='' group=''
+command -v setsid >/dev/null 2>&1 && start=setsid group=-
+stop_late </dev/null >/dev/null 2>&1 9>&- &
+late=$!
 # The pipe ends when nobody holds it any more: not the worker, and no command
 # that outlived it.
 {
-	{ $start sh ./worker.sh </dev/null; } 3>&1 >&4 4>&- | cat >/dev/null
+	{ $start sh ./worker.sh </dev/null; } 3>&1 >&4 4>&- | while read -r line; do :; done
 } 4>&1
+kill "$late" 2>/dev/null
 [ -d "$work" ] || exit 0
-if [ -f undo ]; then
+if [ -f armed ] && ! [ -f done ]; then
 	sh ./undo
 elif [ -f clean ]; then
 	sh ./clean || sh ./clean
@@ -48,3 +49,4 @@ fi
 cd /
 rm -rf "$work" || rm -rf "$work"
 printf '\nk3s-cis %s died\n' "$nonce"
+exit 0

@@ -6,7 +6,11 @@
 nl='
 '
 
-report() { printf '%s\n' "$*" >>report; }
+# report adds a line to the answer, which then is to be counted again.
+report() {
+	lines=
+	printf '%s\n' "$*" >>report
+}
 
 # first_line prints the first line of file $1.
 first_line() {
@@ -41,9 +45,9 @@ quit() {
 }
 
 back_out() {
-	if [ -f undo ]; then
+	if [ -f armed ] && ! [ -f done ]; then
 		sh ./undo >/dev/null 2>err || report "error not everything could be put back: $(first_line err)"
-		rm -f undo
+		true >done
 	elif [ -f clean ]; then
 		tidy .
 	fi
@@ -79,7 +83,7 @@ recover() {
 			fi
 			wait_for "$old"
 			[ -d "$old" ] || continue
-			if [ -f "$old/undo" ]; then
+			if [ -f "$old/armed" ] && ! [ -f "$old/done" ]; then
 				sh "$old/undo" 2>err || quit "an earlier run was cut off, and what it changed could not be put back: $(first_line err)"
 				report recovered
 			elif [ -f "$old/clean" ]; then

@@ -21,7 +21,9 @@ find_machine() {
 		mounts=$(cat /proc/1/mountinfo)
 		[ -n "$mounts" ] && [ "$mounts" = "$(cat /proc/self/mountinfo)" ] || return 1
 	fi
-	[ "$(readlink /proc/self/ns/pid)" = 'pid:[4026531836]' ]
+	space=
+	IFS= read -r space <pid.namespace
+	[ "$space" = 'pid:[4026531836]' ]
 }
 
 # kernel_plan finds out which parameters differ and how to set them back.
@@ -82,7 +84,14 @@ kernel_show() {
 }
 
 k3s_version() {
-	for bin in "$(command -v k3s)" /usr/local/bin/k3s /opt/bin/k3s /usr/bin/k3s; do
+	IFS=:
+	set -f
+	# shellcheck disable=SC2086
+	set -- $PATH /opt/bin
+	set +f
+	unset IFS
+	for bin do
+		bin=$bin/k3s
 		if [ -f "$bin" ] && [ -x "$bin" ]; then
 			slow=
 			case $(timeout --help 2>&1) in *--kill-after*) slow='timeout 20' ;; esac
@@ -98,16 +107,26 @@ k3s_version() {
 	done
 }
 
-# look collects what was asked for into the file meta, in lines of
-#   e CONTENT MODE USER GROUP SIZE PATH/   something that is there
+# gnu says whether tool $1 is GNU's, which does more at once. What the tool said
+# of itself was asked for while the request was still on its way.
+gnu() {
+	line=
+	IFS= read -r line <"$1.version"
+	case $line in *GNU*) return 0 ;; *) return 1 ;; esac
+}
+
+# look collects what was asked for into the report, in lines of
+#   e CONTENT MODE USER GROUP SIZE PATH/   something that is there; the mode is
+#                                          the kernel's, in hexadecimal
+#   p CONTENT KIND MODE USER GROUP SIZE PATH/
+#                                          the same as find prints it: a letter
+#                                          and the permissions, in octal
 #   l PATH/ and then t TARGET/             a symbolic link
 #   d PATH/ and then l LINK/, t TARGET/    PATH lies behind a dead link
 #   odd PATH/                              a directory with a name that has a
 #                                          line break in it
 #   unlisted WHY                           a directory that could not be read
 look() {
-	: >meta
-	: >list
 	if machine; then
 		report machine
 		kernel_read kernel_show
@@ -116,12 +135,13 @@ look() {
 	qself0='' qself1='' qlinks=''
 	walks clear_walk
 	picks look_at
-	: >odd
-	if [ -n "$qself0" ]; then eval "stat -L -c 'e 0 %f %u %g %s %n/' $qself0" >>meta 2>err || quit "cannot look at what was asked for: $(first_line err)"; fi
-	if [ -n "$qself1" ]; then eval "stat -L -c 'e 1 %f %u %g %s %n/' $qself1" >>meta 2>err || quit "cannot look at what was asked for: $(first_line err)"; fi
-	[ -z "$qlinks" ] || eval "show_links $qlinks" >>meta
+	if [ -n "$qself0" ]; then eval "stat -L -c 'e 0 %f %u %g %s %n/' $qself0" >>report 2>err || quit "cannot look at what was asked for: $(first_line err)"; fi
+	if [ -n "$qself1" ]; then eval "stat -L -c 'e 1 %f %u %g %s %n/' $qself1" >>report 2>err || quit "cannot look at what was asked for: $(first_line err)"; fi
+	[ -z "$qlinks" ] || eval "show_links $qlinks" >>report
 	printf '%s\n' 'for f do printf "odd %s/\n" "${f%/*}"; done' >odd.sh
 	printf '%s\n' '. ./lib.sh; . ./look.sh; show_links "$@"' >links.sh
+	find=$find_any
+	gnu find && find=$find_gnu
 	walks walk
 	bound
 }
@@ -134,15 +154,17 @@ look_at() {
 		eval "qself$2=\"\$qself$2 \$4\""
 		[ -L "$3" ] && qlinks="$qlinks $4"
 		if [ "$1" != 0 ] && [ -d "$3" ]; then
-			eval "walk_$1_$2=\"\$walk_$1_$2 \$4/.\""
+			below=$4/
+			[ "$3" != / ] || below=/
+			eval "walk_$1_$2=\"\$walk_$1_$2 \$below\""
 		fi
 		return 0
 	fi
 	at=$3
 	while [ "$at" ] && ! [ -e "$at" ]; do
 		if [ -L "$at" ]; then
-			[ "$at" = "$3" ] || printf 'd %s/\n' "$3" >>meta
-			show_links "$at" >>meta
+			[ "$at" = "$3" ] || printf 'd %s/\n' "$3" >>report
+			show_links "$at" >>report
 			return
 		fi
 		at=${at%/*}
@@ -167,16 +189,28 @@ show_links() {
 	done
 }
 
+# What find does with all that it finds. Names that no line can hold are left to
+# scripts. GNU find prints modes by itself and lists the files whose bytes are
+# wanted; what the kernel makes up has no length to go by.
+find_any='-name ".k3s-cis-$nonce" -prune -o -name "*$nl*" -prune -exec sh ./odd.sh {} + \
+	-o -exec stat -L -c "e $2 %f %u %g %s %n/" {} + -type l -exec sh ./links.sh {} +'
+find_gnu='-name ".k3s-cis-$nonce" -prune -o -name "*$nl*" -prune -printf "odd %h/\n" \
+	-o -type l -exec stat -L -c "e $2 %f %u %g %s %n/" {} + \
+		\( -lname "*$nl*" -exec sh ./links.sh {} + -o -printf "l %p/\nt %l/\n" \) \
+	-o -printf "p $2 %y %m %U %G %s %p/\n" \
+		$wanted -type f -size -"$((max_size + 1))c" ! -path "/proc/*" ! -path "/sys/*" -fprintf "list.$1.$2" ".%p\n"'
+
 # walk DEPTH CONTENT lists what is below the directories picked so.
 walk() {
 	eval "todo=\$walk_$1_$2"
 	[ -n "$todo" ] || return 0
-	depth=
+	depth='' wanted=''
 	[ "$1" = deep ] || depth="-maxdepth $1"
-	eval "find $todo -mindepth 1 $depth" '-name ".k3s-cis-$nonce" -prune -o -name "*$nl*" -prune -exec sh ./odd.sh {} + -o -exec stat -L -c "e $2 %f %u %g %s %n/" {} + -type l -exec sh ./links.sh {} +' >>meta 2>walk.err
+	[ "$2" = 1 ] || wanted=-false
+	eval "find $todo -mindepth 1 $depth $find" >>report 2>walk.err
 	while IFS= read -r line; do
 		case $line in
-		find:*) printf 'unlisted %s/\n' "$line" >>meta ;;
+		find:*) report "unlisted $line/" ;;
 		esac
 	done <walk.err
 }
@@ -184,40 +218,39 @@ walk() {
 # bound makes the list of files whose bytes are sent, and stops where there is
 # too much of anything.
 bound() {
-	lines=$(grep -c '' meta)
-	[ "$lines" ] || quit "cannot count what was collected"
-	if [ "$lines" -gt $((max_entries * 4)) ]; then
-		: >meta
-		: >list
-		quit "cannot collect what was asked for: more than $max_entries entries"
-	fi
 	# The shell reads one byte at a time: it gets regular files only.
-	grep '^e 1 8... ' meta | while IFS=' ' read -r what asked mode user group size path; do
+	grep '^e 1 8... ' report | while IFS=' ' read -r what asked mode user group size path; do
 		[ "$size" -le "$max_size" ] || continue
-		while :; do
-			case $path in
-			*/./*) path=${path%%/./*}/${path#*/./} ;;
-			*) break ;;
-			esac
-		done
-		# What the kernel makes up has no length to go by.
 		case ${path#/} in
 		/proc/* | /sys/* | proc/* | sys/*) ;;
 		*) printf '.%s\n' "${path%/}" ;;
 		esac
-	done | sort -u >list
-	count=$(grep -c '' list)
+	done >list.0
+	sort -u list.* >list
+	count_answer
+	[ "$lines" ] || quit "cannot count what was collected"
+	if [ "$lines" -gt $((max_entries * 4)) ]; then
+		: >report
+		quit "cannot collect what was asked for: more than $max_entries entries"
+	fi
 }
 
-# stream STATUS sends everything and removes the staging directory before the
+# count_answer counts the lines of the report and the files to send.
+count_answer() {
+	counts=$(grep -c '' report list)
+	lines=${counts%%"$nl"*} lines=${lines##*:} count=${counts##*:}
+}
+
+# stream STATUS sends everything and removes the staging directories before the
 # first byte is on its way.
 stream() {
-	cat meta >>report 2>/dev/null
-	lines=$(grep -c '' report)
+	[ "$lines" ] || count_answer
+	send=plain
+	command -v tar >/dev/null 2>&1 && send=archives && gnu tar && send=gnu_archive
 	exec 7<report 8<list 2>/dev/null
-	: "${count=0}"
 	cd / || exit 1
-	rm -rf "$work"
+	# The second time is for a first one that was killed.
+	eval "rm -rf $drop \"\$work\"" || eval "rm -rf $drop \"\$work\""
 	if [ -t 1 ]; then
 		if command -v base64 >/dev/null 2>&1; then
 			printf 'k3s-cis %s begin base64\n' "$nonce"
@@ -238,21 +271,21 @@ answer() {
 	if [ "$1" != ok ] || [ "$count" = 0 ]; then
 		printf 'k3s-cis %s content none\n' "$nonce"
 		code=0 count=0
-	elif command -v tar >/dev/null 2>&1; then
-		printf 'k3s-cis %s content tar\n' "$nonce"
-		# GNU tar would take a backslash in a listed name for an escape.
-		case $(tar --version 2>/dev/null) in
-		*GNU*) tar -chf - -C / --no-unquote --hard-dereference -T - <&8 2>/dev/null ;;
-		*) archives <&8 ;;
-		esac
-		code=$?
-	else
+	elif [ "$send" = plain ]; then
 		printf 'k3s-cis %s content plain\n' "$nonce"
 		plain <&8
 		code=0
+	else
+		printf 'k3s-cis %s content tar\n' "$nonce"
+		"$send" <&8
+		code=$?
 	fi
 	printf 'k3s-cis %s end %s %s %s %s\n' "$nonce" "$lines" "$count" "$code" "$1"
 }
+
+# gnu_archive sends files with a tar that would take a backslash in a listed
+# name for an escape.
+gnu_archive() { tar -chf - -C / --no-unquote --hard-dereference -T - 2>/dev/null; }
 
 # archives sends files with a tar that cannot read their names from a list, in
 # one archive after another.

@@ -1,6 +1,7 @@
 # worker.sh: does what the plan says. Everything is prepared first; then a
-# file "undo" that can take all of it back is written, and only then is
-# anything put in place. Renaming "undo" to "done" is what makes it final.
+# script "undo" that can take all of it back is written and armed, and only then
+# is anything put in place. The file "done" is what makes it final: both marks
+# are made by the shell itself, in one step.
 # Only what POSIX, dash, bash and busybox have in common is used here.
 # shellcheck disable=SC2034,SC2154
 set -u
@@ -12,8 +13,8 @@ work=$(pwd -P)
 . ./plan.sh
 exec 2>stderr
 : >report
-: >meta
 : >list
+lines='' drop=''
 trap 'quit "it was stopped by a signal, or took longer than the timeout"' TERM INT
 echo $$ >pid
 
@@ -26,6 +27,6 @@ if [ "$mode" = apply ]; then
 	fi
 fi
 look
-[ "$mode" = apply ] && [ -f undo ] && settle
+[ -f armed ] && settle
 trap '' TERM INT
 stream ok
