@@ -52,9 +52,10 @@ func TestReply(t *testing.T) {
 	coded := base64.StdEncoding.EncodeToString([]byte(body))
 	for name, answer := range map[string]string{
 		"tar": testAnswer(t), "plain": plain,
-		"base64 over a terminal": crlf("[sudo] password:\nk3s-cis abc begin base64\n" + coded[:100] + "\n" + coded[100:] + "\nk3s-cis abc coded\nbye\n"),
-		"hex over a terminal":    crlf("k3s-cis abc begin hex\n " + hex.EncodeToString([]byte(body)) + "\nk3s-cis abc coded\n"),
-		"after a second try":     "k3s-cis abc ready\nk3s-cis abc cannot root\n" + testAnswer(t),
+		"base64 over a terminal":   crlf("[sudo] password:\nk3s-cis abc begin base64\n" + coded[:100] + "\n" + coded[100:] + "\nk3s-cis abc coded\nbye\n"),
+		"hex over a terminal":      crlf("k3s-cis abc begin hex\n " + hex.EncodeToString([]byte(body)) + "\nk3s-cis abc coded\n"),
+		"as GNU find prints modes": strings.NewReplacer("e 1 8180 0 0 5 ", "p 1 f 600 0 0 5 ", "e 1 41ed ", "p 1 d 755 ", "e 1 11b6 ", "p 1 p 666 ").Replace(testAnswer(t)),
+		"after a second try":       "k3s-cis abc ready\nk3s-cis abc cannot root\n" + testAnswer(t),
 	} {
 		t.Run(name, func(t *testing.T) {
 			r, err := parseReply([]byte(answer), testJob())
@@ -98,6 +99,11 @@ func TestReplyThatCannotBeBelieved(t *testing.T) {
 		"an error":            {swap("recovered\n", "error cannot change /c/x: disk full\n"), "cannot change /c/x: disk full"},
 		"a line of no kind":   {swap("recovered\n", "rm -rf /\n"), "damaged"},
 		"a strange mode":      {swap("e 1 41ed", "e 1 xyz"), "damaged"},
+		"a mode not octal":    {swap("e 1 41ed", "p 1 d 789"), "damaged"},
+		"more than a mode":    {swap("e 1 41ed", "p 1 d 100755"), "damaged"},
+		"no kind":             {swap("e 1 41ed", "p 1  755"), "damaged"},
+		"a kind of two":       {swap("e 1 41ed", "p 1 dd 755"), "damaged"},
+		"a line too short":    {swap("e 1 41ed 0 0 4096 /c/", "p 1 d 755 0 0 /c/"), "damaged"},
 		"unlisted":            {swap("recovered\n", "unlisted find: /c/s: Input/output error/\n"), "Input/output error"},
 		"unknown encoding":    {"k3s-cis abc begin rot13\nx\nk3s-cis abc coded\n", "not known"},
 		"base64 that is none": {"k3s-cis abc begin base64\n!!!\nk3s-cis abc coded\n", "damaged"},
@@ -117,6 +123,7 @@ func TestReplyThatCannotBeBelieved(t *testing.T) {
 func FuzzReply(f *testing.F) {
 	f.Add([]byte(testAnswer(f)))
 	f.Add([]byte("k3s-cis abc begin raw\nk3s-cis abc content none\nk3s-cis abc end 0 0 0 ok\n"))
+	f.Add([]byte("k3s-cis abc begin raw\np 1 f 4755 0 0 1 /c/x/\nk3s-cis abc content plain\nf 1 /c/x\ny\nk3s-cis abc end 1 1 0 ok\n"))
 	f.Add([]byte("k3s-cis abc begin raw\ne 1 8180 0 0 1 /c/x/\nk3s-cis abc content plain\nf 1 /c/x\ny\nk3s-cis abc end 1 1 0 ok\n"))
 	f.Add([]byte("k3s-cis abc begin base64\nAAAA\nk3s-cis abc coded\n"))
 	f.Fuzz(func(t *testing.T, data []byte) {
