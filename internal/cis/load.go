@@ -49,7 +49,11 @@ type located struct {
 	at      *yaml.Node
 }
 
-var keyPattern = regexp.MustCompile(`^[a-z][a-z0-9.-]{0,99}$`)
+// keyPattern and maxKey, a number of characters, bound a control's key. The
+// pattern does not count itself: that would make it a hundred times as long.
+var keyPattern = regexp.MustCompile(`^[a-z][a-z0-9.-]*$`)
+
+const maxKey = 100
 
 // controls reads a list of controls. benchmarks are the names that ids may
 // use; nil means that controls have no ids.
@@ -78,8 +82,8 @@ func (d *decoder) control(n *yaml.Node, benchmarks []string) Control {
 	c := Control{unmet: Fail, kinds: releases[Kind]{"": Automated}, phases: releases[Phase]{"": PhaseBake}}
 	known := map[string]func(*yaml.Node){
 		"key": func(n *yaml.Node) {
-			if c.Key = d.text(n); !keyPattern.MatchString(c.Key) {
-				d.fail(n, "key %q must be lower-case letters, digits, dots and dashes, and begin with a letter", c.Key)
+			if c.Key = d.text(n); len(c.Key) > maxKey || !keyPattern.MatchString(c.Key) {
+				d.fail(n, "key %q must be at most %d lower-case letters, digits, dots and dashes, and begin with a letter", c.Key, maxKey)
 			}
 		},
 		"title":        func(n *yaml.Node) { c.Title = d.text(n) },

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io/fs"
 	"path"
+	"sync"
 
 	"k8s.io/apimachinery/pkg/runtime/serializer"
 	podsecurity "k8s.io/pod-security-admission/admission/api"
@@ -65,7 +66,7 @@ func LoadAdmission(r k3s.Release, name string, data []byte, readFile ReadFile) (
 	if err != nil {
 		return nil, err
 	}
-	decoded, _, err := admissionCodecs.UniversalDeserializer().Decode(data, nil, nil)
+	decoded, _, err := admissionCodecs().UniversalDeserializer().Decode(data, nil, nil)
 	if err != nil {
 		if legacyAdmission(data) {
 			return &Admission{}, nil
@@ -224,4 +225,6 @@ func summarize(c *podsecurity.PodSecurityConfiguration) *PodSecurity {
 	}
 }
 
-var admissionCodecs = serializer.NewCodecFactory(admissionScheme(), serializer.EnableStrict)
+var admissionCodecs = sync.OnceValue(func() serializer.CodecFactory {
+	return serializer.NewCodecFactory(admissionScheme(), serializer.EnableStrict)
+})

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"sync"
 
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
@@ -131,7 +132,10 @@ func readDocument(text []byte, src source) ([]Object, []*Error) {
 	return objects, errs
 }
 
-var objectSerializer = kubejson.NewSerializerWithOptions(kubejson.DefaultMetaFactory, objectScheme, objectScheme, kubejson.SerializerOptions{Strict: true})
+var objectSerializer = sync.OnceValue(func() *kubejson.Serializer {
+	scheme := objectScheme()
+	return kubejson.NewSerializerWithOptions(kubejson.DefaultMetaFactory, scheme, scheme, kubejson.SerializerOptions{Strict: true})
+})
 
 // readObject takes one object from its JSON.
 func readObject(raw []byte, src source) (Object, []*Error) {
@@ -163,7 +167,7 @@ func readObject(raw []byte, src source) (Object, []*Error) {
 		}
 		errs = append(errs, src.errorf("metadata", text, head.Kind))
 	}
-	typed, _, err := objectSerializer.Decode(raw, nil, nil)
+	typed, _, err := objectSerializer().Decode(raw, nil, nil)
 	switch {
 	case err == nil:
 		o.Typed = typed

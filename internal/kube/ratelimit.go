@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"sync"
 
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/serializer"
@@ -25,8 +26,12 @@ var rateLimitTypes = []string{"Server", "Namespace", "User", "SourceAndObject"}
 const rateLimitAdvice = "a Configuration of eventratelimit.admission.k8s.io/v1alpha1 has limits, each with type, qps, burst and perhaps cacheSize"
 
 var (
-	rateLimitStrict  = serializer.NewCodecFactory(rateLimitScheme(), serializer.EnableStrict)
-	rateLimitLenient = serializer.NewCodecFactory(rateLimitScheme())
+	rateLimitStrict = sync.OnceValue(func() serializer.CodecFactory {
+		return serializer.NewCodecFactory(rateLimitScheme(), serializer.EnableStrict)
+	})
+	rateLimitLenient = sync.OnceValue(func() serializer.CodecFactory {
+		return serializer.NewCodecFactory(rateLimitScheme())
+	})
 )
 
 // eventRateLimit reads the plugin's configuration. The plugin does not
@@ -35,10 +40,10 @@ func (l *admissionLoader) eventRateLimit(data []byte, src source) {
 	if data == nil {
 		return // without a configuration the plugin has no limits; whether that matters depends on its being enabled
 	}
-	decoded, _, err := rateLimitStrict.UniversalDeserializer().Decode(data, nil, nil)
+	decoded, _, err := rateLimitStrict().UniversalDeserializer().Decode(data, nil, nil)
 	if runtime.IsStrictDecodingError(err) {
 		l.out.Ignored = append(l.out.Ignored, src.decodeErrors(err, rateLimitAdvice)...)
-		decoded, _, err = rateLimitLenient.UniversalDeserializer().Decode(data, nil, nil)
+		decoded, _, err = rateLimitLenient().UniversalDeserializer().Decode(data, nil, nil)
 	}
 	if err != nil {
 		l.errs = append(l.errs, src.decodeErrors(err, rateLimitAdvice)...)

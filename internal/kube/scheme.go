@@ -14,8 +14,10 @@ import (
 
 // objectScheme holds the kinds of Kubernetes that are decoded strictly: what
 // people bake into a node's manifests, above all what runs pods or governs
-// who may do what.
-var objectScheme = func() *runtime.Scheme {
+// who may do what. It takes long to make: whoever uses it keeps it, and makes
+// it only once there is something to decode, since most starts of the plugin
+// have nothing.
+func objectScheme() *runtime.Scheme {
 	s := runtime.NewScheme()
 	for _, add := range []func(*runtime.Scheme) error{
 		appsv1.AddToScheme, batchv1.AddToScheme, corev1.AddToScheme, networkingv1.AddToScheme,
@@ -24,4 +26,4 @@ var objectScheme = func() *runtime.Scheme {
 		utilruntime.Must(add(s))
 	}
 	return s
-}()
+}
