@@ -28,6 +28,10 @@ type RemoteOptions struct {
 	KernelRead []string
 	// K3sVersion asks the K3s binary for its version into Node.K3sVersion.
 	K3sVersion bool
+	// Container says that an image is made of the root file system of a
+	// container, without what is mounted into it. What a request has to do with
+	// must then not lie on such a mount; a command of its own asks for that.
+	Container bool
 }
 
 const (
@@ -71,7 +75,7 @@ func (r *RemoteMachine) Read(ctx context.Context, q Query) (*Node, error) {
 		return nil, fmt.Errorf("reading the machine: %w", err)
 	}
 	started := time.Now()
-	rep, way, err := r.exchange(ctx, newJob(nil, q, r.opt))
+	rep, way, err := r.request(ctx, newJob(nil, q, r.opt))
 	if err != nil {
 		return nil, fmt.Errorf("reading the machine: %w", err)
 	}
@@ -90,7 +94,7 @@ func (r *RemoteMachine) Apply(ctx context.Context, c Change, q Query) (*Outcome,
 		return nil, fmt.Errorf("changing the machine: %w", err)
 	}
 	started := time.Now()
-	rep, way, err := r.exchange(ctx, newJob(&c, q, r.opt))
+	rep, way, err := r.request(ctx, newJob(&c, q, r.opt))
 	if err != nil {
 		return nil, fmt.Errorf("changing the machine: %w", err)
 	}
@@ -109,6 +113,21 @@ func (r *RemoteMachine) Apply(ctx context.Context, c Change, q Query) (*Outcome,
 	r.opt.Log(fmt.Sprintf("Changed %d and collected %d paths with %s in %s",
 		len(out.Changed), len(out.Node.Entries()), way, took(started)))
 	return out, nil
+}
+
+// request sends j, unless part of it could not get into an image.
+func (r *RemoteMachine) request(ctx context.Context, j *job) (*reply, string, error) {
+	if !r.opt.Container {
+		return r.exchange(ctx, j)
+	}
+	if err := r.refuseMounts(ctx, j, j.places()); err != nil {
+		return nil, "", err
+	}
+	rep, way, err := r.exchange(ctx, j)
+	if err == nil {
+		err = r.refuseMounts(ctx, j, j.linked(rep.node))
+	}
+	return rep, way, err
 }
 
 // verify compares what was read back with what was written, as far as the

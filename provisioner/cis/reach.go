@@ -34,7 +34,13 @@ type access struct {
 var refused = map[string]string{
 	"none":  "the communicator is none: it reports success without running anything, so that nothing could be hardened or judged; use ssh, or build with the k3s-image builder",
 	"winrm": "the communicator is winrm: K3s servers and agents run on Linux; use ssh",
+	// What packer-plugin-docker calls its own when windows_container is set.
+	"dockerWindowsContainer": "the container is a Windows container: K3s servers and agents run on Linux; take windows_container out",
 }
+
+// containers are the communicator types that reach a container, whose mounts do
+// not get into its image.
+var containers = map[string]bool{"docker": true}
 
 // reach finds the node: a directory on the build host when the builder holds
 // one, else the machine behind the communicator.
@@ -64,6 +70,7 @@ func reach(c Config, comm packersdk.Communicator, data map[string]any, say func(
 			Log:        say,
 			KernelRead: kernelNames(),
 			K3sVersion: true,
+			Container:  containers[connection],
 		}),
 		name: connection,
 	}, nil
