@@ -42,6 +42,7 @@ type step struct {
 	old    fs.FileInfo // nil unless exists
 	entry  Entry
 	staged string // where the new file waits; empty for directories
+	label  string // for SELinux; empty for none
 	remove bool
 }
 
@@ -54,6 +55,9 @@ func (t *tree) begin() *transaction {
 // run plans, stages and commits c. On error nothing of it remains.
 func (x *transaction) run(ctx context.Context, c Change) error {
 	if err := x.plan(ctx, c); err != nil {
+		return err
+	}
+	if err := x.label(); err != nil {
 		return err
 	}
 	if err := x.sweep(); err != nil {
@@ -100,6 +104,9 @@ func (x *transaction) putDirectory(s *step) error {
 			return err
 		}
 		x.undo = append(x.undo, func() error { return r.Remove(name) })
+		if err := x.labelDirectory(s); err != nil {
+			return err
+		}
 	} else {
 		was := Entry{Mode: s.old.Mode() & modeBits}
 		was.UID, was.GID = ownerOf(s.old)
@@ -198,6 +205,9 @@ func (x *transaction) write(s *step) error {
 	_, err = f.Write(s.entry.Data)
 	if err == nil {
 		err = x.give(rel(s.staged), s.entry)
+	}
+	if err == nil && s.label != "" {
+		err = setLabel(f, s.label)
 	}
 	if err == nil {
 		err = f.Sync()
