@@ -51,29 +51,10 @@ func Write(dir string, r Report) error {
 		return dirError(dir, err)
 	}
 	all := formats()
-	rendered, written := make([]error, len(all)), make([]error, len(all))
-	next := make(chan int, len(all))
-	for i := range all {
-		next <- i
-	}
-	close(next)
-	// Side by side, and no processor waits for the disk: a build waits for both
-	// no longer than it must.
-	var work sync.WaitGroup
-	for range runtime.GOMAXPROCS(0) {
-		work.Go(func() {
-			for i := range next {
-				data, err := all[i].render(r)
-				if err != nil {
-					rendered[i] = fmt.Errorf("cannot render %s: %w", all[i].name, err)
-					continue
-				}
-				work.Go(func() { written[i] = writeFile(filepath.Join(dir, all[i].name), data) })
-			}
-		})
-	}
-	work.Wait()
-	errs := rendered
+	written := make([]error, len(all))
+	errs := []error{render(r, func(i int, data []byte) {
+		written[i] = writeFile(filepath.Join(dir, all[i].name), data)
+	})}
 	// What keeps one file from being written mostly keeps all: it is said once.
 	for _, err := range written {
 		if err != nil {
@@ -81,6 +62,49 @@ func Write(dir string, r Report) error {
 			break
 		}
 	}
+	return errors.Join(errs...)
+}
+
+// Render returns the files that Write makes, by name. The error names each that
+// cannot be rendered; the others are there all the same.
+func Render(r Report) (map[string][]byte, error) {
+	all := formats()
+	rendered := make([][]byte, len(all))
+	err := render(r, func(i int, data []byte) { rendered[i] = data })
+	files := map[string][]byte{}
+	for i, data := range rendered {
+		if data != nil {
+			files[all[i].name] = data
+		}
+	}
+	return files, err
+}
+
+// render renders r in every format and calls take with each one's index and
+// file, in no order and side by side. No processor waits for what take does: a
+// build waits for both no longer than it must.
+func render(r Report, take func(i int, data []byte)) error {
+	all := formats()
+	errs := make([]error, len(all))
+	next := make(chan int, len(all))
+	for i := range all {
+		next <- i
+	}
+	close(next)
+	var work sync.WaitGroup
+	for range runtime.GOMAXPROCS(0) {
+		work.Go(func() {
+			for i := range next {
+				data, err := all[i].render(r)
+				if err != nil {
+					errs[i] = fmt.Errorf("cannot render %s: %w", all[i].name, err)
+					continue
+				}
+				work.Go(func() { take(i, data) })
+			}
+		})
+	}
+	work.Wait()
 	return errors.Join(errs...)
 }
 
