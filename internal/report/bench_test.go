@@ -27,6 +27,20 @@ func large() Report {
 	return New(fixtureMeta(), results)
 }
 
+func BenchmarkNew(b *testing.B) {
+	r := large()
+	for b.Loop() {
+		New(fixtureMeta(), r.Results)
+	}
+}
+
+func BenchmarkLog(b *testing.B) {
+	r := large()
+	for b.Loop() {
+		require.NotEmpty(b, r.Log())
+	}
+}
+
 func BenchmarkWrite(b *testing.B) {
 	r, dir := large(), b.TempDir()
 	for b.Loop() {

@@ -27,6 +27,9 @@ func text(s string) string {
 // are not UTF-8 become \xff. Line breaks stay if lines is set. What is cut off
 // is said at the end. Cleaning what is clean changes nothing.
 func clean(s string, lines bool) string {
+	if len(s) <= maxText && !strings.ContainsFunc(s, func(r rune) bool { return r < ' ' || r > '~' }) {
+		return s // as nearly all are
+	}
 	var b strings.Builder
 	n := 0
 	for i := 0; i < len(s) && n <= maxText; {
