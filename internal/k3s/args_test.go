@@ -88,6 +88,29 @@ func TestArgumentsFromTwoPlaces(t *testing.T) {
 	assert.Equal(t, "ignored config.yaml:1: audit-log-maxage of kube-apiserver is set to 30 here and to 7 at /etc/systemd/system/k3s.service:5, which counts; remove one of them", problems(e))
 }
 
+// TestDefaultsBecauseOfASetting: what K3s passes on by itself because of a
+// setting is found where that setting stands, and remains K3s's own doing.
+func TestDefaultsBecauseOfASetting(t *testing.T) {
+	e := resolve(t, "v1.36", k3s.Server, map[string]string{
+		mainFile: "token: x\nprotect-kernel-defaults: true\nsecrets-encryption: true\nresolv-conf: /etc/r.conf\n",
+	})
+	for flag, c := range map[string]struct {
+		component k3s.Component
+		line      int
+	}{
+		"protect-kernel-defaults":    {k3s.Kubelet, 2},
+		"encryption-provider-config": {k3s.APIServer, 3},
+		"resolv-conf":                {k3s.Kubelet, 4},
+	} {
+		_, from, set := e.Flag(c.component, flag)
+		if assert.True(t, set, flag) {
+			assert.Equal(t, k3s.Origin{Source: mainFile, Line: c.line, Default: true}, from[0].Origin, flag)
+		}
+	}
+	_, from, _ := e.Flag(k3s.APIServer, "anonymous-auth")
+	assert.Equal(t, k3s.Origin{Source: "K3s v1.36 default", Default: true}, from[0].Origin)
+}
+
 func TestComponentsThatDoNotRun(t *testing.T) {
 	e := resolve(t, "v1.36", k3s.Server, map[string]string{mainFile: "disable-agent: true\ndisable-scheduler: true\ndisable-apiserver: true\n"})
 	var names []string

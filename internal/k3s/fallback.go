@@ -8,11 +8,16 @@ import (
 // defaults lists what K3s passes to a component by itself.
 func (r *resolver) defaults(c Component, user []Value) []Argument {
 	var out []Argument
-	origin := Origin{Source: fmt.Sprintf("K3s %s default", r.release.MinorName()), Default: true}
 	for _, f := range fallbacks[c] {
 		if !r.release.AtLeast(1, f.since) || f.until > 0 && r.release.AtLeast(1, f.until+1) || !r.holds(f.when, user) {
 			continue
 		}
+		origin := Origin{Source: fmt.Sprintf("K3s %s default", r.release.MinorName())}
+		// What K3s does because of a setting is found where that stands.
+		if because := r.effective.Settings[f.when].Values; len(because) > 0 {
+			origin = because[0].Origin
+		}
+		origin.Default = true
 		out = append(out, Argument{f.flag, r.fill(f.value), origin})
 	}
 	return out
