@@ -183,10 +183,9 @@ func (x *transaction) planCopy(from string, fi fs.FileInfo, keep string, planned
 	if err != nil {
 		return err
 	}
-	uid, gid := ownerOf(fi)
 	planned[at] = keep
 	x.steps = append(x.steps, step{shown: keep, at: at, entry: Entry{
-		Path: keep, Kind: KindFile, Mode: fi.Mode() & modeBits &^ 0o077, UID: uid, GID: gid, Data: data,
+		Path: keep, Kind: KindFile, Mode: fi.Mode() & 0o700, Data: data,
 	}})
 	return nil
 }

@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
@@ -59,6 +60,21 @@ func applyCases() []applyCase {
 			change:  Change{Write: []Entry{file("/c/a", 0o600, "x")}, Keep: map[string]string{"/c/a": "/c/a.orig"}},
 			changed: []string{"/c/a"},
 			want:    map[string]string{"/c/a": "x", "/c/a.orig": "first"},
+		},
+		{
+			name:    "a copy is root's",
+			tree:    []string{"file /c/a 0640 new", "owner /c/a 12:34"},
+			change:  Change{Write: []Entry{file("/c/a", 0o600, "x")}, Keep: map[string]string{"/c/a": "/c/a.orig"}},
+			changed: []string{"/c/a", "/c/a.orig"},
+			want:    map[string]string{"/c/a": "x", "/c/a.orig": "new"},
+			modes:   map[string]fs.FileMode{"/c/a.orig": 0o600},
+		},
+		{
+			name:    "below a directory that passes its group on",
+			tree:    []string{"dir /c/g 02775", "owner /c/g 12:34"},
+			change:  Change{Write: []Entry{file("/c/g/new/sub/a", 0o600, "x"), directory("/c/g/d", 0o700)}},
+			changed: []string{"/c/g/d", "/c/g/new", "/c/g/new/sub", "/c/g/new/sub/a"},
+			modes:   map[string]fs.FileMode{"/c/g/new": 0o755, "/c/g/new/sub": 0o755, "/c/g/d": 0o700},
 		},
 		{
 			name:    "mode alone",
@@ -233,7 +249,11 @@ func testApplying(t *testing.T, target makeTarget) {
 				assert.Equal(t, before, snapshot(t, dir), "the tree is as before")
 				return
 			}
-			for _, e := range c.change.Write {
+			owned := slices.Clone(c.change.Write)
+			for _, p := range c.change.Keep {
+				owned = append(owned, Entry{Path: p}) // root's
+			}
+			for _, e := range owned {
 				fi, err := os.Stat(filepath.Join(dir, e.Path))
 				if err == nil { // a path behind an absolute link is not to be had from here
 					uid, gid := ownerOf(fi)

@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"sort"
 	"strings"
@@ -51,6 +52,9 @@ func lay(t *testing.T, dir string, lines ...string) {
 		case "dir":
 			require.NoError(t, os.MkdirAll(p, 0o755))
 			require.NoError(t, os.Chmod(p, parseMode(t, f[2])))
+		case "owner":
+			uid, gid, _ := strings.Cut(f[2], ":")
+			require.NoError(t, exec.Command("chown", "-h", uid+":"+gid, p).Run())
 		case "link":
 			require.NoError(t, os.Symlink(f[2], p))
 		case "fifo":
@@ -66,7 +70,13 @@ func parseMode(t *testing.T, s string) fs.FileMode {
 	var m uint32
 	_, err := fmt.Sscanf(s, "%o", &m)
 	require.NoError(t, err)
-	return fs.FileMode(m)
+	mode := fs.FileMode(m & 0o777)
+	for bit, value := range specialBits {
+		if m&value != 0 {
+			mode |= bit
+		}
+	}
+	return mode
 }
 
 // snapshot describes a whole tree, one line a path, links not followed; the

@@ -145,8 +145,8 @@ stage_copy() {
 	eval "todo=\$k$1"
 	case " $qnew " in *" $4 "*) ;; *) return 0 ;; esac
 	eval "stage=\$S$1"
-	try "$3" cp -p "$6" "$stage/new/$2"
-	try "$3" chmod go= "$stage/new/$2"
+	# Root's, and by the umask for root alone.
+	try "$3" cp "$6" "$stage/new/$2"
 }
 
 # Undoing. The whole of it is written down before anything is touched, and each
