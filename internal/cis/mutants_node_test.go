@@ -177,6 +177,7 @@ func secretMutants() []mutant {
 			tr.file("/etc/default/k3s-eu", 0o600, "K3S_TOKEN=S3CR3T\n")
 		}},
 		{control: "node.hygiene.config-secrets", breaks: lays(k3s.ConfigFile+".before-k3s-cis", 0o600, "token: S3CR3T\n")},
+		{control: "node.hygiene.config-secrets", breaks: lays("/etc/rancher/k3s/50-own.yaml.before-k3s-cis", 0o600, "token: S3CR3T\n")},
 		{control: "node.config.mode", breaks: lays(k3s.ConfigFile+".before-k3s-cis", 0o644, "")},
 		{control: "node.hygiene.service-secrets", given: start(""), breaks: func(t *testing.T, tr *tree) {
 			service("Environment=K3S_TOKEN=S3CR3T\nExecStart=/usr/local/bin/k3s "+string(tr.role)+"\n")(t, tr)

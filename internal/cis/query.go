@@ -2,6 +2,7 @@ package cis
 
 import (
 	"cmp"
+	"path"
 	"slices"
 
 	"github.com/k3s-cis/packer-plugin-k3s/internal/k3s"
@@ -25,8 +26,8 @@ func Query(role k3s.Role, dataDir string) node.Query {
 
 // FollowUp returns what has to be collected on top of what n was, because the
 // node's configuration names it (another data directory, configuration files,
-// an audit policy in a place of the user's own) or the user's own controls read
-// it. Where it is not empty, collect it together with the first query, resolve
+// an audit policy in a place of the user's own), the hardening kept it as a copy
+// or the user's own controls read it. Where it is not empty, collect it together with the first query, resolve
 // again and evaluate that; otherwise the controls concerned are errors.
 func FollowUp(n *node.Node, e *k3s.Effective, own []Control) node.Query {
 	q := append(Query(e.Role, e.DataDir), e.Missing...)
@@ -34,6 +35,11 @@ func FollowUp(n *node.Node, e *k3s.Effective, own []Control) node.Query {
 		q = append(q, c.Query(e.DataDir)...)
 	}
 	x := examine(Input{Node: n, Effective: e})
+	q = append(q, node.Pick{Path: path.Dir(x.configFile()), Depth: 1})
+	kept, _ := x.keptConfiguration()
+	for _, p := range kept {
+		q = append(q, node.Pick{Path: p, Content: true})
+	}
 	for _, named := range namedFiles {
 		value, from, set := e.Flag(named.component, named.flag)
 		if set && value != "" && slices.ContainsFunc(from, func(a k3s.Argument) bool { return !a.Origin.Default }) {

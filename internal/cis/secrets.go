@@ -5,6 +5,7 @@ import (
 	"cmp"
 	"fmt"
 	"net/url"
+	"path"
 	"regexp"
 	"slices"
 	"strings"
@@ -19,8 +20,8 @@ import (
 // line and key; the value never leaves this file.
 type secrets struct{ place string }
 
-// keptSuffix ends the name under which the hardening keeps the configuration
-// file that it changes.
+// keptSuffix ends the names under which the hardening keeps the configuration
+// files that it changes, all beside the main one.
 const keptSuffix = ".before-k3s-cis"
 
 // secretPlace is one kind of files: how it is searched, and where that is.
@@ -58,7 +59,7 @@ func (d *decoder) secrets(n *yaml.Node) expectation {
 func (s secrets) picks(paths) node.Query {
 	switch s.place {
 	case "configuration":
-		return node.Query{{Path: k3s.ConfigFile + keptSuffix, Content: true}}
+		return node.Query{{Path: k3s.ConfigFile + keptSuffix, Content: true}, {Path: path.Dir(k3s.ConfigFile), Depth: 1}}
 	case "registries":
 		return node.Query{{Path: k3s.RegistriesFile, Content: true}}
 	case "environment":
@@ -123,12 +124,28 @@ func (x *examination) configFile() string {
 	return k3s.ConfigFile
 }
 
+// keptConfiguration lists the copies that the hardening keeps.
+func (x *examination) keptConfiguration() ([]string, string) {
+	beside, problem := x.children(path.Dir(x.configFile()))
+	var out []string
+	for _, e := range beside {
+		if strings.HasSuffix(e.Path, keptSuffix) {
+			out = append(out, e.Path)
+		}
+	}
+	return out, problem
+}
+
 func (x *examination) secretsInConfiguration() ([]Evidence, string) {
-	names := []string{x.configFile(), k3s.ConfigFile + keptSuffix}
+	kept, problem := x.keptConfiguration()
+	if problem != "" {
+		return nil, problem
+	}
 	dropIns, problem := x.children(k3s.DropInDir(x.configFile()))
 	if problem != "" {
 		return nil, problem
 	}
+	names := append([]string{x.configFile()}, kept...)
 	for _, e := range dropIns {
 		names = append(names, e.Path)
 	}
