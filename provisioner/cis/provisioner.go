@@ -5,6 +5,7 @@ package cis
 
 import (
 	"context"
+	"sync"
 
 	"github.com/hashicorp/hcl/v2/hcldec"
 	packersdk "github.com/hashicorp/packer-plugin-sdk/packer"
@@ -16,6 +17,8 @@ var _ packersdk.Provisioner = (*Provisioner)(nil)
 type Provisioner struct {
 	config Config
 	inputs inputs
+	// rehearsal is had once, however often Packer prepares.
+	rehearsal sync.Once
 }
 
 // ConfigSpec is the schema of the HCL block.
@@ -32,6 +35,10 @@ func (p *Provisioner) Prepare(raws ...any) error {
 	}
 	in, errs := p.config.validate()
 	p.inputs = in
+	if len(errs) == 0 {
+		// Nobody waits for it, and Provision tells of any error.
+		p.rehearsal.Do(func() { go func(c Config) { _ = rehearse(context.Background(), c, in) }(p.config) })
+	}
 	return join(errs)
 }
 

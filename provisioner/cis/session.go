@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"strings"
 	"time"
 
@@ -187,6 +189,9 @@ func (s *session) apply(ctx context.Context, o harden.Options, have *node.Node) 
 		if err != nil {
 			return nil, err
 		}
+		for _, kept := range slices.Sorted(maps.Values(plan.Change.Keep)) {
+			s.more = append(s.more, node.Pick{Path: kept, Content: true})
+		}
 		out, err := s.access.target.Apply(ctx, plan.Change, s.query())
 		if err != nil {
 			return nil, fmt.Errorf("hardening the node: %w", err)
@@ -238,24 +243,32 @@ func outcome(p *harden.Plan, out *node.Outcome) string {
 // judge evaluates what is on the node, writes the reports and fails when a
 // control does not hold.
 func (s *session) judge(ctx context.Context, o harden.Options, n *node.Node) error {
-	effective, n, err := s.resolve(ctx, o, n)
+	r, err := s.assess(ctx, o, n)
 	if err != nil {
 		return err
+	}
+	return s.publish(r)
+}
+
+// assess evaluates what is on the node.
+func (s *session) assess(ctx context.Context, o harden.Options, n *node.Node) (report.Report, error) {
+	effective, n, err := s.resolve(ctx, o, n)
+	if err != nil {
+		return report.Report{}, err
 	}
 	now := time.Now()
 	results := cis.Evaluate(cis.Input{
 		Node: n, Effective: effective, Benchmark: o.Benchmark, Role: o.Role,
 		Waivers: s.inputs.waivers, Build: s.config.buildName(), Now: now, Own: s.inputs.controls,
 	})
-	r := report.New(report.Meta{
+	return report.New(report.Meta{
 		PluginVersion: version.PluginVersion.FormattedVersion(),
 		Created:       now,
 		K3sVersion:    o.Release.String(),
 		Role:          string(o.Role),
 		Benchmark:     o.Benchmark,
 		Node:          report.Node{Build: s.config.buildName(), Datastore: string(effective.Datastore), Access: s.access.name},
-	}, results)
-	return s.publish(r)
+	}, results), nil
 }
 
 // resolve computes what K3s will run with, and returns the node it was computed
