@@ -6,6 +6,7 @@ package main
 import (
 	"fmt"
 	"os"
+	"runtime/debug"
 
 	"github.com/hashicorp/packer-plugin-sdk/plugin"
 
@@ -14,7 +15,15 @@ import (
 	"github.com/k3s-cis/packer-plugin-k3s/version"
 )
 
+// garbageGrowth is by how many percent memory may grow before it is collected.
+// A plugin lives for seconds and holds some megabytes, so that Go's own 100
+// would have it collect, while a build waits, as much as it works.
+const garbageGrowth = 400
+
 func main() {
+	if os.Getenv("GOGC") == "" {
+		debug.SetGCPercent(garbageGrowth)
+	}
 	set := plugin.NewSet()
 	set.RegisterProvisioner("cis", new(cis.Provisioner))
 	set.RegisterBuilder("image", new(image.Builder))
