@@ -134,12 +134,30 @@ func Write(t testing.TB, template string) string {
 
 // Base returns the directory of the base root file system that the example
 // uses too, with rootfs.tar.zst, vmlinuz and initrd.img; tools/base/build makes
-// it where the user's cache has none.
-func Base(t testing.TB) string {
+// it where the user's cache has none, and knows the products it is told of.
+func Base(t testing.TB, product ...string) string {
 	t.Helper()
-	cmd := exec.Command("sh", filepath.Join(Root(), "tools", "base", "build"))
+	cmd := exec.Command("sh", append([]string{filepath.Join(Root(), "tools", "base", "build")}, product...)...)
 	cmd.Stderr = os.Stderr
 	out, err := cmd.Output()
 	require.NoError(t, err, "making the base root file system")
 	return strings.TrimSpace(string(out))
+}
+
+// setLabels runs the tree's own setfiles in a mount namespace that ends with
+// it. The tree is shown to it once more, without the mounts that it needs.
+const setLabels = `
+. "$1/etc/selinux/config"
+mount --bind "$1" "$1"
+mount --bind "$1" "$1/mnt"
+mount -t proc proc "$1/proc"
+exec chroot "$1" setfiles -F -r /mnt "/etc/selinux/$SELINUXTYPE/contexts/files/file_contexts" /mnt
+`
+
+// Label gives every file of a tree the label that the tree's own SELinux policy
+// has for it. It needs root.
+func Label(t testing.TB, tree string) {
+	t.Helper()
+	out, err := exec.Command("unshare", "--mount", "sh", "-ec", setLabels, "sh", tree).CombinedOutput()
+	require.NoError(t, err, string(out))
 }

@@ -4,7 +4,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -14,41 +13,6 @@ import (
 
 	"github.com/k3s-cis/packer-plugin-k3s/internal/packertest"
 )
-
-// vmTemplate boots a disk image in QEMU by software emulation, so that it runs
-// wherever the tests do, and provisions it over SSH as a user with sudo.
-const vmTemplate = `
-source "qemu" "node" {
-  iso_url              = %q
-  iso_checksum         = "none"
-  disk_image           = true
-  use_backing_file     = true
-  disk_interface       = "virtio"
-  format               = "qcow2"
-  accelerator          = "tcg"
-  cpus                 = 2
-  memory               = 1024
-  headless             = true
-  disable_vnc          = true
-  output_directory     = "image"
-  vm_name              = "node.qcow2"
-  ssh_username         = "packer"
-  ssh_private_key_file = %q
-  ssh_timeout          = "5m"
-  shutdown_command     = "sudo -n systemctl poweroff"
-  shutdown_timeout     = "3m"
-  qemuargs = [
-    ["-cpu", "max"],
-    ["-kernel", %q],
-    ["-initrd", %q],
-    ["-append", "root=/dev/vda rw console=ttyS0"],
-  ]
-}
-build {
-  sources = ["source.qemu.node"]
-  %s
-}
-`
 
 const vmHarden = `
   provisioner "k3s-cis" {
@@ -80,73 +44,11 @@ const vmAsBooted = `
   }
 `
 
-// machine is a disk image that boots, and what is needed to boot it and log in.
-type machine struct{ disk, key, kernel, initrd string }
-
-// newMachine makes the disk with the builder of this plugin, so that what it
-// writes is booted too.
-func newMachine(t *testing.T, p *packertest.Packer) machine {
-	t.Helper()
-	base := packertest.Base(t)
-	dir := t.TempDir()
-	m := machine{
-		disk:   filepath.Join(dir, "disk", "base.qcow2"),
-		key:    filepath.Join(dir, "key"),
-		kernel: filepath.Join(base, "vmlinuz"),
-		initrd: filepath.Join(base, "initrd.img"),
-	}
-	sh(t, dir, `
-		ssh-keygen -q -t ed25519 -N "" -f key
-		mkdir tree
-		tar --zstd -xpf "$1/rootfs.tar.zst" -C tree --numeric-owner
-		chroot tree useradd -m -s /bin/sh packer
-		echo 'packer ALL=(ALL) NOPASSWD:ALL' > tree/etc/sudoers.d/packer
-		install -d -m 0700 -o 1000 -g 1000 tree/home/packer/.ssh
-		install -m 0600 -o 1000 -g 1000 key.pub tree/home/packer/.ssh/authorized_keys
-		echo '/dev/vda / ext4 defaults 0 1' > tree/etc/fstab
-	`, base)
-	made := packertest.Write(t, fmt.Sprintf(`
-source "k3s-image" "base" {
-  rootfs_directory = %q
-  output_directory = %q
-  vm_name          = "base"
-  format           = "qcow2"
-  disk_size        = "3G"
-}
-build {
-  sources = ["source.k3s-image.base"]
-}
-`, filepath.Join(dir, "tree"), filepath.Dir(m.disk)))
-	r := p.Run(t, made, "build", ".")
-	require.Zero(t, r.ExitCode, r.Output)
-	sh(t, dir, "rm -rf tree")
-	return m
-}
-
-// run builds on the machine with provisioners and returns where.
-func (m machine) run(t *testing.T, p *packertest.Packer, provisioners string) (packertest.Result, string) {
-	t.Helper()
-	dir := packertest.Write(t, fmt.Sprintf(vmTemplate, m.disk, m.key, m.kernel, m.initrd, provisioners))
-	return p.Run(t, dir, "build", "."), dir
-}
-
-func sh(t *testing.T, dir, script string, args ...string) {
-	t.Helper()
-	cmd := exec.Command("sh", append([]string{"-ec", script, "sh"}, args...)...)
-	cmd.Dir = dir
-	out, err := cmd.CombinedOutput()
-	require.NoError(t, err, string(out))
-}
-
 // A real machine is hardened over SSH, judged, shut down; its disk gives the
 // same verdicts when it is read without booting, and boots as it was hardened.
 func TestAccRealMachine(t *testing.T) {
-	qemu := map[string]string{}
-	if os.Getenv("PACKER_ACC") != "" {
-		qemu["github.com/hashicorp/qemu"] = packertest.Tool(t, "packer-plugin-qemu")
-	}
-	p := packertest.New(t, qemu)
-	m := newMachine(t, p)
+	p := packerAndQEMU(t)
+	m := newMachine(t, p, made{})
 
 	r, dir := m.run(t, p, vmHarden)
 	require.Zero(t, r.ExitCode, r.Output)

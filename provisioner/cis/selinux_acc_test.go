@@ -1,0 +1,103 @@
+package cis_test
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/k3s-cis/packer-plugin-k3s/internal/packertest"
+)
+
+// What follows is asked of a machine whose policy is enforced and has a rule
+// for K3s's data directory, so that what is staged above it comes with another
+// label.
+const (
+	selinuxHarden = `
+  provisioner "k3s-cis" {
+    k3s_version = "v1.36.3+k3s1"
+    role        = "server"
+  }
+`
+	selinuxEnforcing = `
+  provisioner "shell" {
+    inline = [
+      "set -e",
+      "test \"$(cat /sys/fs/selinux/enforce)\" = 1",
+      "test \"$(id -Z)\" = unconfined_u:unconfined_r:unconfined_t:s0-s0:c0.c1023",
+    ]
+  }
+`
+	// selinuxLabelled fails unless everything that was laid has the label that
+	// the policy has for it.
+	selinuxLabelled = `
+  provisioner "shell" {
+    inline = [
+      "set -e",
+      "laid=$(sudo -n find /etc/rancher /etc/sysctl.d/90-kubelet.conf /var/lib/rancher)",
+      "test $(echo \"$laid\" | wc -l) -ge 13",
+      "echo \"$laid\" | xargs sudo -n matchpathcon -V",
+      "wrong=$(sudo -n restorecon -n -v -R /etc /var/lib)",
+      "test -z \"$wrong\" || { echo \"$wrong\"; exit 1; }",
+      "sudo -n ls -Zd /var/lib/rancher/k3s/server/manifests/k3s-cis-network-policies.yaml | grep :container_var_lib_t:",
+      "test -z \"$(sudo -n find / -xdev -name '.k3s-cis*')\"",
+      "echo labels: all as the policy has them",
+    ]
+  }
+`
+	// selinuxWithout removes what was laid, and restorecon; selinuxAgain shows
+	// that what is laid then has wrong labels, and puts restorecon back.
+	selinuxWithout = `
+  provisioner "shell" {
+    inline = [
+      "set -e",
+      "sudo -n mv /usr/sbin/restorecon /root/",
+      "sudo -n rm -r /etc/rancher /etc/sysctl.d/90-kubelet.conf /var/lib/rancher",
+    ]
+  }
+`
+	selinuxAgain = `
+  provisioner "shell" {
+    inline = [
+      "set -e",
+      "sudo -n mv /root/restorecon /usr/sbin/",
+      "sudo -n restorecon -n -v -R /etc /var/lib | grep 'Would relabel /var/lib/rancher/k3s/server/manifests '",
+      "sudo -n rm -r /etc/rancher /etc/sysctl.d/90-kubelet.conf /var/lib/rancher",
+    ]
+  }
+`
+	// selinuxBooted fails unless systemd, confined, could read what was laid.
+	selinuxBooted = `
+  provisioner "shell" {
+    inline = [
+      "set -e",
+      "systemctl is-active systemd-sysctl",
+      "test \"$(sudo -n sysctl -n vm.overcommit_memory kernel.panic kernel.panic_on_oops | tr '\\n' ' ')\" = '1 10 1 '",
+      "echo as booted: all as hardened",
+    ]
+  }
+`
+)
+
+// A machine that enforces its policy comes up as it was hardened by a host that
+// knows nothing of that policy. Hardened anew over SSH, what is laid has the
+// labels of the policy, and would not have them of its own.
+func TestAccSELinux(t *testing.T) {
+	p := packerAndQEMU(t)
+	m := newMachine(t, p, made{
+		product:      "selinux",
+		prepare:      func(tree string) { packertest.Label(t, tree) },
+		provisioners: selinuxHarden,
+	})
+	m.parameters = "security=selinux enforcing=1"
+	r, _ := m.run(t, p, selinuxEnforcing+
+		selinuxBooted+selinuxLabelled+selinuxHarden+
+		selinuxWithout+selinuxHarden+selinuxAgain+
+		selinuxHarden+selinuxLabelled+selinuxHarden)
+	require.Zero(t, r.ExitCode, r.Output)
+	assert.Contains(t, r.Output, "as booted: all as hardened")
+	assert.Equal(t, 2, strings.Count(r.Output, "labels: all as the policy has them"), r.Output)
+	assert.Equal(t, 2, strings.Count(r.Output, "Nothing changed"), r.Output)
+	t.Logf("booted, hardened twice and shut down in %s", r.Took)
+}
