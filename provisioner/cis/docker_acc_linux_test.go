@@ -96,7 +96,7 @@ func podman(t *testing.T) string {
 	err := errors.New("not tried")
 	for _, driver := range []string{"overlay", "vfs"} {
 		if err != nil {
-			require.NoError(t, os.WriteFile(docker, fmt.Appendf(nil, podmanScript, dir, driver), 0o700)) //nolint:gosec // a command
+			require.NoError(t, os.WriteFile(docker, fmt.Appendf(nil, podmanScript, dir, driver), 0o700))
 			out, err = exec.Command(docker, "info").CombinedOutput()
 		}
 	}
