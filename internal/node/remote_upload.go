@@ -73,7 +73,7 @@ func selfExtracting(j *job, file string, archive []byte, pieces []piece) []byte 
 		fmt.Fprintf(&unpack, "piece %d %d %d:%d %o %s\n", p.offset, len(p.data), p.uid, p.gid, unixMode(p.mode), quote(p.name))
 	}
 	script := func(header int) string {
-		return fmt.Sprintf(uploadScript, j.nonce, quote(file), header, strings.Join(quoteAll(stagingBases), " "), unpack.String(), questions)
+		return fmt.Sprintf(uploadScript, j.nonce, quote(file), header, strings.Join(quoteAll(stagingBases), " "), unpack.String(), j.questions())
 	}
 	// The script holds its own length, which depends on how long that number is.
 	header := 0
@@ -121,7 +121,7 @@ rm -f "$self" 2>/dev/null
 for base in %[4]s; do
 	work=$base/.k3s-cis-$nonce
 	[ -d "$work" ] || continue
-	if [ -e "$work/armed" ] && ! [ -e "$work/done" ]; then
+	if [ -e "$work/armed" ] && ! [ -e "$work/settled" ]; then
 		sh "$work/undo"
 	elif [ -e "$work/clean" ]; then
 		sh "$work/clean"

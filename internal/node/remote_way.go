@@ -27,8 +27,24 @@ const uploadDirectory = "/tmp"
 var stagingBases = []string{"/var/lib", "/run", "/etc", ""}
 
 // questions ask the machine what the scripts will want to know: which tools it
-// has and which kernel. The answers come while the request is on its way.
-const questions = "{ tar --version >tar.version; find --version >find.version; readlink /proc/self/ns/pid >pid.namespace; } </dev/null 2>/dev/null"
+// has, which kernel, and what lies on which file system. The answers come while
+// the request is on its way.
+func (j *job) questions() string {
+	list := []string{"tar --version >tar.version", "find --version >find.version", "readlink /proc/self/ns/pid >pid.namespace"}
+	if len(j.dirs) > 0 {
+		places := []string{"."}
+		for _, d := range j.dirs {
+			if plainPath.MatchString(d.Path) {
+				places = append(places, d.Path)
+			}
+		}
+		list = append(list, "stat -L -c %m:%d:%n "+strings.Join(places, " ")+" >places")
+	}
+	return "{ " + strings.Join(list, "; ") + "; } </dev/null 2>/dev/null"
+}
+
+// plainPath matches paths that no shell takes for more than a word.
+var plainPath = regexp.MustCompile(`^[A-Za-z0-9/._@+-]+$`)
 
 // exchange sends a request the first way that works.
 func (r *RemoteMachine) exchange(ctx context.Context, j *job) (*reply, string, error) {
@@ -88,7 +104,7 @@ func (r *RemoteMachine) streamCommand(j *job) (string, bool) {
 	for _, base := range stagingBases {
 		enter = append(enter, fmt.Sprintf("{ mkdir -m 700 %[1]s && cd %[1]s; } 2>/dev/null", base+dir))
 		clear = append(clear, base+dir)
-		sweep = append(sweep, fmt.Sprintf("test -d %[1]s && { if test -e %[1]s/armed && ! test -e %[1]s/done; then sh %[1]s/undo; elif test -e %[1]s/clean; then sh %[1]s/clean; fi >/dev/null 2>&1 && rm -rf %[1]s; }", base+dir))
+		sweep = append(sweep, fmt.Sprintf("test -d %[1]s && { if test -e %[1]s/armed && ! test -e %[1]s/settled; then sh %[1]s/undo; elif test -e %[1]s/clean; then sh %[1]s/clean; fi >/dev/null 2>&1 && rm -rf %[1]s; }", base+dir))
 	}
 	unpack := "{ (" + strings.Join([]string{
 		"trap : HUP PIPE TERM INT",
@@ -97,7 +113,7 @@ func (r *RemoteMachine) streamCommand(j *job) (string, bool) {
 		"command -v tar >/dev/null 2>&1 || { " + say + "tar; exit; }",
 		"echo k3s-cis " + j.nonce + " ready",
 		strings.Join(enter, " || ") + " || { " + say + "directory; exit; }",
-		questions,
+		j.questions(),
 		"tar -xpf - >/dev/null 2>&1",
 		"test -f end && . ./guard.sh",
 		"test -s guard.sh && " + say + "whole || " + say + "stdin",

@@ -30,6 +30,7 @@ apply() {
 
 	: >clean
 	stages=$nl qstages=''
+	find_home
 	all_dirs stage_dir
 	[ "$links" = 0 ] || all_files stage_link
 	if [ -n "$qstages" ]; then
@@ -51,9 +52,24 @@ apply() {
 
 # Staging.
 
-# stage_dir D NEED MODE OWNER PATH finds the place where new and old files of
-# directory D wait: in the nearest directory above that exists, so that they are
-# on the same file system.
+# find_home tells from the file "places", with lines MOUNT:DEVICE:DIRECTORY,
+# which directories are on the same file system as this script's own, so that
+# files can be renamed from here to there. Where a label would come along that
+# is another directory's, nothing is renamed from here.
+find_home() {
+	home='' places=$nl
+	[ -e /sys/fs/selinux/enforce ] && return
+	while IFS=: read -r mount device directory; do
+		case $mount:$directory in
+		/*:.) home=$mount:$device ;;
+		/*) places="$places$directory $mount:$device$nl" ;;
+		esac
+	done <places
+}
+
+# stage_dir D NEED MODE OWNER PATH finds the places where new and old files of
+# directory D wait, on the same file system: here, where the new ones are
+# already, or in the nearest directory above D that exists.
 stage_dir() {
 	eval "todo=\$n$1\$o$1\$k$1"
 	[ -n "$todo" ] || return 0
@@ -62,8 +78,17 @@ stage_dir() {
 		at=${at%/*}
 		[ -n "$at" ] || at=/
 	done
-	stage_at "$at" "$1"
-	eval "S$1=\$stage"
+	case $places in
+	*"$nl$at $home$nl"*)
+		eval "N$1=\$work/w/$1 O$1=\$work/o/$1 todo=\$o$1"
+		[ -d "w/$1" ] || qstages="$qstages w/$1"
+		[ -z "$todo" ] || qstages="$qstages o/$1"
+		;;
+	*)
+		stage_at "$at" "$1"
+		eval "N$1=\$stage/new O$1=\$stage/old"
+		;;
+	esac
 }
 
 # stage_at DIRECTORY NAME plans a staging directory NAME in DIRECTORY. How it is
@@ -86,17 +111,18 @@ stage_at() {
 	stage=$stage/$2
 }
 
-# fill_dir D NEED MODE OWNER PATH puts new files and links to the old ones into
-# the staging directory of D.
+# fill_dir D NEED MODE OWNER PATH puts new files of D and links to the old ones
+# where they wait.
 fill_dir() {
-	eval "todo=\$n$1 stage=\${S$1-}"
-	if [ -n "$todo" ] && ! eval "cp -p $todo \"\$stage/new/\"" 2>err; then
+	eval "todo=\$n$1 new=\${N$1-} old=\${O$1-}"
+	[ "$new" = "$work/w/$1" ] && todo=
+	if [ -n "$todo" ] && ! eval "cp -p $todo \"\$new/\"" 2>err; then
 		blame=$1
 		all_files blame_copy
 		quit_path "$5" "$(first_line err)"
 	fi
 	eval "todo=\$o$1"
-	if [ -n "$todo" ] && ! eval "ln $todo \"\$stage/old/\"" 2>err; then
+	if [ -n "$todo" ] && ! eval "ln $todo \"\$old/\"" 2>err; then
 		blame=$1
 		all_files blame_link
 		all_removes blame_link
@@ -110,14 +136,14 @@ fill_dir() {
 blame_copy() {
 	eval "state=\$f$1"
 	if [ "$2" = "$blame" ] && { [ "$state" = new ] || [ "$state" = old ]; }; then
-		try "$4" cp -p "w/$2/$3" "$stage/new/"
+		try "$4" cp -p "w/$2/$3" "$new/"
 	fi
 }
 
 blame_link() {
 	eval "state=\$f$1"
-	if [ "$2" = "$blame" ] && [ "$state" = old ] && ! [ -e "$stage/old/$3" ]; then
-		try "$4" ln "$4" "$stage/old/"
+	if [ "$2" = "$blame" ] && [ "$state" = old ] && ! [ -e "$old/$3" ]; then
+		try "$4" ln "$4" "$old/"
 	fi
 }
 
@@ -144,9 +170,9 @@ fill_link() {
 stage_copy() {
 	eval "todo=\$k$1"
 	case " $qnew " in *" $4 "*) ;; *) return 0 ;; esac
-	eval "stage=\$S$1"
+	eval "new=\$N$1"
 	# Root's, and by the umask for root alone.
-	try "$3" cp "$6" "$stage/new/$2"
+	try "$3" cp "$6" "$new/$2"
 }
 
 # Undoing. The whole of it is written down before anything is touched, and each
@@ -185,8 +211,8 @@ show() { while IFS= read -r line; do printf '%s\n' "$line"; done <"$1"; }
 undo_place() {
 	eval "todo=\$o$1"
 	[ -n "$todo" ] || return 0
-	eval "quote \"\$S$1\""
-	printf 'back %s/old %s\n' "$quoted" "$6"
+	eval "quote \"\$O$1\""
+	printf 'back %s %s\n' "$quoted" "$6"
 }
 
 undo_link() {
@@ -253,7 +279,7 @@ own_dir() {
 }
 
 place() {
-	eval "todo=\$m$1 gone=\$r$1 new=\${S$1-}/new"
+	eval "todo=\$m$1 gone=\$r$1 new=\${N$1-}"
 	if [ -n "$todo" ]; then
 		eval "mv -f $todo $6/" 2>err || quit_path "$5" "$(first_line err)"
 	fi
@@ -308,4 +334,4 @@ relabel() {
 }
 
 # settle makes the change final.
-settle() { true >done || quit "cannot finish: the staging directory is full"; }
+settle() { true >settled || quit "cannot finish: the staging directory is full"; }

@@ -41,7 +41,7 @@ late=$!
 } 4>&1
 kill "$late" 2>/dev/null
 [ -d "$work" ] || exit 0
-if [ -f armed ] && ! [ -f done ]; then
+if [ -f armed ] && ! [ -f settled ]; then
 	sh ./undo
 elif [ -f clean ]; then
 	sh ./clean || sh ./clean

@@ -45,9 +45,9 @@ quit() {
 }
 
 back_out() {
-	if [ -f armed ] && ! [ -f done ]; then
+	if [ -f armed ] && ! [ -f settled ]; then
 		sh ./undo >/dev/null 2>err || report "error not everything could be put back: $(first_line err)"
-		true >done
+		true >settled
 	elif [ -f clean ]; then
 		tidy .
 	fi
@@ -83,7 +83,7 @@ recover() {
 			fi
 			wait_for "$old"
 			[ -d "$old" ] || continue
-			if [ -f "$old/armed" ] && ! [ -f "$old/done" ]; then
+			if [ -f "$old/armed" ] && ! [ -f "$old/settled" ]; then
 				sh "$old/undo" 2>err || quit "an earlier run was cut off, and what it changed could not be put back: $(first_line err)"
 				report recovered
 			elif [ -f "$old/clean" ]; then

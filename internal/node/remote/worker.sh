@@ -1,6 +1,6 @@
 # worker.sh: does what the plan says. Everything is prepared first; then a
 # script "undo" that can take all of it back is written and armed, and only then
-# is anything put in place. The file "done" is what makes it final: both marks
+# is anything put in place. The file "settled" is what makes it final: both marks
 # are made by the shell itself, in one step.
 # Only what POSIX, dash, bash and busybox have in common is used here.
 # shellcheck disable=SC2034,SC2154

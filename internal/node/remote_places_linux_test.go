@@ -1,0 +1,65 @@
+package node
+
+import (
+	"context"
+	"os"
+	"path/filepath"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+// strictMove stands before mv in the search path and refuses to move from one
+// file system to another, which mv would do by copying.
+const strictMove = `#!/usr/bin/dash
+for to do :; done
+[ -d "$to" ] || to=${to%/*}
+for f do
+	case $f in -f) continue ;; esac
+	[ "$f" = "$to" ] || [ "$f" = "$to/" ] || [ "$(stat -c %m:%d "$f")" = "$(stat -c %m:%d "$to")" ] || exit 9
+done
+echo "$*" >>/kill/moved
+exec /usr/bin/mv "$@"
+`
+
+// TestOtherFileSystems changes files on mounts of several kinds: each is
+// staged on its own file system, so that it is renamed and never copied.
+func TestOtherFileSystems(t *testing.T) {
+	for name, c := range map[string]struct {
+		enter string
+		here  bool // files can be renamed from the request's own directory
+	}{
+		"one file system":       {"", true},
+		"another one":           {"mount -t tmpfs tmpfs c; mkdir c/d; printf old >c/a", false},
+		"a part of the same":    {"mount --bind tmp/part c/d", false},
+		"the request elsewhere": {"mkdir -p run; mount -t tmpfs tmpfs var/lib", false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			dir := t.TempDir()
+			comm := newChroot(t, dir, "dash")
+			lay(t, dir, "file /kill/mv 0755 "+strictMove, "file /c/a 0644 old", "dir /c/d 0755",
+				"dir /tmp/part 0755", "dir /var/lib 0755")
+			comm.enter = "PATH=/kill:$PATH; export PATH; " + c.enter
+			q := Query{{Path: "/c", Depth: Deep, Content: true}}
+			out, err := Remote(comm, RemoteOptions{}).Apply(context.Background(), Change{
+				Write: []Entry{file("/c/a", 0o600, "A"), file("/c/d/b", 0o640, "B"), file("/c/d/new/sub/e", 0o644, "E")},
+				Keep:  map[string]string{"/c/a": "/c/a.orig"},
+			}, q)
+			require.NoError(t, err)
+			for at, want := range map[string]string{"/c/a": "A", "/c/a.orig": "old", "/c/d/b": "B", "/c/d/new/sub/e": "E"} {
+				e, presence := out.Node.Lookup(at)
+				require.Equal(t, Present, presence, at)
+				assert.Equal(t, want, string(e.Data), at)
+			}
+			for _, e := range out.Node.Entries() {
+				assert.NotContains(t, e.Path, stagePrefix)
+			}
+			moved, err := os.ReadFile(filepath.Join(dir, "kill", "moved"))
+			require.NoError(t, err, "files were moved")
+			if c.here {
+				assert.Contains(t, string(moved), "/w/", "from the request's own directory")
+			}
+		})
+	}
+}
