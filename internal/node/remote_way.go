@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"path"
 	"regexp"
+	"slices"
 	"strings"
 
 	packersdk "github.com/hashicorp/packer-plugin-sdk/packer"
@@ -32,15 +33,30 @@ var stagingBases = []string{"/var/lib", "/run", "/etc", ""}
 func (j *job) questions() string {
 	list := []string{"tar --version >tar.version", "find --version >find.version", "readlink /proc/self/ns/pid >pid.namespace"}
 	if len(j.dirs) > 0 {
-		places := []string{"."}
-		for _, d := range j.dirs {
-			if plainPath.MatchString(d.Path) {
-				places = append(places, d.Path)
-			}
+		places, mounts := "", ""
+		for _, dir := range j.above() {
+			places += " " + dir
+			mounts += " -e [[:space:]]" + dir + "[[:space:]]"
 		}
-		list = append(list, "stat -L -c %m:%d:%n "+strings.Join(places, " ")+" >places")
+		list = append(list, "stat -L -c %d:%n ."+places+" >places", "set -f; grep -c"+mounts+" /proc/self/mountinfo >mounts")
 	}
 	return "{ " + strings.Join(list, "; ") + "; } </dev/null 2>/dev/null"
+}
+
+// above are the directories that the request has to do with, those of its own
+// included, as far as the shell takes their paths for words. The root directory
+// is the mount that the others are not to be.
+func (j *job) above() []string {
+	seen := map[string]bool{}
+	for _, d := range j.dirs {
+		seen[d.Path] = true
+	}
+	for _, base := range stagingBases {
+		for dir := base; len(dir) > 1; dir = path.Dir(dir) {
+			seen[dir] = true
+		}
+	}
+	return slices.DeleteFunc(sortedKeys(seen), func(dir string) bool { return dir == "/" || !plainPath.MatchString(dir) })
 }
 
 // plainPath matches paths that no shell takes for more than a word.

@@ -52,17 +52,21 @@ apply() {
 
 # Staging.
 
-# find_home tells from the file "places", with lines MOUNT:DEVICE:DIRECTORY,
-# which directories are on the same file system as this script's own, so that
-# files can be renamed from here to there. Where a label would come along that
+# find_home tells which directories are on the same file system as this script's
+# own, so that files can be renamed from here to there: from the file "mounts",
+# how many of all these directories something is mounted on, which has to be
+# none, and from the file "places", with lines DEVICE:DIRECTORY, since a part of
+# a file system may be a device of its own. Where a label would come along that
 # is another directory's, nothing is renamed from here.
 find_home() {
-	home='' places=$nl
+	home=none places=$nl mounts=
 	[ -e /sys/fs/selinux/enforce ] && return
-	while IFS=: read -r mount device directory; do
-		case $mount:$directory in
-		/*:.) home=$mount:$device ;;
-		/*) places="$places$directory $mount:$device$nl" ;;
+	IFS= read -r mounts <mounts
+	[ "$mounts" = 0 ] || return 0
+	while IFS=: read -r device directory; do
+		case $directory in
+		.) home=$device ;;
+		*) places="$places$directory $device$nl" ;;
 		esac
 	done <places
 }
