@@ -87,7 +87,7 @@ func sweepKills(t *testing.T, how, way string) {
 		set(fmt.Sprintf("%d %s\n", due, how))
 		machine := Remote(comm, RemoteOptions{})
 		machine.noStdin = way == wayUpload
-		_, err := machine.Apply(context.Background(), faultChange, faultQuery)
+		got, err := machine.Apply(context.Background(), faultChange, faultQuery)
 		last, readErr := os.ReadFile(filepath.Join(dir, "kill/last"))
 		if readErr != nil {
 			require.NoError(t, err)
@@ -102,6 +102,9 @@ func sweepKills(t *testing.T, how, way string) {
 			assert.NotContains(t, snapshot(t, dir), stagePrefix, "nothing is left: %s", trace)
 			if err == nil {
 				assert.Equal(t, "hardened", found, trace)
+				there, err := Root(dir).Read(context.Background(), faultQuery)
+				require.NoError(t, err)
+				assert.Equal(t, there.Entries(), got.Node.Entries(), "nothing of the evidence is lost: %s", trace)
 			}
 		}
 		counts[strings.SplitN(found, ":", 2)[0]]++

@@ -117,12 +117,13 @@ type replyParser struct {
 	errs    []string
 	links   map[string]string
 	dead    map[string]string // path → link above it that leads nowhere
+	seen    map[string]string // path of a link → what find saw behind it
 	odd     []string
 	total   int64
 }
 
 func (p *replyParser) parse() (*reply, error) {
-	p.links, p.dead, p.kernel = map[string]string{}, map[string]string{}, map[string]string{}
+	p.links, p.dead, p.kernel, p.seen = map[string]string{}, map[string]string{}, map[string]string{}, map[string]string{}
 	how, err := p.text()
 	if err != nil {
 		return nil, err
@@ -180,6 +181,9 @@ func (p *replyParser) text() (string, error) {
 				p.dead[behind], p.links[behind] = link, target
 				behind = ""
 			}
+		case "y":
+			letter, at, _ := strings.Cut(rest, " ")
+			p.seen[nodePath(at)] = letter
 		case "odd":
 			p.odd = append(p.odd, nodePath(rest))
 		case "unlisted":
@@ -279,8 +283,25 @@ func (p *replyParser) add(content, kind string, bits uint64, rest string) error 
 
 var errTooMany = fmt.Errorf("cannot collect what was asked for: more than %d entries", MaxEntries)
 
+// checkLinks makes sure that the links which find saw are in the answer, each
+// with what it leads to: that comes from other commands, which may have been
+// killed.
+func (p *replyParser) checkLinks() error {
+	for at, letter := range p.seen {
+		_, is := p.links[at]
+		_, live := p.entries[at]
+		if !is || !live && strings.Contains("fdpsbc", letter) {
+			return fmt.Errorf("the answer of the machine is damaged: %s is a symbolic link, and what it leads to is missing", at)
+		}
+	}
+	return nil
+}
+
 // finishEntries adds what the lines said about each other.
 func (p *replyParser) finishEntries() error {
+	if err := p.checkLinks(); err != nil {
+		return err
+	}
 	for _, dir := range p.odd {
 		p.unread(dir, unreadName)
 	}

@@ -103,6 +103,8 @@ func TestReplyThatCannotBeBelieved(t *testing.T) {
 		"more than a mode":    {swap("e 1 41ed", "p 1 d 100755"), "damaged"},
 		"no kind":             {swap("e 1 41ed", "p 1  755"), "damaged"},
 		"a kind of two":       {swap("e 1 41ed", "p 1 dd 755"), "damaged"},
+		"a link lost":         {swap("recovered\n", "y N /c/gone/\n"), "/c/gone is a symbolic link"},
+		"a link's end lost":   {swap("recovered\n", "y f /c/dead/\n"), "/c/dead is a symbolic link"},
 		"a line too short":    {swap("e 1 41ed 0 0 4096 /c/", "p 1 d 755 0 0 /c/"), "damaged"},
 		"unlisted":            {swap("recovered\n", "unlisted find: /c/s: Input/output error/\n"), "Input/output error"},
 		"unknown encoding":    {"k3s-cis abc begin rot13\nx\nk3s-cis abc coded\n", "not known"},

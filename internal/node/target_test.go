@@ -190,6 +190,20 @@ func testReading(t *testing.T, target makeTarget) {
 			},
 		},
 		{
+			name:  "links found in a directory, one of them dead",
+			tree:  []string{"file /c/a 0640 data", "link /c/dead /nowhere", "link /c/dir /c/sub", "link /c/live a", "file /c/sub/b 0600 b", "link /d/only /nowhere", "link /e/live /c/a"},
+			query: Query{{Path: "/c", Depth: 1, Content: true}, {Path: "/d", Depth: Deep, Content: true}, {Path: "/e", Depth: 2}},
+			want: []Entry{
+				directory("/c", 0o755), file("/c/a", 0o640, "data"),
+				{Path: "/c/dead", Kind: KindLink, Target: "/nowhere"},
+				{Path: "/c/dir", Kind: KindDirectory, Mode: 0o755, Target: "/c/sub"},
+				{Path: "/c/live", Kind: KindFile, Mode: 0o640, Size: 4, Data: []byte("data"), Target: "a"},
+				directory("/c/sub", 0o755),
+				directory("/d", 0o755), {Path: "/d/only", Kind: KindLink, Target: "/nowhere"},
+				directory("/e", 0o755), {Path: "/e/live", Kind: KindFile, Mode: 0o640, Size: 4, Target: "/c/a"},
+			},
+		},
+		{
 			name:  "directory behind links",
 			tree:  []string{"file /opt/conf/a.conf 0644 1", "link /etc/conf.d /opt/conf", "link /libs usrlib/lib", "file /usrlib/lib/x/y 0644 2"},
 			query: Query{{Path: "/etc/conf.d", Depth: 1, Content: true}, {Path: "/libs/x", Depth: Deep}},

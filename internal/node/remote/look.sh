@@ -122,6 +122,8 @@ gnu() {
 #                                          the same as find prints it: a letter
 #                                          and the permissions, in octal
 #   l PATH/ and then t TARGET/             a symbolic link
+#   y KIND PATH/                           what find saw behind that link, so
+#                                          that nothing can be missing
 #   d PATH/ and then l LINK/, t TARGET/    PATH lies behind a dead link
 #   odd PATH/                              a directory with a name that has a
 #                                          line break in it
@@ -139,7 +141,8 @@ look() {
 	if [ -n "$qself1" ]; then eval "stat -L -c 'e 1 %f %u %g %s %n/' $qself1" >>report 2>err || quit "cannot look at what was asked for: $(first_line err)"; fi
 	[ -z "$qlinks" ] || eval "show_links $qlinks" >>report
 	printf '%s\n' 'for f do printf "odd %s/\n" "${f%/*}"; done' >odd.sh
-	printf '%s\n' '. ./lib.sh; . ./look.sh; show_links "$@"' >links.sh
+	printf '%s\n' '. ./lib.sh; . ./look.sh; show_links "$@"; exit 0' >links.sh
+	printf '%s\n' 'stat -L -c "$@"; [ $? -lt 126 ] || echo "unlisted stat was killed/"; exit 0' >stat.sh
 	find=$find_any
 	gnu find && find=$find_gnu
 	walks walk
@@ -184,18 +187,22 @@ show_links() {
 		return
 	fi
 	for f do
-		to=$(readlink "$f")
-		printf 'l %s/\nt %s/\n' "$f" "${to%%"$nl"*}"
+		if to=$(readlink "$f"); then
+			printf 'l %s/\nt %s/\n' "$f" "${to%%"$nl"*}"
+		else
+			printf 'unlisted where %s leads/\n' "$f"
+		fi
 	done
 }
 
 # What find does with all that it finds. Names that no line can hold are left to
-# scripts. GNU find prints modes by itself and lists the files whose bytes are
-# wanted; what the kernel makes up has no length to go by.
+# scripts. Busybox leaves out what follows a command that fails, as stat does on
+# a link that leads nowhere. GNU find prints modes by itself and lists the files
+# whose bytes are wanted; what the kernel makes up has no length to go by.
 find_any='-name ".k3s-cis-$nonce" -prune -o -name "*$nl*" -prune -exec sh ./odd.sh {} + \
-	-o -exec stat -L -c "e $2 %f %u %g %s %n/" {} + -type l -exec sh ./links.sh {} +'
+	-o -exec sh ./stat.sh "e $2 %f %u %g %s %n/" {} + -type l -exec sh ./links.sh {} +'
 find_gnu='-name ".k3s-cis-$nonce" -prune -o -name "*$nl*" -prune -printf "odd %h/\n" \
-	-o -type l -exec stat -L -c "e $2 %f %u %g %s %n/" {} + \
+	-o -type l -printf "y %Y %p/\n" -exec stat -L -c "e $2 %f %u %g %s %n/" {} + \
 		\( -lname "*$nl*" -exec sh ./links.sh {} + -o -printf "l %p/\nt %l/\n" \) \
 	-o -printf "p $2 %y %m %U %G %s %p/\n" \
 		$wanted -type f -size -"$((max_size + 1))c" ! -path "/proc/*" ! -path "/sys/*" -fprintf "list.$1.$2" ".%p\n"'
@@ -208,6 +215,7 @@ walk() {
 	[ "$1" = deep ] || depth="-maxdepth $1"
 	[ "$2" = 1 ] || wanted=-false
 	eval "find $todo -mindepth 1 $depth $find" >>report 2>walk.err
+	[ $? -lt 126 ] || quit "cannot collect what was asked for: find was killed"
 	while IFS= read -r line; do
 		case $line in
 		find:*) report "unlisted $line/" ;;
