@@ -51,10 +51,10 @@ func (j *job) above() []string {
 	for _, d := range j.dirs {
 		seen[d.Path] = true
 	}
-	for _, base := range stagingBases {
-		for dir := base; len(dir) > 1; dir = path.Dir(dir) {
-			seen[dir] = true
-		}
+	// The request waits in the first of stagingBases wherever that is possible;
+	// anywhere else it is at worst on another device.
+	for dir := stagingBases[0]; dir != "/"; dir = path.Dir(dir) {
+		seen[dir] = true
 	}
 	return slices.DeleteFunc(sortedKeys(seen), func(dir string) bool { return dir == "/" || !plainPath.MatchString(dir) })
 }

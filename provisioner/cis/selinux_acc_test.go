@@ -20,6 +20,13 @@ const (
     role        = "server"
   }
 `
+	selinuxOverwrite = `
+  provisioner "k3s-cis" {
+    k3s_version = "v1.36.3+k3s1"
+    role        = "server"
+    overwrite   = true
+  }
+`
 	selinuxEnforcing = `
   provisioner "shell" {
     inline = [
@@ -67,6 +74,35 @@ const (
     ]
   }
 `
+	// selinuxLinks has the data directory on another disk, as it were, and a file
+	// that is a link to one with a rule of its own.
+	selinuxLinks = `
+  provisioner "shell" {
+    inline = [
+      "set -e",
+      "sudo -n rm -r /etc/rancher /var/lib/rancher",
+      "sudo -n mkdir -p /data/rancher /etc/rancher/k3s /etc/k3s",
+      "sudo -n ln -s /data/rancher /var/lib/rancher",
+      "sudo -n ln -s ../../k3s/psa.yaml /etc/rancher/k3s/psa.yaml",
+      "sudo -n touch /etc/k3s/psa.yaml",
+      "rules=/etc/selinux/default/contexts/files/file_contexts.local",
+      "echo '/data/rancher/k3s(/.*)? system_u:object_r:container_var_lib_t:s0' | sudo -n tee $rules",
+      "echo '/etc/k3s/psa\\.yaml -- system_u:object_r:container_var_lib_t:s0' | sudo -n tee -a $rules",
+      "sudo -n restorecon -R /data /etc/k3s",
+    ]
+  }
+`
+	selinuxLinked = `
+  provisioner "shell" {
+    inline = [
+      "set -e",
+      "sudo -n test -f /data/rancher/k3s/server/manifests/k3s-cis-network-policies.yaml -a -s /etc/k3s/psa.yaml",
+      "wrong=$(sudo -n restorecon -n -v -R /etc /var/lib /data)",
+      "test -z \"$wrong\" || { echo \"$wrong\"; exit 1; }",
+      "echo links: labelled where they lead",
+    ]
+  }
+`
 	// selinuxBooted fails unless systemd, confined, could read what was laid.
 	selinuxBooted = `
   provisioner "shell" {
@@ -94,10 +130,12 @@ func TestAccSELinux(t *testing.T) {
 	r, _ := m.run(t, p, selinuxEnforcing+
 		selinuxBooted+selinuxLabelled+selinuxHarden+
 		selinuxWithout+selinuxHarden+selinuxAgain+
-		selinuxHarden+selinuxLabelled+selinuxHarden)
+		selinuxHarden+selinuxLabelled+selinuxHarden+
+		selinuxLinks+selinuxOverwrite+selinuxLinked)
 	require.Zero(t, r.ExitCode, r.Output)
 	assert.Contains(t, r.Output, "as booted: all as hardened")
 	assert.Equal(t, 2, strings.Count(r.Output, "labels: all as the policy has them"), r.Output)
 	assert.Equal(t, 2, strings.Count(r.Output, "Nothing changed"), r.Output)
-	t.Logf("booted, hardened twice and shut down in %s", r.Took)
+	assert.Contains(t, r.Output, "links: labelled where they lead")
+	t.Logf("booted, hardened three times and shut down in %s", r.Took)
 }

@@ -331,10 +331,21 @@ confirm_line() {
 	[ "$have" = "$2" ] || quit_path "$1" "the file system made $have of mode and owner $2 (mode in hex, user, group)"
 }
 
-# relabel gives new files their SELinux labels where SELinux is on.
+# relabel gives what was written its SELinux label where SELinux is on, by the
+# path where it really is: restorecon labels a link and not what it leads to, and
+# where a policy confines it, it may follow none and write to no file of ours.
 relabel() {
 	[ -e /sys/fs/selinux/enforce ] && command -v restorecon >/dev/null 2>&1 || return 0
-	eval "restorecon $qcheck $qnew" 2>err || quit "cannot restore SELinux labels: $(first_line err)"
+	todo="$qcheck $qnew"
+	if [ "$linked" = 1 ]; then
+		eval "set -- $todo"
+		todo=
+		for at; do
+			quote "$(readlink -f "$at")"
+			todo="$todo $quoted"
+		done
+	fi
+	said=$(eval "restorecon $todo" 2>&1) || quit "cannot restore SELinux labels: ${said%%"$nl"*}"
 }
 
 # settle makes the change final.

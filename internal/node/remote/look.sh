@@ -197,23 +197,20 @@ show_links() {
 
 # What find does with all that it finds. Names that no line can hold are left to
 # scripts. Busybox leaves out what follows a command that fails, as stat does on
-# a link that leads nowhere. GNU find prints modes by itself and lists the files
-# whose bytes are wanted; what the kernel makes up has no length to go by.
+# a link that leads nowhere. GNU find prints modes by itself.
 find_any='-name ".k3s-cis-$nonce" -prune -o -name "*$nl*" -prune -exec sh ./odd.sh {} + \
 	-o -exec sh ./stat.sh "e $2 %f %u %g %s %n/" {} + -type l -exec sh ./links.sh {} +'
 find_gnu='-name ".k3s-cis-$nonce" -prune -o -name "*$nl*" -prune -printf "odd %h/\n" \
 	-o -type l -printf "y %Y %p/\n" -exec stat -L -c "e $2 %f %u %g %s %n/" {} + \
 		\( -lname "*$nl*" -exec sh ./links.sh {} + -o -printf "l %p/\nt %l/\n" \) \
-	-o -printf "p $2 %y %m %U %G %s %p/\n" \
-		$wanted -type f -size -"$((max_size + 1))c" ! -path "/proc/*" ! -path "/sys/*" -fprintf "list.$1.$2" ".%p\n"'
+	-o -printf "p $2 %y %m %U %G %s %p/\n"'
 
 # walk DEPTH CONTENT lists what is below the directories picked so.
 walk() {
 	eval "todo=\$walk_$1_$2"
 	[ -n "$todo" ] || return 0
-	depth='' wanted=''
+	depth=
 	[ "$1" = deep ] || depth="-maxdepth $1"
-	[ "$2" = 1 ] || wanted=-false
 	eval "find $todo -mindepth 1 $depth $find" >>report 2>walk.err
 	[ $? -lt 126 ] || quit "cannot collect what was asked for: find was killed"
 	while IFS= read -r line; do
@@ -223,19 +220,26 @@ walk() {
 	done <walk.err
 }
 
-# bound makes the list of files whose bytes are sent, and stops where there is
-# too much of anything.
+# bound makes the list of files whose bytes are sent, each once, and stops where
+# there is too much of anything. What the kernel makes up has no length to go by.
 bound() {
-	# The shell reads one byte at a time: it gets regular files only.
-	grep '^e 1 8... ' report | while IFS=' ' read -r what asked mode user group size path; do
-		[ "$size" -le "$max_size" ] || continue
-		case ${path#/} in
-		/proc/* | /sys/* | proc/* | sys/*) ;;
-		*) printf '.%s\n' "${path%/}" ;;
-		esac
-	done >list.0
-	sort -u list.* >list
-	count_answer
+	for awk in awk mawk gawk; do
+		command -v "$awk" >/dev/null 2>&1 && break
+	done
+	"$awk" -v max="$max_size" '
+		function want(fields) {
+			while (fields--) sub(/^[^ ]* /, "")
+			path = substr($0, 1, length($0) - 1)
+			if (path !~ /^\/*(proc|sys)\// && !(path in listed)) {
+				listed[path]
+				print "." path >"list"
+				count++
+			}
+		}
+		/^e 1 8... / && $6 + 0 <= max { want(6) }
+		/^p 1 f / && $7 + 0 <= max { want(7) }
+		END { print NR, count + 0 >"counts" }' report 2>err || quit "cannot list what was collected: $(first_line err)"
+	IFS=' ' read -r lines count <counts
 	[ "$lines" ] || quit "cannot count what was collected"
 	if [ "$lines" -gt $((max_entries * 4)) ]; then
 		: >report
@@ -243,16 +247,10 @@ bound() {
 	fi
 }
 
-# count_answer counts the lines of the report and the files to send.
-count_answer() {
-	counts=$(grep -c '' report list)
-	lines=${counts%%"$nl"*} lines=${lines##*:} count=${counts##*:}
-}
-
 # stream STATUS sends everything and removes the staging directories before the
 # first byte is on its way.
 stream() {
-	[ "$lines" ] || count_answer
+	[ "$lines" ] || lines=$(grep -c '' report)
 	send=plain
 	command -v tar >/dev/null 2>&1 && send=archives && gnu tar && send=gnu_archive
 	exec 7<report 8<list 2>/dev/null

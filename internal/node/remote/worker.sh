@@ -14,7 +14,7 @@ work=$(pwd -P)
 exec 2>stderr
 : >report
 : >list
-lines='' drop=''
+lines='' count=0 drop=''
 trap 'quit "it was stopped by a signal, or took longer than the timeout"' TERM INT
 echo $$ >pid
 
