@@ -39,9 +39,10 @@ func Files() []string {
 }
 
 // Write writes r in every format into dir, which it makes with its parents
-// where they are missing. Each file appears whole, mode 0644, or not at all:
-// it is written under a temporary name, synced and renamed. A file of an
-// earlier report is replaced. The same report gives the same bytes.
+// where they are missing. Each file appears whole, mode 0644, or not at all: it
+// is written under a temporary name and renamed. It is not synced, since a build
+// host that loses its power loses the build too. A file of an earlier report is
+// replaced. The same report gives the same bytes.
 //
 // The error of a directory that cannot be written names the option
 // report_dir. A file that cannot be rendered or written does not keep the
@@ -127,9 +128,6 @@ func writeFile(path string, data []byte) (err error) {
 	_, err = tmp.Write(data)
 	if err == nil {
 		err = tmp.Chmod(0o644)
-	}
-	if err == nil {
-		err = tmp.Sync()
 	}
 	if closeErr := tmp.Close(); err == nil {
 		err = closeErr

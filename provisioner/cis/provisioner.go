@@ -19,6 +19,7 @@ type Provisioner struct {
 	inputs inputs
 	// rehearsal is had once, however often Packer prepares.
 	rehearsal sync.Once
+	drafts    drafts
 }
 
 // ConfigSpec is the schema of the HCL block.
@@ -37,7 +38,7 @@ func (p *Provisioner) Prepare(raws ...any) error {
 	p.inputs = in
 	if len(errs) == 0 {
 		// Nobody waits for it, and Provision tells of any error.
-		p.rehearsal.Do(func() { go func(c Config) { _ = rehearse(context.Background(), c, in) }(p.config) })
+		p.rehearsal.Do(func() { go func(c Config) { _ = rehearse(context.Background(), c, in, &p.drafts) }(p.config) })
 	}
 	return join(errs)
 }
@@ -46,10 +47,13 @@ func (p *Provisioner) Prepare(raws ...any) error {
 // It returns an error, which ends the build before an image is made, when the
 // node could not be hardened or judged, or when a control does not hold.
 func (p *Provisioner) Provision(ctx context.Context, ui packersdk.Ui, comm packersdk.Communicator, generatedData map[string]any) error {
-	access, err := reach(p.config, comm, generatedData, func(line string) { ui.Say(line) })
+	n := newNarrator()
+	defer n.end()
+	say := n.by(ui.Say)
+	access, err := reach(p.config, comm, generatedData, say)
 	if err != nil {
 		return err
 	}
-	s := &session{config: p.config, inputs: p.inputs, access: access, say: ui.Say, complain: ui.Error}
+	s := &session{config: p.config, inputs: p.inputs, access: access, drafts: &p.drafts, say: say, complain: n.by(ui.Error)}
 	return s.run(ctx)
 }

@@ -14,15 +14,16 @@ import (
 // starts to connect, and a process does everything for the first time slowly:
 // it reads the catalogue, learns the types that it encodes and fetches its own
 // code from the disk. Done meanwhile, none of that keeps the build waiting.
-// Nothing of the result is kept and nothing but memory is touched. An error is
-// what Provision will end with too, unless only the node tells the release.
-func rehearse(ctx context.Context, c Config, in inputs) error {
+// Nothing of the result is kept but the draft of the plan, and nothing but memory
+// is touched. An error is what Provision will end with too, unless only the node
+// tells the release.
+func rehearse(ctx context.Context, c Config, in inputs, d *drafts) error {
 	if in.options.Release == (k3s.Release{}) {
 		return errStage
 	}
 	nothing := func(string) {}
 	s := &session{
-		config: c, inputs: in, say: nothing, complain: nothing,
+		config: c, inputs: in, drafts: d, say: nothing, complain: nothing,
 		access: access{target: stage{}, name: "rehearsal"},
 	}
 	hardened, err := s.apply(ctx, in.options, nil)

@@ -25,7 +25,7 @@ func TestRehearsal(t *testing.T) {
 			c.options["report_dir"] = dir
 			var p Provisioner
 			require.NoError(t, p.Prepare(c.options))
-			err := rehearse(t.Context(), p.config, p.inputs)
+			err := rehearse(t.Context(), p.config, p.inputs, new(drafts))
 			if c.err == "" {
 				require.NoError(t, err)
 			} else {
