@@ -34,6 +34,7 @@ type Input struct {
 // controls of our own and the user's. The same input gives the same results.
 func Evaluate(in Input) []Result {
 	x := examine(in)
+	defer x.readAhead().Wait()
 	controls := append(controlsOf(in.Benchmark), in.Own...)
 	out := make([]Result, 0, len(controls))
 	for _, c := range controls {

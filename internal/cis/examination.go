@@ -57,6 +57,19 @@ func examine(in Input) *examination {
 	return x
 }
 
+// readAhead begins with what takes longest while the first controls, which are
+// about modes of files, are judged.
+func (x *examination) readAhead() *sync.WaitGroup {
+	var g sync.WaitGroup
+	if x.configuration() == nil {
+		g.Go(func() { x.problems() })
+		if x.in.Role == k3s.Server {
+			g.Go(func() { x.refused() })
+		}
+	}
+	return &g
+}
+
 func (x *examination) node() *node.Node { return x.in.Node }
 
 func (x *examination) running() bool { return x.in.Node.Kernel != nil }

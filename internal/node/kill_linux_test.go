@@ -48,7 +48,7 @@ func killable(t *testing.T, flavor string) (string, *chrootComm) {
 	t.Helper()
 	dir := t.TempDir()
 	comm := newChroot(t, dir, flavor)
-	for _, tool := range strings.Fields("awk mawk base64 cat chmod chown cp find grep head id ln mkdir mv od readlink rm rmdir setsid sha256sum sh sort stat tail tar timeout uniq") {
+	for _, tool := range strings.Fields("mawk base64 cat chmod chown cp find grep head id ln mkdir mv od readlink rm rmdir setsid sha256sum sh sort stat tail tar timeout uniq") {
 		lay(t, dir, "file /kill/"+tool+" 0755 "+killer)
 	}
 	comm.enter = "PATH=/kill:$PATH; export PATH"

@@ -284,6 +284,9 @@ func (j *job) planPicks(out *strings.Builder) {
 			content = "1"
 		}
 		call(&picks, depth, content, quote(p.Path), quote(quote(p.Path)))
+		if depth == "1" {
+			content = "x"
+		}
 		if key := depth + " " + content; p.Depth != 0 && !seen[key] {
 			seen[key] = true
 			call(&walks, depth, content)

@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"io/fs"
 	"path"
+	"slices"
 	"sort"
 	"strconv"
 	"strings"
@@ -118,12 +119,15 @@ type replyParser struct {
 	links   map[string]string
 	dead    map[string]string // path → link above it that leads nowhere
 	seen    map[string]string // path of a link → what find saw behind it
+	twins   map[string]string // directory → the same one, which is listed
 	odd     []string
 	total   int64
 }
 
 func (p *replyParser) parse() (*reply, error) {
-	p.links, p.dead, p.kernel, p.seen = map[string]string{}, map[string]string{}, map[string]string{}, map[string]string{}
+	for _, m := range []*map[string]string{&p.links, &p.dead, &p.kernel, &p.seen, &p.twins} {
+		*m = map[string]string{}
+	}
 	how, err := p.text()
 	if err != nil {
 		return nil, err
@@ -184,6 +188,11 @@ func (p *replyParser) text() (string, error) {
 		case "y":
 			letter, at, _ := strings.Cut(rest, " ")
 			p.seen[nodePath(at)] = letter
+		case "s":
+			behind = nodePath(rest)
+		case "a":
+			p.twins[behind] = nodePath(rest)
+			behind = ""
 		case "odd":
 			p.odd = append(p.odd, nodePath(rest))
 		case "unlisted":
@@ -302,6 +311,9 @@ func (p *replyParser) finishEntries() error {
 	if err := p.checkLinks(); err != nil {
 		return err
 	}
+	for at, twin := range p.twins {
+		p.listTwin(at, twin)
+	}
 	for _, dir := range p.odd {
 		p.unread(dir, unreadName)
 	}
@@ -350,6 +362,27 @@ func (p *replyParser) finishEntries() error {
 		return fmt.Errorf("cannot collect what was asked for: more than %d MiB of content", MaxTotalSize>>20)
 	}
 	return nil
+}
+
+// listTwin lists directory at as twin is, which is the same directory.
+func (p *replyParser) listTwin(at, twin string) {
+	for _, name := range sortedKeys(p.entries) {
+		if path.Dir(name) == twin && name != twin {
+			e := p.entries[name]
+			e.Path = path.Join(at, path.Base(name))
+			if _, listed := p.entries[e.Path]; !listed {
+				p.entries[e.Path] = e
+			}
+		}
+	}
+	for _, link := range sortedKeys(p.links) {
+		if path.Dir(link) == twin {
+			p.links[path.Join(at, path.Base(link))] = p.links[link]
+		}
+	}
+	if slices.Contains(p.odd, twin) {
+		p.odd = append(p.odd, at)
+	}
 }
 
 // unprintable drops path at when no report could show it, and says so of the

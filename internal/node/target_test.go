@@ -204,6 +204,21 @@ func testReading(t *testing.T, target makeTarget) {
 			},
 		},
 		{
+			name:  "one directory under two names",
+			tree:  []string{"file /opt/r/d/a 0640 data", "link /opt/r/d/dead /nowhere", "link /opt/r/d/live a", "dir /opt/r/d/sub 0755", "link /r opt/r"},
+			query: Query{{Path: "/opt/r/d", Depth: 1}, {Path: "/r/d", Depth: 1}, {Path: "/r/d/a", Content: true}},
+			want: []Entry{
+				directory("/opt/r/d", 0o755), {Path: "/opt/r/d/a", Kind: KindFile, Mode: 0o640, Size: 4},
+				{Path: "/opt/r/d/dead", Kind: KindLink, Target: "/nowhere"},
+				{Path: "/opt/r/d/live", Kind: KindFile, Mode: 0o640, Size: 4, Target: "a"},
+				directory("/opt/r/d/sub", 0o755),
+				directory("/r/d", 0o755), file("/r/d/a", 0o640, "data"),
+				{Path: "/r/d/dead", Kind: KindLink, Target: "/nowhere"},
+				{Path: "/r/d/live", Kind: KindFile, Mode: 0o640, Size: 4, Target: "a"},
+				directory("/r/d/sub", 0o755),
+			},
+		},
+		{
 			name:  "directory behind links",
 			tree:  []string{"file /opt/conf/a.conf 0644 1", "link /etc/conf.d /opt/conf", "link /libs usrlib/lib", "file /usrlib/lib/x/y 0644 2"},
 			query: Query{{Path: "/etc/conf.d", Depth: 1, Content: true}, {Path: "/libs/x", Depth: Deep}},

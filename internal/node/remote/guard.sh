@@ -32,14 +32,15 @@ stop_late() {
 # whatever runs this command kills its process group.
 start='' group=''
 command -v setsid >/dev/null 2>&1 && start=setsid group=-
-stop_late </dev/null >/dev/null 2>&1 9>&- &
-late=$!
 # The pipe ends when nobody holds it any more: not the worker, and no command
 # that outlived it.
 {
-	{ $start sh ./worker.sh </dev/null; } 3>&1 >&4 4>&- | while read -r line; do :; done
+	{ exec $start sh ./worker.sh </dev/null; } 3>&1 >&4 4>&- | {
+		stop_late </dev/null >/dev/null 2>&1 4>&- 9>&- &
+		while read -r line; do :; done
+		kill $! 2>/dev/null
+	}
 } 4>&1
-kill "$late" 2>/dev/null
 [ -d "$work" ] || exit 0
 if [ -f armed ] && ! [ -f settled ]; then
 	sh ./undo

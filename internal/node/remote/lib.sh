@@ -37,7 +37,8 @@ quit_path() { quit "cannot change $1: $2"; }
 # quit takes everything back and says why.
 quit() {
 	trap '' TERM INT
-	[ -z "${child-}" ] || kill "$child" 2>/dev/null
+	# shellcheck disable=SC2086
+	[ -z "$children" ] || kill $children 2>/dev/null
 	[ -z "$*" ] || report "error $*"
 	back_out
 	stream failed

@@ -98,9 +98,9 @@ k3s_version() {
 			# In the background, so that a signal need not wait for it, and
 			# without the pipes that others wait for.
 			$slow "$bin" --version </dev/null >version 2>/dev/null 3>&- 9>&- &
-			child=$!
-			wait "$child"
-			child=
+			children=$!
+			wait "$children"
+			children=
 			report "k3s $(first_line version)"
 			return
 		fi
@@ -115,7 +115,7 @@ gnu() {
 	case $line in *GNU*) return 0 ;; *) return 1 ;; esac
 }
 
-# look collects what was asked for into the report, in lines of
+# look collects what was asked for into the answer, in lines of
 #   e CONTENT MODE USER GROUP SIZE PATH/   something that is there; the mode is
 #                                          the kernel's, in hexadecimal
 #   p CONTENT KIND MODE USER GROUP SIZE PATH/
@@ -125,6 +125,8 @@ gnu() {
 #   y KIND PATH/                           what find saw behind that link, so
 #                                          that nothing can be missing
 #   d PATH/ and then l LINK/, t TARGET/    PATH lies behind a dead link
+#   s PATH/ and then a PATH/               directories that are one, of which the
+#                                          second is listed
 #   odd PATH/                              a directory with a name that has a
 #                                          line break in it
 #   unlisted WHY                           a directory that could not be read
@@ -134,32 +136,72 @@ look() {
 		kernel_read kernel_show
 	fi
 	[ "$ask_k3s" = no ] || k3s_version
-	qself0='' qself1='' qlinks=''
+	qself='' qlinks=''
+	: >wanted
 	walks clear_walk
 	picks look_at
-	if [ -n "$qself0" ]; then eval "stat -L -c 'e 0 %f %u %g %s %n/' $qself0" >>report 2>err || quit "cannot look at what was asked for: $(first_line err)"; fi
-	if [ -n "$qself1" ]; then eval "stat -L -c 'e 1 %f %u %g %s %n/' $qself1" >>report 2>err || quit "cannot look at what was asked for: $(first_line err)"; fi
 	[ -z "$qlinks" ] || eval "show_links $qlinks" >>report
 	printf '%s\n' 'for f do printf "odd %s/\n" "${f%/*}"; done' >odd.sh
 	printf '%s\n' '. ./lib.sh; . ./look.sh; show_links "$@"; exit 0' >links.sh
 	printf '%s\n' 'stat -L -c "$@"; [ $? -lt 126 ] || echo "unlisted stat was killed/"; exit 0' >stat.sh
 	find=$find_any
 	gnu find && find=$find_gnu
+	parts='' seekers=''
+	[ -z "$qself" ] || seek 1 "stat -L -c 'e x %f %u %g %s %n/' $qself"
 	walks walk
+	for seeker in $seekers; do
+		found "$seeker"
+	done
+	children=
 	bound
+}
+
+# seek runs a command beside the others. What it prints becomes a part of the
+# answer; an exit status of $1 or more means that something is missing in it.
+seek() {
+	part=part.$((${#parts} + 1))
+	(eval "exec $2") >"$part" 2>"$part.err" &
+	parts="$parts $part" children="$children $!" seekers="$seekers $!:$1:$part"
+}
+
+# found PID:STATUS:PART waits for a command that seek has started.
+found() {
+	part=${1##*:} status=0
+	wait "${1%%:*}" || status=$?
+	worst=${1#*:}
+	if [ "$status" -ge "${worst%%:*}" ]; then
+		quit "cannot look at what was asked for: $(first_line "$part.err")"
+	fi
+	while IFS= read -r line; do
+		case $line in
+		find:*) report "unlisted $line/" ;;
+		esac
+	done <"$part.err"
 }
 
 clear_walk() { eval "walk_$1_$2="; }
 
-# look_at DEPTH CONTENT PATH QPATH
+# look_at DEPTH CONTENT PATH QPATH. What lies directly below directories is found
+# with one command, whatever of it is wanted.
 look_at() {
 	if [ -e "$3" ]; then
-		eval "qself$2=\"\$qself$2 \$4\""
+		qself="$qself $4"
 		[ -L "$3" ] && qlinks="$qlinks $4"
+		[ "$2" = 0 ] || printf 'path %s/\n' "$3" >>wanted
 		if [ "$1" != 0 ] && [ -d "$3" ]; then
-			below=$4/
+			below=$4/ content=$2
 			[ "$3" != / ] || below=/
-			eval "walk_$1_$2=\"\$walk_$1_$2 \$below\""
+			if [ "$1" = 1 ]; then
+				content=x
+				if [ "$2" = 1 ]; then
+					printf 'below %s/\n' "${3%/}" >>wanted
+				else
+					twin=
+					eval "find_twin \"\$3\" $walk_1_x"
+					[ -z "$twin" ] || return 0
+				fi
+			fi
+			eval "walk_$1_$content=\"\$walk_$1_$content \$below\""
 		fi
 		return 0
 	fi
@@ -172,6 +214,20 @@ look_at() {
 		fi
 		at=${at%/*}
 	done
+}
+
+# find_twin DIRECTORY WALKED… reports which of the directories that are walked
+# already is this one under another name, as /lib is /usr/lib on most machines.
+find_twin() {
+	at=$1
+	shift
+	for twin do
+		if [ "$twin" -ef "$at" ]; then
+			printf 's %s/\na %s\n' "$at" "$twin" >>report
+			return
+		fi
+	done
+	twin=
 }
 
 # show_links PATH… prints where symbolic links lead. One readlink does where it
@@ -199,64 +255,77 @@ show_links() {
 # scripts. Busybox leaves out what follows a command that fails, as stat does on
 # a link that leads nowhere. GNU find prints modes by itself.
 find_any='-name ".k3s-cis-$nonce" -prune -o -name "*$nl*" -prune -exec sh ./odd.sh {} + \
-	-o -exec sh ./stat.sh "e $2 %f %u %g %s %n/" {} + -type l -exec sh ./links.sh {} +'
+	-o -exec sh ./stat.sh "e $content %f %u %g %s %n/" {} + -type l -exec sh ./links.sh {} +'
 find_gnu='-name ".k3s-cis-$nonce" -prune -o -name "*$nl*" -prune -printf "odd %h/\n" \
-	-o -type l -printf "y %Y %p/\n" -exec stat -L -c "e $2 %f %u %g %s %n/" {} + \
+	-o -type l -printf "y %Y %p/\n" -exec stat -L -c "e $content %f %u %g %s %n/" {} + \
 		\( -lname "*$nl*" -exec sh ./links.sh {} + -o -printf "l %p/\nt %l/\n" \) \
-	-o -printf "p $2 %y %m %U %G %s %p/\n"'
+	-o -printf "p $content %y %m %U %G %s %p/\n"'
 
 # walk DEPTH CONTENT lists what is below the directories picked so.
 walk() {
 	eval "todo=\$walk_$1_$2"
 	[ -n "$todo" ] || return 0
-	depth=
+	depth='' content=$2
 	[ "$1" = deep ] || depth="-maxdepth $1"
-	eval "find $todo -mindepth 1 $depth $find" >>report 2>walk.err
-	[ $? -lt 126 ] || quit "cannot collect what was asked for: find was killed"
-	while IFS= read -r line; do
-		case $line in
-		find:*) report "unlisted $line/" ;;
-		esac
-	done <walk.err
+	# Links that lead nowhere, too, are a failure of find's.
+	seek 126 "find $todo -mindepth 1 $depth $find"
 }
 
-# bound makes the list of files whose bytes are sent, each once, and stops where
-# there is too much of anything. What the kernel makes up has no length to go by.
+# bound makes the answer of its parts and the list of files whose bytes are sent,
+# each once, and stops where there is too much of anything. Where CONTENT is x,
+# the file "wanted" tells: it has lines of "path PATH/" and "below PATH/". What the kernel makes up has no length to go by.
 bound() {
 	for awk in awk mawk gawk; do
 		command -v "$awk" >/dev/null 2>&1 && break
 	done
 	"$awk" -v max="$max_size" '
-		function want(fields) {
-			while (fields--) sub(/^[^ ]* /, "")
-			path = substr($0, 1, length($0) - 1)
-			if (path !~ /^\/*(proc|sys)\// && !(path in listed)) {
-				listed[path]
-				print "." path >"list"
+		BEGIN { while ((getline line <"wanted") > 0) wanted[line] }
+		function path(fields, rest) {
+			for (rest = $0; fields; fields--) sub(/^[^ ]* /, "", rest)
+			return rest
+		}
+		function above(at) {
+			sub(/[^\/]*\/$/, "", at)
+			return at
+		}
+		function list(at) {
+			at = substr(at, 1, length(at) - 1)
+			if (at !~ /^\/*(proc|sys)\// && !(at in listed)) {
+				listed[at]
+				print "." at >"list"
 				count++
 			}
 		}
-		/^e 1 8... / && $6 + 0 <= max { want(6) }
-		/^p 1 f / && $7 + 0 <= max { want(7) }
-		END { print NR, count + 0 >"counts" }' report 2>err || quit "cannot list what was collected: $(first_line err)"
+		/^[ep] x / {
+			at = path($1 == "e" ? 6 : 7)
+			asked = ("path " at) in wanted || ("below " above(at)) in wanted
+			$0 = substr($0, 1, 2) (asked ? 1 : 0) substr($0, 4)
+		}
+		{ print >"answer" }
+		/^e 1 8... / && $6 + 0 <= max { list(path(6)) }
+		/^p 1 f / && $7 + 0 <= max { list(path(7)) }
+		END { print NR, count + 0 >"counts" }' report $parts 2>err || quit "cannot list what was collected: $(first_line err)"
 	IFS=' ' read -r lines count <counts
 	[ "$lines" ] || quit "cannot count what was collected"
 	if [ "$lines" -gt $((max_entries * 4)) ]; then
-		: >report
 		quit "cannot collect what was asked for: more than $max_entries entries"
 	fi
 }
 
-# stream STATUS sends everything and removes the staging directories before the
-# first byte is on its way.
+# stream STATUS sends everything, or the report alone where that has got longer
+# since, and removes the staging directories meanwhile.
 stream() {
-	[ "$lines" ] || lines=$(grep -c '' report)
+	text=answer
+	if ! [ "$lines" ]; then
+		text=report
+		lines=$(grep -c '' report)
+	fi
 	send=plain
 	command -v tar >/dev/null 2>&1 && send=archives && gnu tar && send=gnu_archive
-	exec 7<report 8<list 2>/dev/null
+	exec 7<"$text" 8<list 2>/dev/null
 	cd / || exit 1
-	# The second time is for a first one that was killed.
-	eval "rm -rf $drop \"\$work\"" || eval "rm -rf $drop \"\$work\""
+	eval "rm -rf $drop \"\$work\"" &
+	removing=$!
 	if [ -t 1 ]; then
 		if command -v base64 >/dev/null 2>&1; then
 			printf 'k3s-cis %s begin base64\n' "$nonce"
@@ -270,6 +339,8 @@ stream() {
 		printf 'k3s-cis %s begin raw\n' "$nonce"
 		answer "$1"
 	fi
+	# The second time is for a first one that was killed.
+	wait "$removing" || eval "rm -rf $drop \"\$work\""
 }
 
 answer() {

@@ -14,7 +14,8 @@ work=$(pwd -P)
 exec 2>stderr
 : >report
 : >list
-lines='' count=0 drop=''
+: >answer
+lines='' count=0 drop='' children=''
 trap 'quit "it was stopped by a signal, or took longer than the timeout"' TERM INT
 echo $$ >pid
 
