@@ -28,6 +28,9 @@ type RemoteOptions struct {
 	KernelRead []string
 	// K3sVersion asks the K3s binary for its version into Node.K3sVersion.
 	K3sVersion bool
+	// Early returns an answer as soon as it is whole, while the command still
+	// cleans up on the machine; Settle waits for that.
+	Early bool
 	// Container says that an image is made of the root file system of a
 	// container, without what is mounted into it. What a request has to do with
 	// must then not lie on such a mount; a command of its own asks for that.
@@ -53,6 +56,8 @@ type RemoteMachine struct {
 	// noStdin is true once the machine has said that standard input does not
 	// carry the archive, so that the next exchange need not ask again.
 	noStdin bool
+	// cleaning is closed when the last command has ended; nil before the first.
+	cleaning <-chan struct{}
 }
 
 var _ Target = (*RemoteMachine)(nil)
@@ -66,6 +71,22 @@ func Remote(comm packersdk.Communicator, opts RemoteOptions) *RemoteMachine {
 		opts.Log = func(string) {}
 	}
 	return &RemoteMachine{comm: comm, opt: opts}
+}
+
+// Settle waits until the last command has ended, which it does by itself, and
+// until ctx ends at the longest.
+func (r *RemoteMachine) Settle(ctx context.Context) {
+	r.mu.Lock()
+	cleaning := r.cleaning
+	r.mu.Unlock()
+	if cleaning == nil {
+		return
+	}
+	select {
+	case <-cleaning:
+	case <-ctx.Done():
+	case <-time.After(patience):
+	}
 }
 
 // Read collects q with one command and changes nothing on the machine but a

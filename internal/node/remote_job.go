@@ -77,17 +77,29 @@ func (j *job) members() []jobFile {
 	settings := fmt.Sprintf("nonce=%s\nmode=%s\nseconds=%d\nmax_size=%d\nmax_total=%d\nmax_entries=%d\n",
 		j.nonce, mode, max(1, int(j.opt.Timeout/time.Second)), MaxFileSize, MaxTotalSize, MaxEntries)
 	list := []jobFile{
-		{name: "guard.sh", mode: 0o600, data: guardScript},
-		{name: "worker.sh", mode: 0o600, data: workerScript},
-		{name: "lib.sh", mode: 0o600, data: libScript},
-		{name: "commit.sh", mode: 0o600, data: commitScript},
-		{name: "look.sh", mode: 0o600, data: lookScript},
+		{name: "guard.sh", mode: 0o600, data: spare(guardScript)},
+		{name: "worker.sh", mode: 0o600, data: spare(workerScript)},
+		{name: "lib.sh", mode: 0o600, data: spare(libScript)},
+		{name: "commit.sh", mode: 0o600, data: spare(commitScript)},
+		{name: "look.sh", mode: 0o600, data: spare(lookScript)},
 		{name: "settings", mode: 0o600, data: []byte(settings)},
 		{name: "plan.sh", mode: 0o600, data: []byte(plan)},
 		{name: "w", mode: 0o700, dir: true},
 	}
 	list = append(list, j.payload...)
 	return append(list, jobFile{name: "end", mode: 0o600, data: []byte(j.nonce + "\n")})
+}
+
+// spare returns a script without what only people read: comments and indents
+// are a third of it.
+func spare(script []byte) []byte {
+	var out bytes.Buffer
+	for line := range bytes.Lines(script) {
+		if line = bytes.TrimLeft(line, "\t"); line[0] != '#' && line[0] != '\n' {
+			out.Write(line)
+		}
+	}
+	return out.Bytes()
 }
 
 // piece is where a member's bytes lie in the archive, for machines that have

@@ -18,6 +18,9 @@ type capture struct {
 	// ready and refused are what is looked for as long as gate is there.
 	ready, refused []byte
 	gate           chan bool
+	// last is how the last line begins; whole hears of it once it is there.
+	last  []byte
+	whole chan<- struct{}
 }
 
 func (c *capture) Write(p []byte) (int, error) {
@@ -34,7 +37,23 @@ func (c *capture) Write(p []byte) (int, error) {
 			c.gate = nil
 		}
 	}
+	if c.whole != nil && c.ended() {
+		c.whole <- struct{}{}
+		c.whole = nil
+	}
 	return n, err
+}
+
+// longestEnd is more than the last line has bytes.
+const longestEnd = 200
+
+// ended says whether the last line is there to its end. Behind an archive it has
+// no line break before it.
+func (c *capture) ended() bool {
+	tail := c.buf.Bytes()
+	tail = tail[max(0, len(tail)-longestEnd):]
+	i := bytes.LastIndex(tail, c.last)
+	return i >= 0 && bytes.IndexByte(tail[i:], '\n') == len(tail)-i-1
 }
 
 func (c *capture) take() (data []byte, whole bool) {

@@ -47,7 +47,7 @@ func (r *RemoteMachine) upload(ctx context.Context, j *job, archive []byte, piec
 func (r *RemoteMachine) uploadCommands(j *job, file string) ([]string, error) {
 	run := "sh " + file
 	if r.opt.Wrap == nil {
-		return []string{fmt.Sprintf("sh -c 'test -O / || id -u | grep -qx 0 || exit 1; exec %[1]s' || sudo -n %[1]s || doas -n %[1]s || echo k3s-cis %[2]s cannot root", run, j.nonce)}, nil
+		return []string{fmt.Sprintf("sh -c '%[3]s; exec %[1]s' || sudo -n %[1]s || doas -n %[1]s || echo k3s-cis %[2]s cannot root", run, j.nonce, onlyRoot)}, nil
 	}
 	var list []string
 	// Most templates want the path of something executable; those without a

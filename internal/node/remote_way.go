@@ -109,6 +109,11 @@ func (j *job) summary() string {
 		files, dirs, len(j.change.Kernel), len(j.query))
 }
 
+// onlyRoot leaves everybody else to sudo. Root's files tell root without a
+// process, unless both the root directory and the first process of a container
+// are another's.
+const onlyRoot = "test -O / && test -O /proc/1 || id -u | grep -qx 0 || exit 1"
+
 // streamCommand returns the one command that takes the archive on its standard
 // input. It holds nothing that a shell on the way could expand: no dollar sign,
 // backtick, double quote, backslash or line break. The second result is false
@@ -122,12 +127,12 @@ func (r *RemoteMachine) streamCommand(j *job) (string, bool) {
 		clear = append(clear, base+dir)
 		sweep = append(sweep, fmt.Sprintf("test -d %[1]s && { if test -e %[1]s/armed && ! test -e %[1]s/settled; then sh %[1]s/undo; elif test -e %[1]s/clean; then sh %[1]s/clean; fi >/dev/null 2>&1 && rm -rf %[1]s; }", base+dir))
 	}
-	unpack := "{ (" + strings.Join([]string{
-		"trap : HUP PIPE TERM INT",
+	unpack := strings.Join([]string{
 		"test -t 0 && { " + say + "tty; exit; }",
-		"umask 077",
 		"command -v tar >/dev/null 2>&1 || { " + say + "tar; exit; }",
 		"echo k3s-cis " + j.nonce + " ready",
+		"{ (trap : HUP PIPE TERM INT",
+		"umask 077",
 		strings.Join(enter, " || ") + " || { " + say + "directory; exit; }",
 		j.questions(),
 		"tar -xpf - >/dev/null 2>&1",
@@ -140,7 +145,7 @@ func (r *RemoteMachine) streamCommand(j *job) (string, bool) {
 		// guard have been killed too, what is left goes now.
 		") 9>&1 >&8 8>&- | while read line; do :; done; } 8>&1; " + strings.Join(sweep, "; ") + "; exit 0"
 	// Standard input is read by the first of these that runs as root only.
-	direct := "sh -c 'test -O / || id -u | grep -qx 0 || exit 1; " + unpack + "'"
+	direct := "sh -c '" + onlyRoot + "; " + unpack + "'"
 	command := "sh -c '" + unpack + "'"
 	if r.opt.Wrap == nil {
 		return direct + " || sudo -n " + command + " || doas -n " + command + " || " + say + "root", true
@@ -177,10 +182,15 @@ func (r *RemoteMachine) wrapStream(command string) (string, bool) {
 
 // run runs one command and reads its answer.
 func (r *RemoteMachine) run(ctx context.Context, j *job, command string, stdin []byte) (*reply, error) {
+	r.Settle(ctx)
 	limited, cancel := context.WithTimeout(ctx, r.opt.Timeout+patience)
-	defer cancel()
 	var out, errOut capture
 	out.limit, errOut.limit = maxReply, 64<<10
+	var whole chan struct{}
+	if r.opt.Early {
+		whole = make(chan struct{}, 1)
+		out.last, out.whole = []byte("k3s-cis "+j.nonce+" end "), whole
+	}
 	cmd := &packersdk.RemoteCmd{Command: command, Stdout: &out, Stderr: &errOut}
 	if stdin != nil {
 		out.ready, out.refused = []byte("k3s-cis "+j.nonce+" ready"), []byte("k3s-cis "+j.nonce+" cannot")
@@ -189,11 +199,23 @@ func (r *RemoteMachine) run(ctx context.Context, j *job, command string, stdin [
 	}
 	exited := make(chan int, 1)
 	started := make(chan error, 1)
+	cleaning := make(chan struct{})
 	go func() {
+		defer close(cleaning)
 		err := r.comm.Start(limited, cmd)
 		started <- err
 		if err == nil {
 			exited <- cmd.Wait()
+		}
+	}()
+	r.mu.Lock()
+	r.cleaning = cleaning
+	r.mu.Unlock()
+	go func() {
+		defer cancel()
+		select {
+		case <-cleaning:
+		case <-limited.Done():
 		}
 	}()
 	var status int
@@ -206,6 +228,11 @@ func (r *RemoteMachine) run(ctx context.Context, j *job, command string, stdin [
 			started = nil
 		case status = <-exited:
 			waiting = false
+		case <-whole:
+			data, _ := out.take()
+			if rep, err := parseReply(data, j); err == nil {
+				return rep, nil
+			}
 		case <-limited.Done():
 			// What is under way on the machine ends by itself, all or nothing.
 			if ctx.Err() != nil {
@@ -214,8 +241,8 @@ func (r *RemoteMachine) run(ctx context.Context, j *job, command string, stdin [
 			return nil, fmt.Errorf("the command did not end within %s", r.opt.Timeout)
 		}
 	}
-	data, whole := out.take()
-	if !whole {
+	data, complete := out.take()
+	if !complete {
 		return nil, fmt.Errorf("the machine sent more than %d MiB", maxReply>>20)
 	}
 	rep, err := parseReply(data, j)

@@ -215,6 +215,24 @@ func TestCancelled(t *testing.T) {
 	assert.Equal(t, before, snapshot(t, dir))
 }
 
+// TestEarlyAnswer: an answer counts as soon as it is whole; what goes on on the
+// machine then is waited for.
+func TestEarlyAnswer(t *testing.T) {
+	dir := t.TempDir()
+	comm := newChroot(t, dir, "dash")
+	lay(t, dir, faultTree...)
+	comm.enter = `chroot . /bin/sh -c "$4"; sleep 2; exit`
+	machine := Remote(comm, RemoteOptions{Early: true})
+	started := time.Now()
+	out, err := machine.Apply(context.Background(), faultChange, faultQuery)
+	require.NoError(t, err)
+	assert.Less(t, time.Since(started), 2*time.Second)
+	assert.NotEmpty(t, out.Changed)
+	machine.Settle(context.Background())
+	assert.GreaterOrEqual(t, time.Since(started), 2*time.Second, "the command has ended")
+	hardened(t, dir)
+}
+
 func TestTimeoutOnTheMachine(t *testing.T) {
 	for _, flavor := range []string{"dash", "busybox"} {
 		t.Run(flavor, func(t *testing.T) {

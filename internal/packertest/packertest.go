@@ -44,7 +44,7 @@ var built = sync.OnceValues(func() (string, error) {
 		return "", err
 	}
 	binary := filepath.Join(dir, "packer-plugin-k3s")
-	cmd := exec.Command("go", "build", "-o", binary, ".")
+	cmd := exec.Command("make", "--silent", "build", "BINARY="+binary)
 	cmd.Dir = Root()
 	if out, err := cmd.CombinedOutput(); err != nil {
 		return "", errors.New(string(out))

@@ -54,6 +54,9 @@ func (p *Provisioner) Provision(ctx context.Context, ui packersdk.Ui, comm packe
 	if err != nil {
 		return err
 	}
+	if access.settle != nil {
+		defer access.settle(ctx)
+	}
 	s := &session{config: p.config, inputs: p.inputs, access: access, drafts: &p.drafts, say: say, complain: n.by(ui.Error)}
 	return s.run(ctx)
 }

@@ -1,6 +1,7 @@
 package cis
 
 import (
+	"context"
 	"errors"
 	"fmt"
 
@@ -28,6 +29,8 @@ type access struct {
 	root *node.RootDirectory
 	// readOnly is true where nothing may be written.
 	readOnly bool
+	// settle waits for what still goes on there; nil where nothing does.
+	settle func(context.Context)
 }
 
 // refused says of communicator types why k3s-cis cannot work over them.
@@ -63,17 +66,16 @@ func reach(c Config, comm packersdk.Communicator, data map[string]any, say func(
 	if connection == "" {
 		connection = "communicator"
 	}
-	return access{
-		target: node.Remote(comm, node.RemoteOptions{
-			Wrap:       c.wrapper(data),
-			Timeout:    c.CommandTimeout,
-			Log:        say,
-			KernelRead: kernelNames(),
-			K3sVersion: true,
-			Container:  containers[connection],
-		}),
-		name: connection,
-	}, nil
+	machine := node.Remote(comm, node.RemoteOptions{
+		Wrap:       c.wrapper(data),
+		Timeout:    c.CommandTimeout,
+		Log:        say,
+		KernelRead: kernelNames(),
+		K3sVersion: true,
+		Early:      true,
+		Container:  containers[connection],
+	})
+	return access{target: machine, name: connection, settle: machine.Settle}, nil
 }
 
 // wrapper renders execute_command around the one remote command. A nil wrapper

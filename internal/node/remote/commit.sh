@@ -305,7 +305,14 @@ confirm() {
 	all_dirs list_dir
 	all_files list_file
 	[ -n "$qcheck" ] || return 0
-	eval "stat -L -c '%f %u %g' $qcheck" >have 2>err || quit "cannot look at what was written: $(first_line err)"
+	(eval "exec stat -L -c '%f %u %g' $qcheck") >have 2>have.err &
+	children=$! confirming=$!
+}
+
+# confirmed waits for what confirm has begun.
+confirmed() {
+	[ -n "$confirming" ] || return 0
+	wait "$confirming" || quit "cannot look at what was written: $(first_line have.err)"
 	exec 6<have
 	all_dirs confirm_dir
 	all_files confirm_file

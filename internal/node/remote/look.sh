@@ -149,6 +149,7 @@ look() {
 	parts='' seekers=''
 	[ -z "$qself" ] || seek 1 "stat -L -c 'e x %f %u %g %s %n/' $qself"
 	walks walk
+	confirmed
 	for seeker in $seekers; do
 		found "$seeker"
 	done

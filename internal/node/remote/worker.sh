@@ -15,7 +15,7 @@ exec 2>stderr
 : >report
 : >list
 : >answer
-lines='' count=0 drop='' children=''
+lines='' count=0 drop='' children='' confirming=''
 trap 'quit "it was stopped by a signal, or took longer than the timeout"' TERM INT
 echo $$ >pid
 
