@@ -136,7 +136,7 @@ look() {
 		kernel_read kernel_show
 	fi
 	[ "$ask_k3s" = no ] || k3s_version
-	qself='' qlinks=''
+	qself='' qlinks='' gone=none
 	: >wanted
 	walks clear_walk
 	picks look_at
@@ -185,6 +185,7 @@ clear_walk() { eval "walk_$1_$2="; }
 # look_at DEPTH CONTENT PATH QPATH. What lies directly below directories is found
 # with one command, whatever of it is wanted.
 look_at() {
+	case $3 in "$gone"/*) return ;; esac
 	if [ -e "$3" ]; then
 		qself="$qself $4"
 		[ -L "$3" ] && qlinks="$qlinks $4"
@@ -213,6 +214,8 @@ look_at() {
 			show_links "$at" >>report
 			return
 		fi
+		# Nothing that is asked for next can be below what is not there.
+		gone=$at
 		at=${at%/*}
 	done
 }
