@@ -64,7 +64,7 @@ func (x *examination) readAhead() *sync.WaitGroup {
 	if x.configuration() == nil {
 		g.Go(func() { x.problems() })
 		if x.in.Role == k3s.Server {
-			g.Go(func() { x.refused() })
+			g.Go(func() { x.manifests() })
 		}
 	}
 	return &g

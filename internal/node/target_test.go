@@ -199,8 +199,10 @@ func testReading(t *testing.T, target makeTarget) {
 				{Path: "/c/dir", Kind: KindDirectory, Mode: 0o755, Target: "/c/sub"},
 				{Path: "/c/live", Kind: KindFile, Mode: 0o640, Size: 4, Data: []byte("data"), Target: "a"},
 				directory("/c/sub", 0o755),
-				directory("/d", 0o755), {Path: "/d/only", Kind: KindLink, Target: "/nowhere"},
-				directory("/e", 0o755), {Path: "/e/live", Kind: KindFile, Mode: 0o640, Size: 4, Target: "/c/a"},
+				directory("/d", 0o755),
+				{Path: "/d/only", Kind: KindLink, Target: "/nowhere"},
+				directory("/e", 0o755),
+				{Path: "/e/live", Kind: KindFile, Mode: 0o640, Size: 4, Target: "/c/a"},
 			},
 		},
 		{
@@ -208,7 +210,8 @@ func testReading(t *testing.T, target makeTarget) {
 			tree:  []string{"file /opt/r/d/a 0640 data", "link /opt/r/d/dead /nowhere", "link /opt/r/d/live a", "dir /opt/r/d/sub 0755", "link /r opt/r"},
 			query: Query{{Path: "/opt/r/d", Depth: 1}, {Path: "/r/d", Depth: 1}, {Path: "/r/d/a", Content: true}},
 			want: []Entry{
-				directory("/opt/r/d", 0o755), {Path: "/opt/r/d/a", Kind: KindFile, Mode: 0o640, Size: 4},
+				directory("/opt/r/d", 0o755),
+				{Path: "/opt/r/d/a", Kind: KindFile, Mode: 0o640, Size: 4},
 				{Path: "/opt/r/d/dead", Kind: KindLink, Target: "/nowhere"},
 				{Path: "/opt/r/d/live", Kind: KindFile, Mode: 0o640, Size: 4, Target: "a"},
 				directory("/opt/r/d/sub", 0o755),
