@@ -211,13 +211,8 @@ func (r *RemoteMachine) run(ctx context.Context, j *job, command string, stdin [
 	r.mu.Lock()
 	r.cleaning = cleaning
 	r.mu.Unlock()
-	go func() {
-		defer cancel()
-		select {
-		case <-cleaning:
-		case <-limited.Done():
-		}
-	}()
+	release := cancel
+	defer func() { release() }()
 	var status int
 	for waiting := true; waiting; {
 		select {
@@ -231,6 +226,7 @@ func (r *RemoteMachine) run(ctx context.Context, j *job, command string, stdin [
 		case <-whole:
 			data, _ := out.take()
 			if rep, err := parseReply(data, j); err == nil {
+				release = func() { go func() { <-cleaning; cancel() }() }
 				return rep, nil
 			}
 		case <-limited.Done():
