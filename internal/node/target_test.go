@@ -244,6 +244,15 @@ func testReading(t *testing.T, target makeTarget) {
 			},
 		},
 		{
+			name:  "several paths below a link that leads nowhere",
+			tree:  []string{"link /etc/rancher /mnt/data", "dir /etc/no 0755"},
+			query: Query{{Path: "/etc/no/a/b"}, {Path: "/etc/rancher/k3s/a"}, {Path: "/etc/rancher/k3s/b"}, {Path: "/etc/no/a/c"}},
+			want: []Entry{
+				{Path: "/etc/rancher/k3s/a", Kind: KindLink, Target: "/mnt/data", Unread: unreadDead("/etc/rancher")},
+				{Path: "/etc/rancher/k3s/b", Kind: KindLink, Target: "/mnt/data", Unread: unreadDead("/etc/rancher")},
+			},
+		},
+		{
 			name:  "a parent that leads nowhere is no absence",
 			tree:  []string{"link /etc/rancher /mnt/data"},
 			query: Query{{Path: "/etc/rancher/k3s/config.yaml", Content: true}},

@@ -212,6 +212,8 @@ look_at() {
 		if [ -L "$at" ]; then
 			[ "$at" = "$3" ] || printf 'd %s/\n' "$3" >>report
 			show_links "$at" >>report
+			# Each path below a dead link is reported.
+			gone=none
 			return
 		fi
 		# Nothing that is asked for next can be below what is not there.
