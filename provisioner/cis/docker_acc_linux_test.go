@@ -206,21 +206,7 @@ func testDockerImage(t *testing.T, p *packertest.Packer, e engine) {
 		assert.NotContains(t, name, ".k3s-cis-", "staging directory")
 		assert.NotContains(t, name, "tmp/k3s-cis", "uploaded request")
 	}
-	outside := packertest.Write(t, fmt.Sprintf(`
-source "k3s-image" "node" {
-  iso_url      = %q
-  iso_checksum = "none"
-  read_only    = true
-}
-build {
-  sources = ["source.k3s-image.node"]
-  provisioner "k3s-cis" {
-    k3s_version = "v1.36.3+k3s1"
-    mode        = "check"
-    report_dir  = "report"
-  }
-}
-`, image))
+	outside := packertest.Write(t, fmt.Sprintf(checkImage, image))
 	r = p.Run(t, outside, "build", ".")
 	require.Zero(t, r.ExitCode, r.Output)
 	again := statuses(t, outside)

@@ -12,6 +12,23 @@ import (
 	"github.com/k3s-cis/packer-plugin-k3s/internal/packertest"
 )
 
+// checkImage judges an image without booting it.
+const checkImage = `
+source "k3s-image" "node" {
+  iso_url      = %q
+  iso_checksum = "none"
+  read_only    = true
+}
+build {
+  sources = ["source.k3s-image.node"]
+  provisioner "k3s-cis" {
+    k3s_version = "v1.36.3+k3s1"
+    mode        = "check"
+    report_dir  = "report"
+  }
+}
+`
+
 // vmTemplate boots a disk image in QEMU by software emulation, so that it runs
 // wherever the tests do, and provisions it over SSH as a user with sudo.
 const vmTemplate = `

@@ -60,21 +60,7 @@ func TestAccRealMachine(t *testing.T) {
 	// The build wrote what differs from its base; an image to ship is whole.
 	image := filepath.Join(dir, "image", "whole.qcow2")
 	sh(t, dir, "qemu-img convert -O qcow2 image/node.qcow2 image/whole.qcow2")
-	offline := packertest.Write(t, fmt.Sprintf(`
-source "k3s-image" "node" {
-  iso_url      = %q
-  iso_checksum = "none"
-  read_only    = true
-}
-build {
-  sources = ["source.k3s-image.node"]
-  provisioner "k3s-cis" {
-    k3s_version = "v1.36.3+k3s1"
-    mode        = "check"
-    report_dir  = "report"
-  }
-}
-`, image))
+	offline := packertest.Write(t, fmt.Sprintf(checkImage, image))
 	r = p.Run(t, offline, "build", ".")
 	require.Zero(t, r.ExitCode, r.Output)
 	for id, status := range statuses(t, offline) {
