@@ -27,8 +27,9 @@ func Query(role k3s.Role, dataDir string) node.Query {
 // FollowUp returns what has to be collected on top of what n was, because the
 // node's configuration names it (another data directory, configuration files,
 // an audit policy in a place of the user's own), the hardening kept it as a copy
-// or the user's own controls read it. Where it is not empty, collect it together with the first query, resolve
-// again and evaluate that; otherwise the controls concerned are errors.
+// or the user's own controls read it. Where it is not empty, collect it together
+// with the first query, resolve again and evaluate that; otherwise the controls
+// concerned are errors.
 func FollowUp(n *node.Node, e *k3s.Effective, own []Control) node.Query {
 	q := append(Query(e.Role, e.DataDir), e.Missing...)
 	for _, c := range own {

@@ -124,12 +124,13 @@ func (x *examination) configFile() string {
 	return k3s.ConfigFile
 }
 
-// keptConfiguration lists the copies that the hardening keeps.
+// keptConfiguration lists the copies that the hardening keeps, and the one of
+// the default file even where another is the main one now.
 func (x *examination) keptConfiguration() ([]string, string) {
 	beside, problem := x.children(path.Dir(x.configFile()))
-	var out []string
+	out := []string{k3s.ConfigFile + keptSuffix}
 	for _, e := range beside {
-		if strings.HasSuffix(e.Path, keptSuffix) {
+		if strings.HasSuffix(e.Path, keptSuffix) && e.Path != out[0] {
 			out = append(out, e.Path)
 		}
 	}
