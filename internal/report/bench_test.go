@@ -53,7 +53,7 @@ func BenchmarkFormats(b *testing.B) {
 	for _, f := range formats() {
 		b.Run(f.name, func(b *testing.B) {
 			for b.Loop() {
-				data, err := f.render(r)
+				data, err := f.render(newView(r))
 				require.NoError(b, err)
 				b.SetBytes(int64(len(data)))
 			}
@@ -62,7 +62,7 @@ func BenchmarkFormats(b *testing.B) {
 }
 
 func BenchmarkLoadReport(b *testing.B) {
-	data, err := renderJSON(large())
+	data, err := renderJSON(newView(large()))
 	require.NoError(b, err)
 	for b.Loop() {
 		_, err := LoadReport(data)

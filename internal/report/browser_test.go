@@ -51,7 +51,7 @@ func open(t *testing.T, r Report, width int) *browser {
 	if path == "" {
 		t.Skip("no chromium on PATH; on Debian: apt-get install chromium")
 	}
-	data, err := renderHTML(r)
+	data, err := renderHTML(newView(r))
 	require.NoError(t, err)
 	file := filepath.Join(t.TempDir(), "report.html")
 	require.NoError(t, os.WriteFile(file, data, 0o600))

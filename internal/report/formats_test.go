@@ -52,7 +52,7 @@ func reports() map[string]Report {
 func TestFormatsMatchGolden(t *testing.T) {
 	for _, f := range formats() {
 		t.Run(f.name, func(t *testing.T) {
-			data, err := f.render(fixture())
+			data, err := f.render(newView(fixture()))
 			require.NoError(t, err)
 			golden(t, f.name, data)
 		})
@@ -66,9 +66,9 @@ func TestFormatsDifferOnlyInTime(t *testing.T) {
 		if f.name == "report.oscal.json" {
 			continue // its UUIDs stand for the content, time included
 		}
-		a, err := f.render(fixture())
+		a, err := f.render(newView(fixture()))
 		require.NoError(t, err)
-		b, err := f.render(later)
+		b, err := f.render(newView(later))
 		require.NoError(t, err)
 		assert.Equal(t, string(a), strings.ReplaceAll(string(b), "09:30:00", "08:30:00"), f.name)
 	}
@@ -88,7 +88,7 @@ func TestFormatsAreValid(t *testing.T) {
 	for name, r := range reports() {
 		for _, f := range formats() {
 			t.Run(name+"/"+f.name, func(t *testing.T) {
-				data, err := f.render(r)
+				data, err := f.render(newView(r))
 				require.NoError(t, err)
 				require.Contains(t, validators, f.name)
 				validators[f.name](t, r, data)
@@ -230,7 +230,7 @@ func checkKubeBench(t *testing.T, r Report, data []byte) {
 // kube-bench --json prints (package check: OverallControls, Controls, Group,
 // Check, Summary).
 func TestKubeBenchShape(t *testing.T) {
-	data, err := renderKubeBench(fixture())
+	data, err := renderKubeBench(newView(fixture()))
 	require.NoError(t, err)
 	assert.Equal(t, []string{"Controls", "Totals"}, fields(t, data))
 	var doc struct {

@@ -104,7 +104,8 @@ func sectionID(res cis.Result) string {
 func (r Report) sections() []section {
 	var out []section
 	index := map[string]int{}
-	for _, res := range r.Results {
+	at, size := make([]int, len(r.Results)), []int{}
+	for n, res := range r.Results {
 		id := sectionID(res)
 		i, ok := index[id]
 		if !ok {
@@ -114,9 +115,19 @@ func (r Report) sections() []section {
 			if title == "" {
 				title = "Section " + id
 			}
-			out = append(out, section{ID: id, Title: title})
+			out, size = append(out, section{ID: id, Title: title}), append(size, 0)
 		}
-		out[i].Results = append(out[i].Results, res)
+		at[n] = i
+		size[i]++
+	}
+	// All sections share one array: results are large, and to make room for
+	// them again and again costs more than to look at them twice.
+	all := make([]cis.Result, len(r.Results))
+	for i := range out {
+		out[i].Results, all = all[:0:size[i]], all[size[i]:]
+	}
+	for n, i := range at {
+		out[i].Results = append(out[i].Results, r.Results[n])
 	}
 	for i := range out {
 		out[i].Summary = count(out[i].Results)
@@ -125,10 +136,12 @@ func (r Report) sections() []section {
 	return out
 }
 
+// rank puts the sections that have a name behind those that have a number.
+var rank = map[string]int{fromImage: 1, hygiene: 2, fromOwn: 3}
+
 // compareSections orders "1.10" after "1.9", and names after numbers.
 func compareSections(a, b string) int {
-	order := map[string]int{fromImage: 1, hygiene: 2, fromOwn: 3}
-	if c := cmp.Compare(order[a], order[b]); c != 0 {
+	if c := cmp.Compare(rank[a], rank[b]); c != 0 {
 		return c
 	}
 	as, bs := strings.Split(a, "."), strings.Split(b, ".")

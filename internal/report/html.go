@@ -9,6 +9,7 @@ import (
 	"html/template"
 	"math"
 	"strconv"
+	"sync"
 	"time"
 
 	"github.com/k3s-cis/packer-plugin-k3s/internal/cis"
@@ -46,7 +47,7 @@ type pageData struct {
 	// Proven and Total count the benchmark's controls; Ring shows them.
 	Proven, Total int
 	Ring          []arc
-	Blocking      []pageControl
+	Blocking      []pageLink
 	Filters       []pageFilter
 	Sections      []pageSection
 	Created       string
@@ -64,16 +65,14 @@ type pageFilter struct {
 type pageSection struct {
 	// Anchor is the section's id in the page, Number the benchmark's, if any.
 	Anchor, Number, Title, Name, Summary string
-	Proven                               int
-	Bar                                  []arc
-	Controls                             []pageControl
+	Proven, Total                        int
+	Bar, Controls                        template.HTML
 }
 
-type pageControl struct {
-	Result cis.Result
-	Anchor string
-	Label  string
-	Open   bool
+// pageLink leads to a control.
+type pageLink struct {
+	Anchor, Label, ID, Title string
+	Status                   cis.Status
 }
 
 // arc is the share of one status in a ring or bar, in percent.
@@ -87,17 +86,33 @@ type arc struct {
 // script to be read; the script adds search, filters and folding. Everything
 // that comes from the node is escaped by html/template, and a content security
 // policy lets nothing run but the page's own style and script.
-func renderHTML(r Report) ([]byte, error) {
-	t, err := template.New("report.html").Parse(pageTemplate)
+func renderHTML(v *view) ([]byte, error) {
+	t, err := pageFrame()
 	if err != nil {
 		return nil, err
 	}
 	var b bytes.Buffer
-	err = t.Execute(&b, newPage(r))
+	b.Grow(frameSize + controlSize*len(v.Results))
+	err = t.Execute(&b, newPage(v))
 	return b.Bytes(), err
 }
 
-func newPage(r Report) pageData {
+// frameSize is about how many bytes the page has besides the controls.
+const frameSize = 64 << 10
+
+// pageFrame is the page's template.
+var pageFrame = sync.OnceValues(func() (*template.Template, error) {
+	return template.New("report.html").Funcs(template.FuncMap{"icon": icon}).Parse(pageTemplate)
+})
+
+// pagePolicy lets nothing but the page's own style and script run.
+var pagePolicy = sync.OnceValue(func() string {
+	return "default-src 'none'; base-uri 'none'; form-action 'none'; " +
+		"style-src " + cspHash(pageStyle) + "; script-src " + cspHash(pageScript)
+})
+
+func newPage(v *view) pageData {
+	r := v.Report
 	benchmark := r.of(fromCIS)
 	n := count(benchmark)
 	p := pageData{
@@ -110,10 +125,9 @@ func newPage(r Report) pageData {
 		Total:    len(benchmark),
 		Ring:     arcs(n, len(benchmark)),
 		Created:  r.Created.Format(time.RFC3339),
-		CSP: "default-src 'none'; base-uri 'none'; form-action 'none'; " +
-			"style-src " + cspHash(pageStyle) + "; script-src " + cspHash(pageScript),
-		Style:  template.CSS(pageStyle), //nolint:gosec // this package's own file
-		Script: template.JS(pageScript), //nolint:gosec // this package's own file
+		CSP:      pagePolicy(),
+		Style:    template.CSS(pageStyle), //nolint:gosec // this package's own file
+		Script:   template.JS(pageScript), //nolint:gosec // this package's own file
 	}
 	p.Totals = []string{r.Benchmark + ": " + totals(benchmark)}
 	for _, f := range []string{fromImage, fromOwn} {
@@ -125,9 +139,11 @@ func newPage(r Report) pageData {
 		p.Filters = append(p.Filters, pageFilter{Status: s, Label: labels[s], Meaning: meanings[s], Count: r.Summary[s]})
 	}
 	for _, res := range r.Failed() {
-		p.Blocking = append(p.Blocking, newPageControl(res))
+		p.Blocking = append(p.Blocking, pageLink{
+			Anchor: controlAnchor(res), Label: labels[res.Status], ID: res.ID, Title: res.Title, Status: res.Status,
+		})
 	}
-	for _, s := range r.sections() {
+	for _, s := range v.sections() {
 		p.Sections = append(p.Sections, newPageSection(s))
 	}
 	return p
@@ -154,26 +170,19 @@ func newPageSection(s section) pageSection {
 		Name:    s.Title,
 		Summary: totals(s.Results),
 		Proven:  s.Summary[cis.Pass],
-		Bar:     arcs(s.Summary, len(s.Results)),
+		Total:   len(s.Results),
+		Bar:     bar(arcs(s.Summary, len(s.Results))),
 	}
 	if s.numbered() {
 		out.Number = s.ID
 		out.Name = s.ID + " " + s.Title
 	}
-	for _, res := range s.Results {
-		out.Controls = append(out.Controls, newPageControl(res))
-	}
+	out.Controls = controls(s.Results)
 	return out
 }
 
-func newPageControl(res cis.Result) pageControl {
-	return pageControl{
-		Result: res,
-		Anchor: "control-" + token(res.Key),
-		Label:  labels[res.Status],
-		Open:   res.Status == cis.Fail || res.Status == cis.Error,
-	}
-}
+// controlAnchor is the id of res in the page.
+func controlAnchor(res cis.Result) string { return "control-" + token(res.Key) }
 
 // arcs divides a whole of total by the counts of the statuses, proven first.
 func arcs(n map[cis.Status]int, total int) []arc {

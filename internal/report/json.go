@@ -7,7 +7,7 @@ import (
 )
 
 // renderJSON renders report.json; docs/report.schema.json is its schema.
-func renderJSON(r Report) ([]byte, error) { return marshal(r) }
+func renderJSON(v *view) ([]byte, error) { return v.json() }
 
 // marshal is how every JSON format is laid out: two spaces, a line break at
 // the end, and <, > and & as themselves.

@@ -12,7 +12,7 @@ import (
 )
 
 func TestJSON(t *testing.T) {
-	data, err := renderJSON(fixture())
+	data, err := renderJSON(newView(fixture()))
 	require.NoError(t, err)
 	golden(t, "report.json", data)
 	back, err := LoadReport(data)

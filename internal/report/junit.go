@@ -20,9 +20,10 @@ const noTime = "0.000"
 // control. fail is a failure, error an error; what was not judged or is waived
 // counts as skipped and says why. A test case's class is the benchmark and
 // section.
-func renderJUnit(r Report) ([]byte, error) {
+func renderJUnit(v *view) ([]byte, error) {
+	r := v.Report
 	suites := junit.Testsuites{Name: r.subject(), Time: noTime}
-	for i, s := range r.sections() {
+	for i, s := range v.sections() {
 		suite := junit.Testsuite{Name: s.name(r), ID: i, Time: noTime}
 		suite.SetTimestamp(r.Created)
 		for _, p := range [][2]string{

@@ -89,10 +89,11 @@ var kbNodeTypes = map[string]string{
 // for DefectDojo and dashboards that read that. "audit" names the evidence
 // where kube-bench has the command it ran: this plugin runs none. The image's
 // and the user's own controls follow the benchmark's, with node type node.
-func renderKubeBench(r Report) ([]byte, error) {
+func renderKubeBench(v *view) ([]byte, error) {
+	r := v.Report
 	out := kbOverall{Controls: []kbControls{}}
 	index := map[string]int{}
-	for _, s := range r.sections() {
+	for _, s := range v.sections() {
 		chapter, _, _ := strings.Cut(s.ID, ".")
 		i, ok := index[chapter]
 		if !ok {

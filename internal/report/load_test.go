@@ -13,7 +13,7 @@ import (
 // edited is the fixture's report.json after edit.
 func edited(t *testing.T, edit func(map[string]any)) []byte {
 	t.Helper()
-	data, err := renderJSON(fixture())
+	data, err := renderJSON(newView(fixture()))
 	require.NoError(t, err)
 	var doc map[string]any
 	require.NoError(t, json.Unmarshal(data, &doc))
@@ -163,13 +163,13 @@ func FuzzLoadReport(f *testing.F) {
 		require.NoError(t, err)
 		require.NoError(t, schema.Validate(doc), "what is accepted is what the schema describes")
 		// What is accepted can be written and read again, and says the same.
-		again, err := renderJSON(r)
+		again, err := renderJSON(newView(r))
 		require.NoError(t, err)
 		back, err := LoadReport(again)
 		require.NoError(t, err)
 		require.Equal(t, r, back)
 		for _, format := range formats() {
-			_, err := format.render(r)
+			_, err := format.render(newView(r))
 			require.NoError(t, err)
 		}
 	})

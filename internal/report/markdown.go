@@ -22,12 +22,13 @@ var labels = map[cis.Status]string{
 // renderMarkdown renders report.md (GitHub's dialect): the verdict, the
 // figures by section, the controls that failed, the waived ones, and a table of
 // all. What comes from the node is escaped.
-func renderMarkdown(r Report) ([]byte, error) {
+func renderMarkdown(v *view) ([]byte, error) {
+	r := v.Report
 	var b strings.Builder
 	fmt.Fprintf(&b, "# K3s node image: %s\n\n", md(r.Benchmark))
 	fmt.Fprintf(&b, "**%s**\n\n", md(r.Verdict()))
 	mdFacts(&b, r)
-	mdSummary(&b, r)
+	mdSummary(&b, v)
 	if failed := r.Failed(); len(failed) > 0 {
 		b.WriteString("\n## To mend\n")
 		for _, res := range failed {
@@ -41,7 +42,7 @@ func renderMarkdown(r Report) ([]byte, error) {
 		}
 	}
 	b.WriteString("\n## All controls\n")
-	for _, s := range r.sections() {
+	for _, s := range v.sections() {
 		fmt.Fprintf(&b, "\n### %s\n\n| Control | Status | Found | Expected | Evidence |\n| --- | --- | --- | --- | --- |\n", md(s.name(r)))
 		for _, res := range s.Results {
 			found := res.Found
@@ -91,7 +92,7 @@ func (r Report) facts() [][2]string {
 }
 
 // mdSummary is the table of figures: a row a section.
-func mdSummary(b *strings.Builder, r Report) {
+func mdSummary(b *strings.Builder, v *view) {
 	b.WriteString("\n## Figures\n\n| Section | Controls |")
 	for _, s := range cis.Statuses {
 		fmt.Fprintf(b, " %s |", labels[s])
@@ -104,10 +105,10 @@ func mdSummary(b *strings.Builder, r Report) {
 		}
 		mdRow(b, cells...)
 	}
-	for _, s := range r.sections() {
-		row(s.name(r), len(s.Results), s.Summary)
+	for _, s := range v.sections() {
+		row(s.name(v.Report), len(s.Results), s.Summary)
 	}
-	row("All", len(r.Results), r.Summary)
+	row("All", len(v.Results), v.Summary)
 }
 
 // mdControl is the paragraph of a control that failed.

@@ -37,8 +37,9 @@ type oscalDoc struct {
 // Deferred, manual and not applicable controls have no finding: OSCAL knows
 // only satisfied and not-satisfied, and neither was seen. UUIDs are version 5,
 // made from the report's content.
-func renderOSCAL(r Report) ([]byte, error) {
-	content, err := renderJSON(r)
+func renderOSCAL(v *view) ([]byte, error) {
+	r := v.Report
+	content, err := v.json()
 	if err != nil {
 		return nil, err
 	}

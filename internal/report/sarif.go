@@ -50,7 +50,8 @@ var sarifVerdicts = map[cis.Status]sarifVerdict{
 // control. The rule's id is the control's key, so that a result keeps its
 // identity when CIS renumbers. Evidence in files is a physical location
 // relative to the node's root, other evidence a logical one.
-func renderSARIF(r Report) ([]byte, error) {
+func renderSARIF(v *view) ([]byte, error) {
+	r := v.Report
 	// Empty lists say that nothing was judged; null would not be SARIF.
 	rules, results := make([]sarifRule, 0, len(r.Results)), make([]sarifResult, 0, len(r.Results))
 	for i, res := range r.Results {

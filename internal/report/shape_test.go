@@ -115,7 +115,7 @@ func eachChange(doc any, yield func(what string, doc any)) {
 // decoded is r as its report.json decodes.
 func decoded(t *testing.T, r Report) any {
 	t.Helper()
-	data, err := renderJSON(r)
+	data, err := renderJSON(newView(r))
 	require.NoError(t, err)
 	doc, err := decode(data)
 	require.NoError(t, err)

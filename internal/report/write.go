@@ -12,7 +12,7 @@ import (
 // format is one file of a report.
 type format struct {
 	name   string
-	render func(Report) ([]byte, error)
+	render func(*view) ([]byte, error)
 }
 
 // formats lists the files that Write makes, those that take longest first: so
@@ -85,7 +85,7 @@ func Render(r Report) (map[string][]byte, error) {
 // file, in no order and side by side. No processor waits for what take does: a
 // build waits for both no longer than it must.
 func render(r Report, take func(i int, data []byte)) error {
-	all := formats()
+	all, v := formats(), newView(r)
 	errs := make([]error, len(all))
 	next := make(chan int, len(all))
 	for i := range all {
@@ -96,7 +96,7 @@ func render(r Report, take func(i int, data []byte)) error {
 	for range runtime.GOMAXPROCS(0) {
 		work.Go(func() {
 			for i := range next {
-				data, err := all[i].render(r)
+				data, err := all[i].render(v)
 				if err != nil {
 					errs[i] = fmt.Errorf("cannot render %s: %w", all[i].name, err)
 					continue

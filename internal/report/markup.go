@@ -1,0 +1,155 @@
+package report
+
+import (
+	"html/template"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/k3s-cis/packer-plugin-k3s/internal/cis"
+)
+
+// markup is HTML that stands in this package's source. Constants become markup
+// by themselves and texts do not, so nothing gets past text by mistake.
+type markup string
+
+// page writes the parts of report.html that there are hundreds of: html/template
+// resolves each action anew for each control, which takes ten times as long.
+// Texts stand between tags or in quoted attributes and nowhere else, where one
+// way of escaping is right.
+type page struct{ strings.Builder }
+
+// textEscapes are html/template's for text and for quoted attributes.
+var textEscapes = strings.NewReplacer(
+	"\x00", "\uFFFD", `"`, "&#34;", "&", "&amp;", "'", "&#39;", "+", "&#43;", "<", "&lt;", ">", "&gt;",
+)
+
+// add writes markup as it is.
+func (p *page) add(m markup) { p.WriteString(string(m)) }
+
+// text writes s, escaped.
+func (p *page) text(s string) {
+	// A Builder takes everything.
+	_, _ = textEscapes.WriteString(p, s)
+}
+
+// between writes s, escaped, and markup before and behind it.
+func (p *page) between(before markup, s string, behind markup) {
+	p.add(before)
+	p.text(s)
+	p.add(behind)
+}
+
+// unlessEmpty does as between does, or nothing where s is empty.
+func (p *page) unlessEmpty(before markup, s string, behind markup) {
+	if s != "" {
+		p.between(before, s, behind)
+	}
+}
+
+// html is what was written.
+func (p *page) html() template.HTML {
+	return template.HTML(p.String()) //nolint:gosec // all texts in it are escaped
+}
+
+// icon is the symbol of a status.
+func icon(s cis.Status) template.HTML {
+	var p page
+	p.icon(s)
+	return p.html()
+}
+
+func (p *page) icon(s cis.Status) {
+	p.between(`<svg class="icon" viewBox="0 0 16 16" aria-hidden="true"><use href="#i-`, string(s), `"/></svg>`)
+}
+
+// bar shows the shares of the statuses.
+func bar(shares []arc) template.HTML {
+	var p page
+	p.add(`<svg class="bar" viewBox="0 0 100 4" preserveAspectRatio="none" aria-hidden="true">`)
+	for _, a := range shares {
+		p.between(`<rect class="fill-`, string(a.Status), `"`)
+		p.between(` x="`, a.Start, `" y="0"`)
+		p.between(` width="`, a.Length, `" height="4"/>`)
+	}
+	p.add(`</svg>`)
+	return p.html()
+}
+
+// controlSize is about how many bytes the page has for a control.
+const controlSize = 1200
+
+// controls are the items of a section's list.
+func controls(results []cis.Result) template.HTML {
+	var p page
+	p.Grow(controlSize * len(results))
+	for _, res := range results {
+		p.control(res)
+	}
+	return p.html()
+}
+
+// control writes all that is known of one control, to be folded away.
+func (p *page) control(res cis.Result) {
+	named := res.ID == res.Key
+	p.add(`<li class="control`)
+	if named {
+		p.add(` named`)
+	}
+	p.between(`" id="`, controlAnchor(res), `"`)
+	p.between(` data-status="`, string(res.Status), "\">\n<details")
+	if res.Status == cis.Fail || res.Status == cis.Error {
+		p.add(` open`)
+	}
+	p.between(">\n<summary><span class=\"status text-", string(res.Status), `">`)
+	p.icon(res.Status)
+	p.between(``, labels[res.Status], `</span>`)
+	p.between(`<span class="id">`, res.ID, `</span>`)
+	p.between(`<span class="title">`, res.Title, "</span></summary>\n<div class=\"body\">\n<dl>\n")
+	p.unlessEmpty(`<div><dt>Found</dt><dd>`, res.Found, "</dd></div>\n")
+	p.unlessEmpty(`<div><dt>Expected</dt><dd>`, res.Expected, "</dd></div>\n")
+	p.unlessEmpty(`<div><dt>Because</dt><dd class="lines">`, res.Reason, "</dd></div>\n")
+	p.add(`<div><dt>Evidence</dt><dd>`)
+	p.evidence(res.Evidence)
+	p.add("</dd></div>\n")
+	p.unlessEmpty(`<div><dt>Remediation</dt><dd class="lines">`, res.Remediation, "</dd></div>\n")
+	p.waiver(res.Waiver)
+	if !named {
+		p.between(`<div><dt>Key</dt><dd><code>`, res.Key, "</code></dd></div>\n")
+	}
+	p.add("</dl>\n</div>\n</details>\n</li>\n")
+}
+
+// evidence writes what the verdict rests on.
+func (p *page) evidence(evidence []cis.Evidence) {
+	if len(evidence) == 0 {
+		p.add(`none`)
+		return
+	}
+	p.add("<ul class=\"evidence\">\n")
+	for _, e := range evidence {
+		p.between(`<li><span class="source">`, e.Source, ``)
+		if e.Line != 0 {
+			p.between(`:`, strconv.Itoa(e.Line), ``)
+		}
+		p.add(`</span>`)
+		p.unlessEmpty(`<code>`, e.Detail, `</code>`)
+		p.add("</li>\n")
+	}
+	p.add(`</ul>`)
+}
+
+// waiver writes who accepts that the control fails, if anyone does.
+func (p *page) waiver(w *cis.Waiver) {
+	if w == nil {
+		return
+	}
+	day := w.Expires.Format(time.DateOnly)
+	p.between(`<div><dt>Waiver</dt><dd><span class="lines">`, w.Reason, `</span><br>Accepted by `)
+	p.between(``, w.Owner, ` until `)
+	p.between(`<time datetime="`, day, `">`)
+	p.between(``, day, `</time>`)
+	p.unlessEmpty(`, for the role `, w.Role, ``)
+	p.unlessEmpty(`, for the build `, w.Build, ``)
+	p.add("</dd></div>\n")
+}

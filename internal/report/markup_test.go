@@ -1,0 +1,51 @@
+package report
+
+import (
+	"html/template"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/k3s-cis/packer-plugin-k3s/internal/cis"
+)
+
+// FuzzText holds how page escapes against html/template, in both places that
+// page writes texts to.
+func FuzzText(f *testing.F) {
+	t := template.Must(template.New("").Parse(`<p id="{{.}}" data-status="{{.}}" datetime="{{.}}">{{.}}</p>`))
+	for b := range 256 {
+		f.Add(string([]byte{'a', byte(b), 'z'}))
+	}
+	f.Add(nasty)
+	f.Fuzz(func(tt *testing.T, s string) {
+		var want strings.Builder
+		require.NoError(tt, t.Execute(&want, s))
+		var got page
+		got.between(`<p id="`, s, `"`)
+		got.between(` data-status="`, s, `"`)
+		got.between(` datetime="`, s, `">`)
+		got.between(``, s, `</p>`)
+		require.Equal(tt, want.String(), got.String())
+	})
+}
+
+// TestControlEscapesEveryText puts what a reader must not find as HTML into
+// each text of a control, and finds each text.
+func TestControlEscapesEveryText(t *testing.T) {
+	const evil = `'<b>&`
+	res := cis.Result{
+		ID: evil, Key: evil + "key", Title: evil, Section: evil, Found: evil, Expected: evil, Reason: evil,
+		Evidence:    []cis.Evidence{{Source: evil, Line: 1, Detail: evil}},
+		Remediation: evil,
+		Waiver:      &cis.Waiver{Control: evil, Reason: evil, Owner: evil, Role: evil, Build: evil},
+	}
+	for status, texts := range map[cis.Status]int{cis.Fail: 13, cis.Waived: 13, evil: 13 + 3} {
+		res.Status = status
+		out := string(controls([]cis.Result{res}))
+		assert.NotContains(t, out, "<b>", status)
+		assert.NotContains(t, out, "'", status)
+		assert.Equal(t, texts, strings.Count(out, template.HTMLEscapeString(evil)), status)
+	}
+}
