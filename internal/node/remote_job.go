@@ -147,7 +147,8 @@ func (j *job) plan() string {
 	j.layDirs(c)
 	for i, d := range j.dirs {
 		call(&dirs, strconv.Itoa(i), strconv.Itoa(d.need), fmt.Sprintf("%o", unixMode(d.Mode)), fmt.Sprintf("%d:%d", d.UID, d.GID),
-			quote(d.Path), quote(quote(d.Path)), quote(statLine(d.Kind, d.Mode, d.UID, d.GID)))
+			quote(d.Path), quote(quote(d.Path)), quote(statLine(d.Kind, d.Mode, d.UID, d.GID)),
+			strconv.Itoa(j.dirAt[path.Dir(d.Path)]), quote(quote(path.Base(d.Path))))
 	}
 	number := map[string]int{}
 	for _, e := range c.Write {
@@ -155,7 +156,7 @@ func (j *job) plan() string {
 			continue
 		}
 		d, base := j.dirAt[path.Dir(e.Path)], path.Base(e.Path)
-		name := fmt.Sprintf("w/%d/%s", d, base)
+		name := "w" + e.Path
 		j.payload = append(j.payload, jobFile{name: name, mode: e.Mode, uid: e.UID, gid: e.GID, data: e.Data})
 		sum := sha256.Sum256(e.Data)
 		number[e.Path] = j.next()
@@ -185,7 +186,7 @@ func (j *job) plan() string {
 }
 
 // layDirs numbers every directory that c has to do with, parents first, and
-// makes a place for the files of each in the archive.
+// puts those that may have to be made into the archive, as they are to be.
 func (j *job) layDirs(c *Change) {
 	need := map[string]jobDir{}
 	above := func(p string, n int) {
@@ -208,20 +209,18 @@ func (j *job) layDirs(c *Change) {
 		// The parent of a copy is made only when the copy is.
 		above(c.Keep[from], 0)
 	}
-	holds := map[string]bool{}
 	for _, e := range c.Write {
 		if e.Kind == KindDirectory {
 			need[e.Path] = jobDir{e, 2}
-		} else {
-			holds[path.Dir(e.Path)] = true
 		}
 	}
 	for _, p := range sortedKeys(need) {
+		d := need[p]
 		j.dirAt[p] = len(j.dirs)
-		if holds[p] {
-			j.payload = append(j.payload, jobFile{name: fmt.Sprintf("w/%d", len(j.dirs)), mode: 0o700, dir: true})
+		if d.need > 0 && p != "/" {
+			j.payload = append(j.payload, jobFile{name: "w" + p, mode: d.Mode, uid: d.UID, gid: d.GID, dir: true})
 		}
-		j.dirs = append(j.dirs, need[p])
+		j.dirs = append(j.dirs, d)
 	}
 }
 

@@ -17,7 +17,9 @@ for to do :; done
 [ -d "$to" ] || to=${to%/*}
 for f do
 	case $f in -f) continue ;; esac
-	[ "$f" -ef "$to" ] || { ln "$f" "$to/.probe" && rm "$to/.probe"; } || exit 9
+	[ -d "$f" ] && probe=$f/.probe && : >"$probe" || probe=$f
+	[ "$f" -ef "$to" ] || { ln "$probe" "$to/.probe" && rm "$to/.probe"; } || exit 9
+	[ "$probe" = "$f" ] || rm "$probe"
 done
 echo "$*" >>/kill/moved
 exec /usr/bin/mv "$@"
@@ -58,7 +60,10 @@ func TestOtherFileSystems(t *testing.T) {
 			moved, err := os.ReadFile(filepath.Join(dir, "kill", "moved"))
 			require.NoError(t, err, "files were moved")
 			if c.here {
-				assert.Contains(t, string(moved), "/w/", "from the request's own directory")
+				assert.Contains(t, string(moved), "/w/c/d/new /c/d/", "a new directory from the request's own, with all that it holds")
+				assert.NotContains(t, string(moved), "/w/c/d/new/sub/e")
+			} else {
+				assert.Contains(t, string(moved), "/e /c/d/new/sub/")
 			}
 		})
 	}

@@ -67,7 +67,7 @@ func selfExtracting(j *job, file string, archive []byte, pieces []piece) []byte 
 	var unpack strings.Builder
 	for _, p := range pieces {
 		if p.dir {
-			fmt.Fprintf(&unpack, "mkdir -m %o %s\n", unixMode(p.mode), quote(p.name))
+			fmt.Fprintf(&unpack, "folder %d:%d %o %s\n", p.uid, p.gid, unixMode(p.mode), quote(p.name))
 			continue
 		}
 		fmt.Fprintf(&unpack, "piece %d %d %d:%d %o %s\n", p.offset, len(p.data), p.uid, p.gid, unixMode(p.mode), quote(p.name))
@@ -93,6 +93,9 @@ cannot() {
 }
 piece() {
 	tail -c "+$((header + $1 + 1))" "$self" | head -c "$2" >"$5" && chown "$3" "$5" && chmod "$4" "$5"
+}
+folder() {
+	mkdir "$3" && chown "$1" "$3" && chmod "00$2" "$3"
 }
 unpack() {
 set -e

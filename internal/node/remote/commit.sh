@@ -3,7 +3,7 @@
 # shellcheck disable=SC2034,SC2154
 
 apply() {
-	problems=0 changed=0 linked=0 links=0
+	problems=0 changed=0 linked=0 links=0 trees=1
 	qhave='' qhave_dirs='' qnew='' qcheck=''
 	all_dirs check_dir
 	all_files check_file
@@ -31,6 +31,7 @@ apply() {
 	: >clean
 	stages=$nl qstages=''
 	find_home
+	[ "$trees" = 0 ] || all_dirs grow_tree
 	all_dirs stage_dir
 	[ "$links" = 0 ] || all_files stage_link
 	if [ -n "$qstages" ]; then
@@ -43,6 +44,7 @@ apply() {
 	trap '' TERM INT
 	commit_dirs
 	all_dirs place
+	wait_placed
 	[ "$links" = 0 ] || all_files place_link
 	kernel_set kernel_change
 	confirm
@@ -71,6 +73,22 @@ find_home() {
 	done <places
 }
 
+# grow_tree D NEED MODE OWNER PATH QPATH WANT PARENT QBASE has a new directory
+# carried to its place with everything below it: the archive brought it as it is
+# to be. Above it is a directory that exists, on this script's file system, or
+# one that is carried itself.
+grow_tree() {
+	eval "state=\$d$1 carried=\$t$8"
+	[ "$state" = new ] || return 0
+	if [ "$carried" = 0 ]; then
+		case $places in
+		*"$nl${5%/*} $home$nl"*) eval "m$8=\"\$m$8 \\\"\\\$new\\\"/\$9\" N$8=\$work/w\${5%/*}" ;;
+		*) return 0 ;;
+		esac
+	fi
+	eval "t$1=1 m$1= n$1= N$1=\$work/w\$5"
+}
+
 # stage_dir D NEED MODE OWNER PATH finds the places where new and old files of
 # directory D wait, on the same file system: here, where the new ones are
 # already, or in the nearest directory above D that exists.
@@ -84,8 +102,8 @@ stage_dir() {
 	done
 	case $places in
 	*"$nl$at $home$nl"*)
-		eval "N$1=\$work/w/$1 O$1=\$work/o/$1 todo=\$o$1"
-		[ -d "w/$1" ] || qstages="$qstages w/$1"
+		eval "N$1=\$work/w\$5 O$1=\$work/o/$1 todo=\$o$1"
+		[ -d "w$5" ] || qstages="$qstages w$6"
 		[ -z "$todo" ] || qstages="$qstages o/$1"
 		;;
 	*)
@@ -119,7 +137,7 @@ stage_at() {
 # where they wait.
 fill_dir() {
 	eval "todo=\$n$1 new=\${N$1-} old=\${O$1-}"
-	[ "$new" = "$work/w/$1" ] && todo=
+	[ "$new" = "$work/w$5" ] && todo=
 	if [ -n "$todo" ] && ! eval "cp -p $todo \"\$new/\"" 2>err; then
 		blame=$1
 		all_files blame_copy
@@ -140,7 +158,7 @@ fill_dir() {
 blame_copy() {
 	eval "state=\$f$1"
 	if [ "$2" = "$blame" ] && { [ "$state" = new ] || [ "$state" = old ]; }; then
-		try "$4" cp -p "w/$2/$3" "$new/"
+		try "$4" cp -p "w$4" "$new/"
 	fi
 }
 
@@ -166,7 +184,7 @@ fill_link() {
 	[ "$state" = link ] || return 0
 	eval "stage=\$S_$1 real=\$real_$1"
 	base=${real##*/}
-	try "$4" cp -p "w/$2/$3" "$stage/new/$base"
+	try "$4" cp -p "w$4" "$stage/new/$base"
 	try "$4" ln "$real" "$stage/old/$base"
 }
 
@@ -253,8 +271,8 @@ commit_dirs() {
 # list_new has new directories made, those of one mode that follow each other
 # with one command; parents come first.
 list_new() {
-	eval "state=\$d$1"
-	[ "$state" = new ] || return 0
+	eval "state=\$d$1 carried=\$t$1"
+	[ "$state$carried" = new0 ] || return 0
 	[ "$3" = "$mode_" ] || make_listed
 	mode_=$3 qmake="$qmake $6"
 }
@@ -267,29 +285,45 @@ make_listed() {
 }
 
 own_dir() {
-	eval "state=\$d$1"
-	case $state in
-	new)
+	eval "state=\$d$1 carried=\$t$1"
+	case $state$carried in
+	new0)
 		# A directory gets its parent's group where that is setgid.
 		if [ "$4" != 0:0 ] || [ -g "${5%/*}/" ]; then
 			try "$5" chown "$4" "$5"
 		fi
 		;;
-	other)
+	other0)
 		try "$5" chown "$4" "$5"
 		try "$5" chmod "00$3" "$5"
 		;;
 	esac
 }
 
+# place moves what is new to directory D, which other directories need not wait
+# for.
 place() {
 	eval "todo=\$m$1 gone=\$r$1 new=\${N$1-}"
 	if [ -n "$todo" ]; then
-		eval "mv -f $todo $6/" 2>err || quit_path "$5" "$(first_line err)"
+		(eval "exec mv -f $todo $6/") 2>"mv.$1" &
+		eval "p$1=$!"
 	fi
 	if [ -n "$gone" ]; then
 		eval "rm -f $gone" 2>err || quit_path "$5" "$(first_line err)"
 	fi
+}
+
+# wait_placed ends the run when something could not be moved, after all of it
+# has come to rest.
+wait_placed() {
+	unmoved=
+	all_dirs wait_moved
+	[ -z "$unmoved" ] || quit_path "$unmoved" "${why:-mv was killed}"
+}
+
+wait_moved() {
+	eval "mover=\${p$1-}"
+	[ -z "$mover" ] || wait "$mover" || unmoved=$5 why=$(first_line "mv.$1")
 }
 
 place_link() {

@@ -8,7 +8,7 @@ PATH=${PATH:-/bin}:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
 export PATH
 umask 077
 trap '' HUP PIPE
-work=$(pwd -P)
+work=$PWD
 . ./settings
 
 # stop_late ends the worker after the timeout, and all that the worker waits
@@ -35,7 +35,7 @@ command -v setsid >/dev/null 2>&1 && start=setsid group=-
 # The pipe ends when nobody holds it any more: not the worker, and no command
 # that outlived it.
 {
-	{ exec $start sh ./worker.sh </dev/null; } 3>&1 >&4 4>&- | {
+	{ exec $start sh ./worker.sh "$work" </dev/null; } 3>&1 >&4 4>&- | {
 		stop_late </dev/null >/dev/null 2>&1 4>&- 9>&- &
 		while read -r line; do :; done
 		kill $! 2>/dev/null

@@ -155,7 +155,7 @@ next_sum() {
 # check_dir D NEED MODE OWNER PATH: NEED is 0 for a parent of what is to be
 # removed, 1 for a parent, 2 for one that gets this mode and owner
 check_dir() {
-	eval "d$1=none n$1= o$1= m$1= r$1= k$1="
+	eval "d$1=none t$1=0 n$1= o$1= m$1= r$1= k$1="
 	if [ -d "$5" ]; then
 		eval "d$1=old"
 		[ -L "$5" ] && linked=1
@@ -322,6 +322,8 @@ make_above() {
 	[ "$state" = none ] || return 0
 	case $below in
 	"$5"/*)
+		# The archive does not bring it.
+		trees=0
 		eval "d$1=new"
 		report "changed $5"
 		;;

@@ -136,7 +136,7 @@ look() {
 		kernel_read kernel_show
 	fi
 	[ "$ask_k3s" = no ] || k3s_version
-	qself='' qlinks='' gone=none
+	qself='' qlinks='' gone=none there=none
 	: >wanted
 	walks clear_walk
 	picks look_at
@@ -208,7 +208,7 @@ look_at() {
 		return 0
 	fi
 	at=$3
-	while [ "$at" ] && ! [ -e "$at" ]; do
+	while :; do
 		if [ -L "$at" ]; then
 			[ "$at" = "$3" ] || printf 'd %s/\n' "$3" >>report
 			show_links "$at" >>report
@@ -219,6 +219,8 @@ look_at() {
 		# Nothing that is asked for next can be below what is not there.
 		gone=$at
 		at=${at%/*}
+		case $at in '' | "$there") return ;; esac
+		[ -e "$at" ] && there=$at && return
 	done
 }
 

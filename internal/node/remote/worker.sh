@@ -5,7 +5,7 @@
 # Only what POSIX, dash, bash and busybox have in common is used here.
 # shellcheck disable=SC2034,SC2154
 set -u
-work=$(pwd -P)
+work=$1
 . ./lib.sh
 . ./commit.sh
 . ./look.sh
