@@ -2,7 +2,6 @@ package k3s
 
 import (
 	"slices"
-	"sort"
 	"strings"
 )
 
@@ -71,17 +70,21 @@ func (r *resolver) arguments() map[Component][]Argument {
 // append or prepend; a name given several times is passed several times, in
 // order. Releases before v1.24 know neither and keep only the last.
 func (r *resolver) merge(c Component, defaults []Argument, user []Value) []Argument {
-	values := map[string][]Argument{}
-	for _, d := range defaults {
-		values[d.Name] = append(values[d.Name], d)
+	values := make(map[string][]Argument, len(defaults)+len(user))
+	for i, d := range defaults {
+		if old := values[d.Name]; old != nil {
+			values[d.Name] = append(old, d)
+			continue
+		}
+		values[d.Name] = defaults[i : i+1 : i+1]
 	}
+	modern := r.release.MergesArguments()
 	replaced := map[string]bool{}
 	for _, item := range user {
 		name, value, given := strings.Cut(strings.TrimPrefix(item.Text, "--"), "=")
 		if !given {
 			value = "true"
 		}
-		modern := r.release.MergesArguments()
 		clean := name
 		if modern {
 			clean = strings.TrimRight(name, "-+")
@@ -96,26 +99,28 @@ func (r *resolver) merge(c Component, defaults []Argument, user []Value) []Argum
 		old := values[clean]
 		switch {
 		case modern && strings.HasSuffix(name, "+"):
-			values[clean] = append(slices.Clip(old), a)
+			values[clean] = append(old, a)
 		case modern && strings.HasSuffix(name, "-"):
 			values[clean] = append([]Argument{a}, old...)
 		case !modern:
 			r.twice(c, old, a)
 			values[clean] = []Argument{a}
 		default:
-			old = slices.DeleteFunc(slices.Clone(old), func(o Argument) bool { return o.Origin.Default && !replaced[clean] })
+			if !replaced[clean] {
+				old = slices.DeleteFunc(slices.Clone(old), func(o Argument) bool { return o.Origin.Default })
+			}
 			r.twice(c, old, a)
 			values[clean] = append(old, a)
 		}
 		replaced[clean] = true
 		r.fatalArgument(c, a, given)
 	}
-	var names []string
+	names := make([]string, 0, len(values))
 	for name := range values {
 		names = append(names, name)
 	}
-	sort.Strings(names)
-	var out []Argument
+	slices.Sort(names)
+	out := make([]Argument, 0, len(defaults)+len(user))
 	for _, name := range names {
 		out = append(out, values[name]...)
 	}
@@ -170,7 +175,7 @@ func joinsValues(c Component, name string) bool { return slices.Contains(listFla
 func (e *Effective) Flag(c Component, name string) (value string, from []Argument, set bool) {
 	for _, a := range e.Args[c] {
 		// the components read _ in a flag's name as -
-		if strings.ReplaceAll(a.Name, "_", "-") == name {
+		if len(a.Name) == len(name) && strings.ReplaceAll(a.Name, "_", "-") == name {
 			from = append(from, a)
 		}
 	}

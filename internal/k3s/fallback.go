@@ -1,18 +1,15 @@
 package k3s
 
-import (
-	"fmt"
-	"strings"
-)
+import "strings"
 
 // defaults lists what K3s passes to a component by itself.
 func (r *resolver) defaults(c Component, user []Value) []Argument {
-	var out []Argument
+	out := make([]Argument, 0, len(fallbacks[c]))
 	for _, f := range fallbacks[c] {
 		if !r.release.AtLeast(1, f.since) || f.until > 0 && r.release.AtLeast(1, f.until+1) || !r.holds(f.when, user) {
 			continue
 		}
-		origin := Origin{Source: fmt.Sprintf("K3s %s default", r.release.MinorName())}
+		origin := Origin{Source: r.byDefault}
 		// What K3s does because of a setting is found where that stands.
 		if because := r.effective.Settings[f.when].Values; len(because) > 0 {
 			origin = because[0].Origin
@@ -25,8 +22,10 @@ func (r *resolver) defaults(c Component, user []Value) []Argument {
 
 // fill replaces the placeholders of a default's value.
 func (r *resolver) fill(value string) string {
-	layout := LayoutOf(r.effective.DataDir)
-	value = strings.NewReplacer("{server}", layout.Server(), "{agent}", layout.Agent()).Replace(value)
+	if !strings.Contains(value, "{") {
+		return value
+	}
+	value = r.places.Replace(value)
 	for {
 		before, rest, ok := strings.Cut(value, "{key:")
 		if !ok {
@@ -115,7 +114,7 @@ func (r *resolver) cipherSuites(user []Value) []Value {
 	if firstValue(user, "tls-cipher-suites") != "" {
 		return user
 	}
-	origin := Origin{Source: fmt.Sprintf("K3s %s default", r.release.MinorName()), Default: true}
+	origin := Origin{Source: r.byDefault, Default: true}
 	return append(user[:len(user):len(user)], Value{"tls-cipher-suites=" + strings.Join(CipherSuites(), ","), origin})
 }
 

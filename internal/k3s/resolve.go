@@ -40,6 +40,10 @@ type resolver struct {
 	role        Role
 	environment []node.Variable
 	effective   *Effective
+	// byDefault names K3s's own defaults as a source.
+	byDefault string
+	// places fills in where a default's value lies in the data directory.
+	places *strings.Replacer
 }
 
 // Resolve computes the effective configuration from what was collected. It
@@ -53,7 +57,10 @@ func Resolve(n *node.Node, release Release, role Role) (*Effective, error) {
 	if role != Server && role != Agent {
 		return nil, fmt.Errorf("%q is not a role of K3s: it is server or agent", role)
 	}
-	r := &resolver{node: n, release: release, role: role, effective: &Effective{Release: release, Role: role}}
+	r := &resolver{
+		node: n, release: release, role: role, effective: &Effective{Release: release, Role: role},
+		byDefault: fmt.Sprintf("K3s %s default", release.MinorName()),
+	}
 	e := r.effective
 
 	words := r.service()
@@ -70,6 +77,8 @@ func Resolve(n *node.Node, release Release, role Role) (*Effective, error) {
 	r.contradict()
 	e.DataDir = LayoutOf(e.Text("data-dir")).Root()
 	e.Datastore = r.datastore()
+	layout := LayoutOf(e.DataDir)
+	r.places = strings.NewReplacer("{server}", layout.Server(), "{agent}", layout.Agent())
 	e.Args = r.arguments()
 	return e, nil
 }

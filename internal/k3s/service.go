@@ -1,6 +1,7 @@
 package k3s
 
 import (
+	"bytes"
 	"errors"
 	"path"
 	"regexp"
@@ -109,17 +110,26 @@ func (r *resolver) serviceNames() []string {
 			path.Base(e.Target) == r.role.ServiceName()+".service" {
 			return
 		}
+		if len(e.Data) == 0 {
+			if e.Size > 0 && e.Data == nil && strings.Contains(name, "k3s") {
+				found[name] = true
+			}
+			return
+		}
+		if !bytes.Contains(e.Data, []byte("k3s")) { // both patterns want it
+			return
+		}
 		text := strings.ReplaceAll(string(e.Data), "\\\n", " ")
 		m := k3sRole.FindStringSubmatch(text)
 		switch {
 		case name == r.role.other().ServiceName() && m != nil && m[1] == string(r.role.other()):
-		case startsK3s.MatchString(text), e.Data == nil && e.Size > 0 && strings.Contains(name, "k3s"):
+		case startsK3s.MatchString(text):
 			found[name] = true
 		}
 	}
 	for _, dir := range node.UnitDirectories() {
 		for _, e := range r.node.Below(dir) {
-			if name, ok := strings.CutSuffix(path.Base(e.Path), ".service"); ok && path.Dir(e.Path) == dir {
+			if name, ok := strings.CutSuffix(e.Path[len(dir)+1:], ".service"); ok && !strings.Contains(name, "/") {
 				consider(name, e)
 			}
 		}
