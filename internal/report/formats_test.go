@@ -200,6 +200,24 @@ func checkOSCAL(t *testing.T, r Report, data []byte) {
 	}
 }
 
+// TestOSCALOfWaiversThatStay: people write a far day where they mean no end.
+func TestOSCALOfWaiversThatStay(t *testing.T) {
+	for year, deadlines := range map[int]int{2998: 1, 2999: 0, 9999: 0} {
+		results := fixtureResults()
+		for _, res := range results {
+			if res.Waiver != nil {
+				res.Waiver.Expires = time.Date(year, 12, 31, 0, 0, 0, 0, time.UTC)
+			}
+		}
+		r := New(fixtureMeta(), results)
+		data, err := renderOSCAL(newView(r))
+		require.NoError(t, err)
+		checkOSCAL(t, r, data)
+		assert.Equal(t, deadlines, strings.Count(string(data), `"deadline": "2999-01-01T00:00:00Z"`), year)
+		assert.Contains(t, string(data), `"value": "`+fmt.Sprint(year)+`-12-31"`)
+	}
+}
+
 func checkKubeBench(t *testing.T, r Report, data []byte) {
 	var doc kbOverall
 	d := json.NewDecoder(bytes.NewReader(data))

@@ -1,80 +1,79 @@
 package report
 
 import (
-	"bytes"
-	"encoding/json"
-	"strings"
+	"maps"
+	"slices"
+	"time"
+
+	"github.com/k3s-cis/packer-plugin-k3s/internal/cis"
 )
 
-// renderJSON renders report.json; docs/report.schema.json is its schema.
-func renderJSON(v *view) ([]byte, error) { return v.json() }
+// renderJSON renders report.json; docs/report.schema.json is its schema, and
+// the tags of Report's types name its members to LoadReport.
+func renderJSON(v *view) ([]byte, error) { return v.json(), nil }
 
-// marshal is how every JSON format is laid out: two spaces, a line break at
-// the end, and <, > and & as themselves.
-func marshal(v any) ([]byte, error) {
-	var b bytes.Buffer
-	e := json.NewEncoder(&b)
-	e.SetEscapeHTML(false)
-	if err := e.Encode(v); err != nil {
-		return nil, err
-	}
-	return indent(b.Bytes()), nil
-}
+// resultSize is about how many bytes report.json has for a result.
+const resultSize = 640
 
-// indent lays out compact JSON as json.Indent does. That function checks each
-// byte's place in the grammar, which takes longer than all else that rendering
-// does; this one takes the encoder's output for what it is.
-func indent(compact []byte) []byte {
-	out := make([]byte, 0, 2*len(compact))
-	depth := 0
-	newline := func() {
-		out = append(out, '\n')
-		out = append(out, strings.Repeat("  ", depth)...)
-	}
-	for i := 0; i < len(compact); {
-		switch c := compact[i]; c {
-		case '"':
-			end := i + stringLength(compact[i:])
-			out = append(out, compact[i:end]...)
-			i = end
-			continue
-		case '{', '[':
-			out = append(out, c)
-			if next := compact[i+1]; next == '}' || next == ']' {
-				out = append(out, next)
-				i += 2
-				continue
+// writeJSON writes r as report.json has it.
+func writeJSON(r Report) []byte {
+	w := newJSONWriter(resultSize * len(r.Results))
+	w.object("", func() {
+		w.text("plugin_version", r.PluginVersion)
+		w.text("created", r.Created.Format(time.RFC3339Nano))
+		w.text("k3s_version", r.K3sVersion)
+		w.text("role", r.Role)
+		w.text("benchmark", r.Benchmark)
+		w.object("node", func() {
+			w.text("build", r.Node.Build)
+			w.optional("datastore", r.Node.Datastore)
+			w.text("access", r.Node.Access)
+		})
+		w.object("summary", func() {
+			for _, s := range slices.Sorted(maps.Keys(r.Summary)) {
+				w.number(memberOf(string(s)), r.Summary[s])
 			}
-			depth++
-			newline()
-		case '}', ']':
-			depth--
-			newline()
-			out = append(out, c)
-		case ',':
-			out = append(out, c)
-			newline()
-		case ':':
-			out = append(out, c, ' ')
-		default:
-			out = append(out, c)
-		}
-		i++
-	}
-	return out
+		})
+		w.list("results", func() {
+			for i := range r.Results {
+				w.object("", func() { w.result(&r.Results[i]) })
+			}
+		})
+	})
+	return w.file()
 }
 
-// stringLength is the length of the JSON string, quotes included, that data
-// begins with.
-func stringLength(data []byte) int {
-	for i := 1; ; i++ {
-		i += bytes.IndexByte(data[i:], '"')
-		escapes := 0
-		for data[i-1-escapes] == '\\' {
-			escapes++
+// result writes the members of a result.
+func (w *jsonWriter) result(res *cis.Result) {
+	w.text("id", res.ID)
+	w.text("key", res.Key)
+	w.text("title", res.Title)
+	w.text("status", string(res.Status))
+	w.text("section", res.Section)
+	w.text("found", res.Found)
+	w.text("expected", res.Expected)
+	w.optional("reason", res.Reason)
+	w.list("evidence", func() {
+		for _, e := range res.Evidence {
+			w.object("", func() {
+				w.text("source", e.Source)
+				if e.Line != 0 {
+					w.number("line", e.Line)
+				}
+				w.text("detail", e.Detail)
+			})
 		}
-		if escapes%2 == 0 {
-			return i + 1
-		}
+	})
+	w.optional("remediation", res.Remediation)
+	if res.Waiver == nil {
+		return
 	}
+	w.object("waiver", func() {
+		w.text("control", res.Waiver.Control)
+		w.text("reason", res.Waiver.Reason)
+		w.text("owner", res.Waiver.Owner)
+		w.text("expires", res.Waiver.Expires.Format(time.RFC3339Nano))
+		w.optional("role", res.Waiver.Role)
+		w.optional("build", res.Waiver.Build)
+	})
 }

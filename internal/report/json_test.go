@@ -3,8 +3,6 @@ package report
 import (
 	"bytes"
 	"encoding/json"
-	"os"
-	"path/filepath"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
@@ -20,23 +18,54 @@ func TestJSON(t *testing.T) {
 	assert.Equal(t, fixture(), back)
 }
 
-// FuzzIndent holds indent against the standard library's.
-func FuzzIndent(f *testing.F) {
-	for _, name := range []string{"report.json", "report.sarif"} {
-		data, err := os.ReadFile(filepath.Join("testdata", name))
-		require.NoError(f, err)
-		f.Add(data)
+// FuzzAppendText holds how texts and names are written against encoding/json.
+func FuzzAppendText(f *testing.F) {
+	for b := range 256 {
+		f.Add(string([]byte{'a', byte(b), 'z'}))
 	}
-	f.Add([]byte(`{"a":[],"b":{},"c":[{},[[]],""],"\\":"\\\\\"{[,:]}","d":[1,-2.5e3,true,null]}`))
-	f.Add([]byte(`"\\"`))
-	f.Add([]byte(`7`))
-	f.Fuzz(func(t *testing.T, data []byte) {
-		var compact, want bytes.Buffer
-		if json.Compact(&compact, data) != nil {
-			return
-		}
-		compact.WriteByte('\n') // as the encoder ends
-		require.NoError(t, json.Indent(&want, compact.Bytes(), "", "  "))
-		require.Equal(t, want.String(), string(indent(compact.Bytes())))
+	for _, s := range []string{"", `"`, `\`, `\"\`, `a"b\c`, nasty, "\u2028é", "<&>"} {
+		f.Add(s)
+	}
+	f.Fuzz(func(t *testing.T, s string) {
+		var want bytes.Buffer
+		e := json.NewEncoder(&want)
+		e.SetEscapeHTML(false)
+		require.NoError(t, e.Encode(s))
+		got := string(appendText([]byte("before"), s))
+		require.Equal(t, "before"+want.String(), got+"\n")
+		require.Equal(t, got, `before"`+string(memberOf(s))+`"`)
 	})
+}
+
+// TestJSONIsLaidOut holds the layout of every JSON format against json.Indent's.
+func TestJSONIsLaidOut(t *testing.T) {
+	for name, r := range reports() {
+		for _, f := range formats() {
+			data, err := f.render(newView(r))
+			require.NoError(t, err)
+			if !json.Valid(data) {
+				assert.NotContains(t, f.name, "json", name)
+				continue
+			}
+			var compact, want bytes.Buffer
+			require.NoError(t, json.Compact(&compact, data))
+			require.NoError(t, json.Indent(&want, compact.Bytes(), "", "  "))
+			assert.Equal(t, want.String()+"\n", string(data), "%s of %s", f.name, name)
+		}
+	}
+}
+
+// TestJSONHasEveryMember holds report.json against what the tags of Report's
+// types say.
+func TestJSONHasEveryMember(t *testing.T) {
+	for name, r := range reports() {
+		var want bytes.Buffer
+		e := json.NewEncoder(&want)
+		e.SetEscapeHTML(false)
+		e.SetIndent("", "  ")
+		require.NoError(t, e.Encode(r))
+		data, err := renderJSON(newView(r))
+		require.NoError(t, err)
+		assert.Equal(t, want.String(), string(data), name)
+	}
 }

@@ -7,57 +7,6 @@ import (
 	"github.com/k3s-cis/packer-plugin-k3s/internal/cis"
 )
 
-// The types below are what kube-bench prints for --json: OverallControls,
-// Controls, Group, Check and Summary of its package check, with their field
-// names and order.
-type (
-	kbOverall struct {
-		Controls []kbControls
-		Totals   kbSummary
-	}
-	kbControls struct {
-		ID              string    `json:"id"`
-		Version         string    `json:"version"`
-		DetectedVersion string    `json:"detected_version,omitempty"`
-		Text            string    `json:"text"`
-		NodeType        string    `json:"node_type"`
-		Groups          []kbGroup `json:"tests"`
-		kbSummary
-	}
-	kbGroup struct {
-		ID     string    `json:"section"`
-		Type   string    `json:"type"`
-		Pass   int       `json:"pass"`
-		Fail   int       `json:"fail"`
-		Warn   int       `json:"warn"`
-		Info   int       `json:"info"`
-		Text   string    `json:"desc"`
-		Checks []kbCheck `json:"results"`
-	}
-	kbCheck struct {
-		ID             string   `json:"test_number"`
-		Text           string   `json:"test_desc"`
-		Audit          string   `json:"audit"`
-		AuditEnv       string   `json:"AuditEnv"`
-		AuditConfig    string   `json:"AuditConfig"`
-		Type           string   `json:"type"`
-		Remediation    string   `json:"remediation"`
-		TestInfo       []string `json:"test_info"`
-		State          string   `json:"status"`
-		ActualValue    string   `json:"actual_value"`
-		Scored         bool     `json:"scored"`
-		IsMultiple     bool     `json:"IsMultiple"`
-		ExpectedResult string   `json:"expected_result"`
-		Reason         string   `json:"reason,omitempty"`
-	}
-	kbSummary struct {
-		Pass int `json:"total_pass"`
-		Fail int `json:"total_fail"`
-		Warn int `json:"total_warn"`
-		Info int `json:"total_info"`
-	}
-)
-
 // kbVerdict is how kube-bench says a status: its state, the type of the check,
 // and whether the check is scored.
 type kbVerdict struct {
@@ -85,44 +34,132 @@ var kbNodeTypes = map[string]string{
 	"1": "master", "2": "etcd", "3": "controlplane", "4": "node", "5": "policies",
 }
 
+// kbSize is about how many bytes kube-bench.json has for a result.
+const kbSize = 1024
+
+// kbCounts counts checks by state.
+type kbCounts map[string]int
+
+// add counts the results.
+func (n kbCounts) add(results []cis.Result) {
+	for i := range results {
+		n[kbVerdicts[results[i].Status].state]++
+	}
+}
+
+// kbChapter is a chapter of the benchmark, the image or the user's controls.
+type kbChapter struct {
+	id       string
+	sections []section
+	counts   kbCounts
+}
+
+// kbDoc writes kube-bench.json. Its members and their order are those of
+// OverallControls, Controls, Group, Check and Summary in kube-bench's package
+// check.
+type kbDoc struct {
+	*view
+	*jsonWriter
+}
+
 // renderKubeBench renders kube-bench.json in the shape of kube-bench --json,
 // for DefectDojo and dashboards that read that. "audit" names the evidence
 // where kube-bench has the command it ran: this plugin runs none. The image's
 // and the user's own controls follow the benchmark's, with node type node.
 func renderKubeBench(v *view) ([]byte, error) {
-	r := v.Report
-	out := kbOverall{Controls: []kbControls{}}
+	var all []kbChapter
+	totals := kbCounts{}
 	index := map[string]int{}
 	for _, s := range v.sections() {
-		chapter, _, _ := strings.Cut(s.ID, ".")
-		i, ok := index[chapter]
+		id, _, _ := strings.Cut(s.ID, ".")
+		i, ok := index[id]
 		if !ok {
-			i = len(out.Controls)
-			index[chapter] = i
-			out.Controls = append(out.Controls, newKBControls(r, chapter))
+			i = len(all)
+			index[id] = i
+			all = append(all, kbChapter{id: id, counts: kbCounts{}})
 		}
-		out.Controls[i].add(s, &out.Totals)
+		all[i].sections = append(all[i].sections, s)
+		all[i].counts.add(s.Results)
+		totals.add(s.Results)
 	}
-	return marshal(out)
+	d := kbDoc{v, newJSONWriter(kbSize * len(v.Results))}
+	d.object("", func() {
+		d.list("Controls", func() {
+			for _, c := range all {
+				d.object("", func() { d.chapter(c) })
+			}
+		})
+		d.object("Totals", func() { d.totals(totals) })
+	})
+	return d.file(), nil
 }
 
-// newKBControls starts a chapter.
-func newKBControls(r Report, chapter string) kbControls {
-	nodeType := kbNodeTypes[chapter]
+// totals writes the counts of a chapter or of all.
+func (d kbDoc) totals(n kbCounts) {
+	d.number("total_pass", n["PASS"])
+	d.number("total_fail", n["FAIL"])
+	d.number("total_warn", n["WARN"])
+	d.number("total_info", n["INFO"])
+}
+
+// chapter writes a chapter and its sections.
+func (d kbDoc) chapter(c kbChapter) {
+	title := chapters[c.id]
+	if title == "" {
+		title = "Section " + c.id
+	}
+	nodeType := kbNodeTypes[c.id]
 	if nodeType == "" {
 		nodeType = "node"
 	}
-	title := chapters[chapter]
-	if title == "" {
-		title = "Section " + chapter
-	}
-	return kbControls{
-		ID:              chapter,
-		Version:         "k3s-" + r.Benchmark,
-		DetectedVersion: minor(r.K3sVersion),
-		Text:            title,
-		NodeType:        nodeType,
-	}
+	d.text("id", c.id)
+	d.text("version", "k3s-"+d.Benchmark)
+	d.optional("detected_version", minor(d.K3sVersion))
+	d.text("text", title)
+	d.text("node_type", nodeType)
+	d.list("tests", func() {
+		for _, s := range c.sections {
+			d.object("", func() { d.section(s) })
+		}
+	})
+	d.totals(c.counts)
+}
+
+// section writes a section and its checks.
+func (d kbDoc) section(s section) {
+	n := kbCounts{}
+	n.add(s.Results)
+	d.text("section", s.ID)
+	d.text("type", "")
+	d.number("pass", n["PASS"])
+	d.number("fail", n["FAIL"])
+	d.number("warn", n["WARN"])
+	d.number("info", n["INFO"])
+	d.text("desc", s.Title)
+	d.list("results", func() {
+		for i := range s.Results {
+			d.object("", func() { d.check(&s.Results[i]) })
+		}
+	})
+}
+
+// check writes the verdict on one control.
+func (d kbDoc) check(res *cis.Result) {
+	v := kbVerdicts[res.Status]
+	d.text("test_number", res.ID)
+	d.text("test_desc", res.Title)
+	d.text("audit", places(res.Evidence))
+	d.text("AuditEnv", "")
+	d.text("AuditConfig", "")
+	d.text("type", v.kind)
+	d.text("remediation", res.Remediation)
+	d.texts("test_info", res.Remediation)
+	d.text("status", v.state)
+	d.text("actual_value", res.Found)
+	d.boolean("scored", v.scored)
+	d.boolean("IsMultiple", false)
+	d.text("expected_result", res.Expected)
+	d.optional("reason", kbReason(*res))
 }
 
 // minor is the Kubernetes minor of a K3s release, as kube-bench names it:
@@ -133,50 +170,6 @@ func minor(k3sVersion string) string {
 		return ""
 	}
 	return parts[0] + "." + parts[1]
-}
-
-// add adds a section and counts it, in the chapter and in totals.
-func (c *kbControls) add(s section, totals *kbSummary) {
-	g := kbGroup{ID: s.ID, Text: s.Title}
-	for _, res := range s.Results {
-		check := newKBCheck(res)
-		g.Checks = append(g.Checks, check)
-		switch check.State {
-		case "PASS":
-			g.Pass++
-		case "FAIL":
-			g.Fail++
-		case "WARN":
-			g.Warn++
-		case "INFO":
-			g.Info++
-		}
-	}
-	for _, sum := range []*kbSummary{&c.kbSummary, totals} {
-		sum.Pass += g.Pass
-		sum.Fail += g.Fail
-		sum.Warn += g.Warn
-		sum.Info += g.Info
-	}
-	c.Groups = append(c.Groups, g)
-}
-
-// newKBCheck is the verdict on one control.
-func newKBCheck(res cis.Result) kbCheck {
-	v := kbVerdicts[res.Status]
-	return kbCheck{
-		ID:             res.ID,
-		Text:           res.Title,
-		Audit:          places(res.Evidence),
-		Type:           v.kind,
-		Remediation:    res.Remediation,
-		TestInfo:       []string{res.Remediation},
-		State:          v.state,
-		ActualValue:    res.Found,
-		Scored:         v.scored,
-		ExpectedResult: res.Expected,
-		Reason:         kbReason(res),
-	}
 }
 
 // kbReason says what kube-bench's state alone does not.

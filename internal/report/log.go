@@ -2,6 +2,7 @@ package report
 
 import (
 	"fmt"
+	"strconv"
 	"strings"
 	"time"
 
@@ -163,9 +164,14 @@ func places(evidence []cis.Evidence) string {
 // source's name.
 func place(e cis.Evidence) string {
 	if e.Line > 0 {
-		return fmt.Sprintf("%s:%d", e.Source, e.Line)
+		return e.Source + ":" + strconv.Itoa(e.Line)
 	}
 	return e.Source
+}
+
+// quote says in one line what a piece of evidence is and where it stands.
+func quote(e cis.Evidence) string {
+	return strings.TrimSuffix(place(e)+": "+e.Detail, ": ")
 }
 
 // writeWaived writes the line of a waived control.

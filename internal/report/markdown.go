@@ -124,7 +124,7 @@ func mdControl(b *strings.Builder, res cis.Result) {
 		}
 	}
 	for _, e := range res.Evidence {
-		fmt.Fprintf(b, "- Evidence: %s\n", md(strings.TrimSuffix(place(e)+": "+e.Detail, ": ")))
+		fmt.Fprintf(b, "- Evidence: %s\n", md(quote(e)))
 	}
 	if res.Remediation != "" {
 		fmt.Fprintf(b, "\n%s\n", md(res.Remediation))

@@ -1,32 +1,42 @@
 package report
 
 import (
+	"crypto/sha1" //nolint:gosec // version 5 UUIDs are made with SHA-1
 	"crypto/sha256"
 	"fmt"
+	"hash"
 	"strings"
 	"time"
 	"unicode"
+	"unicode/utf8"
 
-	oscal "github.com/defenseunicorns/go-oscal/src/types/oscal-1-1-3"
 	"github.com/google/uuid"
-
-	"github.com/k3s-cis/packer-plugin-k3s/internal/cis"
 )
 
 const (
 	oscalVersion = "1.1.3"
 	// oscalNS is the namespace of properties that OSCAL does not define.
 	oscalNS = toolURI + "/ns/oscal"
+	// oscalSize is about how many bytes report.oscal.json has for a result.
+	oscalSize = 4096
 )
 
-// oscalDoc builds an assessment-results document.
+// oscalDoc writes an assessment-results document. The members of each object
+// stand in alphabetical order.
 type oscalDoc struct {
-	r Report
+	*view
+	*jsonWriter
 	// seed makes the document's UUIDs: the same report has the same ones, and
 	// two reports share none.
-	seed uuid.UUID
-	node string
-	tool string
+	seed     uuid.UUID
+	hash     hash.Hash
+	created  string
+	title    string
+	node     string
+	tool     string
+	plan     string
+	party    string
+	controls []oscalControl
 }
 
 // renderOSCAL renders report.oscal.json, an OSCAL 1.1.3 assessment-results
@@ -38,214 +48,193 @@ type oscalDoc struct {
 // only satisfied and not-satisfied, and neither was seen. UUIDs are version 5,
 // made from the report's content.
 func renderOSCAL(v *view) ([]byte, error) {
-	r := v.Report
-	content, err := v.json()
-	if err != nil {
-		return nil, err
+	sum := sha256.Sum256(v.json())
+	d := &oscalDoc{
+		view:       v,
+		jsonWriter: newJSONWriter(oscalSize * len(v.Results)),
+		seed:       uuid.NewSHA1(uuid.NewSHA1(uuid.NameSpaceURL, []byte(oscalNS)), sum[:]),
+		hash:       sha1.New(), //nolint:gosec // as above
+		created:    v.Created.Format(time.RFC3339),
+		title:      fmt.Sprintf("%s check of a K3s %s image", v.Benchmark, v.Role),
+		controls:   make([]oscalControl, 0, len(v.Results)),
 	}
-	sum := sha256.Sum256(content)
-	d := oscalDoc{r: r, seed: uuid.NewSHA1(uuid.NewSHA1(uuid.NameSpaceURL, []byte(oscalNS)), sum[:])}
-	d.node, d.tool = d.id("node"), d.id("tool")
-	// Not oscal.OscalModels: encoding/json would first learn the types of every
-	// other kind of document, which takes longer than writing this one.
-	return marshal(struct {
-		AssessmentResults *oscal.AssessmentResults `json:"assessment-results"`
-	}{d.document()})
+	d.node, d.tool, d.plan, d.party = d.id("node"), d.id("tool"), d.id("plan"), d.id("party")
+	for i := range v.Results {
+		res := &v.Results[i]
+		c := oscalControl{
+			Result: res, title: heading(*res), sentence: sentence(*res), token: token(res.Key),
+			observation: d.id("observation/" + res.Key),
+		}
+		if c.risky() {
+			c.risk = d.id("risk/" + res.Key)
+		}
+		d.controls = append(d.controls, c)
+	}
+	d.object("", func() { d.object("assessment-results", d.document) })
+	return d.file(), nil
 }
 
 // id is the UUID of the part of the document that name stands for.
-func (d oscalDoc) id(name string) string { return uuid.NewSHA1(d.seed, []byte(name)).String() }
+func (d *oscalDoc) id(name string) string {
+	return uuid.NewHash(d.hash, d.seed, []byte(name), 5).String()
+}
 
-// document is the frame: who assessed what by which plan.
-func (d oscalDoc) document() *oscal.AssessmentResults {
-	plan, party := d.id("plan"), d.id("party")
-	title := fmt.Sprintf("%s check of a K3s %s image", d.r.Benchmark, d.r.Role)
-	return &oscal.AssessmentResults{
-		UUID: d.id("document"),
-		Metadata: oscal.Metadata{
-			Title:        title,
-			LastModified: d.r.Created,
-			Version:      d.r.Created.Format(time.RFC3339),
-			OscalVersion: oscalVersion,
-			Roles:        &[]oscal.Role{{ID: "assessor", Title: "Assessor"}},
-			Parties: &[]oscal.Party{{
-				UUID: party, Type: "organization", Name: toolName,
-				Links: &[]oscal.Link{{Href: toolURI, Rel: "homepage"}},
-			}},
-			ResponsibleParties: &[]oscal.ResponsibleParty{{RoleId: "assessor", PartyUuids: []string{party}}},
-		},
-		ImportAp: oscal.ImportAp{Href: "#" + plan},
-		Results:  []oscal.Result{d.result(title)},
-		BackMatter: &oscal.BackMatter{Resources: &[]oscal.Resource{{
-			UUID:  plan,
-			Title: "Assessment plan: " + d.r.Benchmark,
-			Description: fmt.Sprintf("The controls of %s as the K3s documentation applies them to %s, "+
-				"judged by %s from the files of the node image. There is no plan in OSCAL form.",
-				d.r.Benchmark, d.r.K3sVersion, toolName),
-		}}},
+// one writes a list of one object.
+func (d *oscalDoc) one(m member, members func()) {
+	d.list(m, func() { d.object("", members) })
+}
+
+// each writes a list of an object for each control that which accepts, if there
+// are any: OSCAL forbids empty lists.
+func (d *oscalDoc) each(m member, which func(oscalControl) bool, members func(*oscalControl)) {
+	write := func() {
+		for i := range d.controls {
+			if c := &d.controls[i]; which(*c) {
+				d.object("", func() { members(c) })
+			}
+		}
+	}
+	for _, c := range d.controls {
+		if which(c) {
+			d.list(m, write)
+			return
+		}
 	}
 }
 
-// result is the assessment itself.
-func (d oscalDoc) result(title string) oscal.Result {
-	out := oscal.Result{
-		UUID:        d.id("result"),
-		Title:       title,
-		Description: d.r.Verdict(),
-		Start:       d.r.Created,
-		End:         &d.r.Created,
-		Props: props("plugin-version", d.r.PluginVersion, "k3s-version", d.r.K3sVersion, "role", d.r.Role,
-			"benchmark", d.r.Benchmark, "build", d.r.Node.Build, "datastore", d.r.Node.Datastore, "access", d.r.Node.Access),
-		LocalDefinitions: d.definitions(),
-	}
-	var (
-		controls     []oscal.AssessedControlsSelectControlById
-		observations []oscal.Observation
-		findings     []oscal.Finding
-		risks        []oscal.Risk
-	)
-	for _, res := range d.r.Results {
-		controls = append(controls, oscal.AssessedControlsSelectControlById{ControlId: token(res.Key)})
-		observations = append(observations, d.observation(res))
-		switch res.Status {
-		case cis.Pass:
-			findings = append(findings, d.finding(res, oscal.ObjectiveStatus{State: "satisfied", Reason: "pass"}))
-		case cis.Fail, cis.Waived:
-			findings = append(findings, d.finding(res, oscal.ObjectiveStatus{State: "not-satisfied", Reason: "fail"}))
-			risks = append(risks, d.risk(res))
-		case cis.Error:
-			findings = append(findings, d.finding(res, oscal.ObjectiveStatus{State: "not-satisfied", Reason: "other", Remarks: res.Reason}))
-			risks = append(risks, d.risk(res))
-		}
-	}
-	selection := oscal.AssessedControls{IncludeControls: list(controls)}
-	if controls == nil {
-		selection.Description = "No control was judged."
-	}
-	out.ReviewedControls = oscal.ReviewedControls{ControlSelections: []oscal.AssessedControls{selection}}
-	out.Observations, out.Findings, out.Risks = list(observations), list(findings), list(risks)
-	return out
+// document is the frame: who assessed what by which plan.
+func (d *oscalDoc) document() {
+	d.object("back-matter", func() {
+		d.one("resources", func() {
+			d.text("description", fmt.Sprintf("The controls of %s as the K3s documentation applies them to %s, "+
+				"judged by %s from the files of the node image. There is no plan in OSCAL form.",
+				d.Benchmark, d.K3sVersion, toolName))
+			d.text("title", "Assessment plan: "+d.Benchmark)
+			d.text("uuid", d.plan)
+		})
+	})
+	d.object("import-ap", func() { d.text("href", "#"+d.plan) })
+	d.object("metadata", d.metadata)
+	d.one("results", d.assessment)
+	d.text("uuid", d.id("document"))
+}
+
+func (d *oscalDoc) metadata() {
+	d.text("last-modified", d.created)
+	d.text("oscal-version", oscalVersion)
+	d.one("parties", func() {
+		d.one("links", func() {
+			d.text("href", toolURI)
+			d.text("rel", "homepage")
+		})
+		d.text("name", toolName)
+		d.text("type", "organization")
+		d.text("uuid", d.party)
+	})
+	d.one("responsible-parties", func() {
+		d.texts("party-uuids", d.party)
+		d.text("role-id", "assessor")
+	})
+	d.one("roles", func() {
+		d.text("id", "assessor")
+		d.text("title", "Assessor")
+	})
+	d.text("title", d.title)
+	d.text("version", d.created)
+}
+
+// assessment is what was found.
+func (d *oscalDoc) assessment() {
+	all := func(oscalControl) bool { return true }
+	d.text("description", d.Verdict())
+	d.text("end", d.created)
+	d.each("findings", oscalControl.decided, d.finding)
+	d.object("local-definitions", d.definitions)
+	d.each("observations", all, d.observation)
+	d.props("plugin-version", d.PluginVersion, "k3s-version", d.K3sVersion, "role", d.Role,
+		"benchmark", d.Benchmark, "build", d.Node.Build, "datastore", d.Node.Datastore, "access", d.Node.Access)
+	d.object("reviewed-controls", func() {
+		d.one("control-selections", func() {
+			if len(d.controls) == 0 {
+				d.text("description", "No control was judged.")
+			}
+			d.each("include-controls", all, func(c *oscalControl) { d.text("control-id", c.token) })
+		})
+	})
+	d.each("risks", oscalControl.risky, d.risk)
+	d.text("start", d.created)
+	d.text("title", d.title)
+	d.text("uuid", d.id("result"))
 }
 
 // definitions names the node and the tool, which the document refers to.
-func (d oscalDoc) definitions() *oscal.LocalDefinitions {
-	name := "K3s node image"
-	if d.r.Node.Build != "" {
-		name += " " + d.r.Node.Build
-	}
-	return &oscal.LocalDefinitions{
-		Components: &[]oscal.SystemComponent{{
-			UUID: d.tool, Type: "software", Title: toolName,
-			Description: "The Packer plugin that hardened or checked the node image.",
-			Props:       props("version", d.r.PluginVersion),
-			Status:      oscal.SystemComponentStatus{State: "operational"},
-		}},
-		InventoryItems: &[]oscal.InventoryItem{{
-			UUID: d.node, Description: name,
-			Props: props("k3s-version", d.r.K3sVersion, "role", d.r.Role),
-		}},
-	}
-}
-
-// observation is what was seen for one control.
-func (d oscalDoc) observation(res cis.Result) oscal.Observation {
-	var evidence []oscal.RelevantEvidence
-	for _, e := range res.Evidence {
-		ev := oscal.RelevantEvidence{Description: strings.TrimSuffix(place(e)+": "+e.Detail, ": "), Props: props("source", e.Source)}
-		if e.Line > 0 {
-			ev.Props = props("source", e.Source, "line", fmt.Sprint(e.Line))
+func (d *oscalDoc) definitions() {
+	d.one("components", func() {
+		d.text("description", "The Packer plugin that hardened or checked the node image.")
+		d.props("version", d.PluginVersion)
+		d.object("status", func() { d.text("state", "operational") })
+		d.text("title", toolName)
+		d.text("type", "software")
+		d.text("uuid", d.tool)
+	})
+	d.one("inventory-items", func() {
+		name := "K3s node image"
+		if d.Node.Build != "" {
+			name += " " + d.Node.Build
 		}
-		evidence = append(evidence, ev)
-	}
-	return oscal.Observation{
-		UUID:        d.id("observation/" + res.Key),
-		Title:       heading(res),
-		Description: sentence(res),
-		Props: props("status", string(res.Status), "control-number", res.ID, "section", sectionID(res),
-			"found", res.Found, "expected", res.Expected, "reason", res.Reason),
-		Methods:          []string{"EXAMINE"},
-		Types:            &[]string{"control-objective"},
-		Collected:        d.r.Created,
-		Origins:          &[]oscal.Origin{{Actors: []oscal.OriginActor{{Type: "tool", ActorUuid: d.tool}}}},
-		Subjects:         &[]oscal.SubjectReference{{Type: "inventory-item", SubjectUuid: d.node}},
-		RelevantEvidence: list(evidence),
-	}
+		d.text("description", name)
+		d.props("k3s-version", d.K3sVersion, "role", d.Role)
+		d.text("uuid", d.node)
+	})
 }
 
-// finding is the decision on one control.
-func (d oscalDoc) finding(res cis.Result, status oscal.ObjectiveStatus) oscal.Finding {
-	f := oscal.Finding{
-		UUID:                d.id("finding/" + res.Key),
-		Title:               heading(res),
-		Description:         sentence(res),
-		Target:              oscal.FindingTarget{Type: "objective-id", TargetId: token(res.Key), Title: res.Title, Status: status},
-		RelatedObservations: &[]oscal.RelatedObservation{{ObservationUuid: d.id("observation/" + res.Key)}},
-	}
-	if status.State == "not-satisfied" {
-		f.RelatedRisks = &[]oscal.AssociatedRisk{{RiskUuid: d.id("risk/" + res.Key)}}
-	}
-	return f
-}
-
-// risk is what follows from a control that does not hold.
-func (d oscalDoc) risk(res cis.Result) oscal.Risk {
-	out := oscal.Risk{
-		UUID:        d.id("risk/" + res.Key),
-		Title:       heading(res),
-		Description: sentence(res),
-		Statement:   "The node image does not satisfy " + heading(res) + ".",
-		Status:      "open",
-	}
-	if res.Status == cis.Error {
-		out.Statement = "It is not known whether the node image satisfies " + heading(res) + "."
-	}
-	if w := res.Waiver; w != nil && res.Status == cis.Waived {
-		out.Status = "deviation-approved"
-		// The waiver holds through its last day.
-		end := w.Expires.AddDate(0, 0, 1)
-		out.Deadline = &end
-		out.Props = props("waiver-owner", w.Owner, "waiver-expires", w.Expires.Format(time.DateOnly),
-			"waiver-reason", w.Reason, "waiver-role", w.Role, "waiver-build", w.Build)
-	}
-	if res.Remediation != "" {
-		out.Remediations = &[]oscal.Response{{
-			UUID: d.id("remediation/" + res.Key), Lifecycle: "recommendation",
-			Title: "Mend " + res.ID, Description: res.Remediation,
-		}}
-	}
-	return out
-}
-
-// props makes properties of names and values, without empty values, which
+// props writes properties of names and values, without empty values, which
 // OSCAL forbids as it does line breaks in them.
-func props(pairs ...string) *[]oscal.Property {
-	var out []oscal.Property
-	for i := 0; i+1 < len(pairs); i += 2 {
-		if v := strings.Join(strings.Fields(pairs[i+1]), " "); v != "" {
-			out = append(out, oscal.Property{Name: pairs[i], Ns: oscalNS, Value: v})
-		}
+func (d *oscalDoc) props(pairs ...string) {
+	some := false
+	for i := 1; i < len(pairs); i += 2 {
+		pairs[i] = squeeze(pairs[i])
+		some = some || pairs[i] != ""
 	}
-	return list(out)
+	if !some {
+		return
+	}
+	d.list("props", func() {
+		for i := 0; i+1 < len(pairs); i += 2 {
+			if pairs[i+1] != "" {
+				d.object("", func() {
+					d.text("name", pairs[i])
+					d.text("ns", oscalNS)
+					d.text("value", pairs[i+1])
+				})
+			}
+		}
+	})
 }
 
-// list is nil for an empty list, which OSCAL forbids.
-func list[T any](s []T) *[]T {
-	if len(s) == 0 {
-		return nil
+// squeeze makes every run of white space in s one space, and leaves out those
+// at its ends.
+func squeeze(s string) string {
+	before := byte(' ')
+	for i := range len(s) {
+		if c := s[i]; c < ' ' || c > '~' || c == ' ' && before == ' ' {
+			return strings.Join(strings.Fields(s), " ")
+		}
+		before = s[i]
 	}
-	return &s
+	return strings.TrimSuffix(s, " ") // nearly all are as they should be
 }
 
 // token makes s a legal OSCAL token: a letter or underscore, then letters,
 // digits, periods, hyphens and underscores.
 func token(s string) string {
 	t := strings.Map(func(r rune) rune {
-		if unicode.IsLetter(r) || unicode.IsNumber(r) || strings.ContainsRune(".-_", r) {
+		if unicode.IsLetter(r) || unicode.IsNumber(r) || r == '.' || r == '-' || r == '_' {
 			return r
 		}
 		return '_'
 	}, s)
-	if first := []rune(t + " ")[0]; !unicode.IsLetter(first) && first != '_' {
+	if first, _ := utf8.DecodeRuneInString(t); !unicode.IsLetter(first) && first != '_' {
 		return "_" + t
 	}
 	return t

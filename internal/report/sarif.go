@@ -46,122 +46,187 @@ var sarifVerdicts = map[cis.Status]sarifVerdict{
 	cis.NotApplicable: {"notApplicable", levelNone},
 }
 
+// sarifSize is about how many bytes report.sarif has for a result.
+const sarifSize = 2560
+
+// sarifDoc writes report.sarif. The members of each object stand in
+// alphabetical order.
+type sarifDoc struct {
+	*view
+	*jsonWriter
+}
+
 // renderSARIF renders report.sarif (SARIF 2.1.0): one rule and one result a
 // control. The rule's id is the control's key, so that a result keeps its
 // identity when CIS renumbers. Evidence in files is a physical location
 // relative to the node's root, other evidence a logical one.
 func renderSARIF(v *view) ([]byte, error) {
-	r := v.Report
-	// Empty lists say that nothing was judged; null would not be SARIF.
-	rules, results := make([]sarifRule, 0, len(r.Results)), make([]sarifResult, 0, len(r.Results))
-	for i, res := range r.Results {
-		rules = append(rules, newSARIFRule(r, res))
-		results = append(results, newSARIFResult(res, i))
-	}
-	return marshal(sarifLog{
-		Schema:  "https://docs.oasis-open.org/sarif/sarif/v2.1.0/errata01/os/schemas/sarif-schema-2.1.0.json",
-		Version: "2.1.0",
-		Runs: []sarifRun{{
-			AutomationDetails: sarifAutomation{ID: strings.Join([]string{"k3s-cis", r.Benchmark, r.Node.Build}, "/") + "/"},
-			ColumnKind:        "unicodeCodePoints",
-			Invocations:       []sarifInvocation{{EndTimeUTC: r.Created.Format(time.RFC3339), ExecutionSuccessful: true}},
-			Language:          sarifLanguage,
-			NewlineSequences:  []string{"\r\n", "\n"},
-			OriginalURIBaseIDs: map[string]sarifBase{
-				rootBase: {Description: sarifText{"The root directory of the node image."}},
-			},
-			Properties: sarifRunProperties{
-				Access: r.Node.Access, Benchmark: r.Benchmark, Build: r.Node.Build, Datastore: r.Node.Datastore,
-				K3sVersion: r.K3sVersion, Role: r.Role, Verdict: r.Verdict(),
-			},
-			Results: results,
-			Tool: sarifTool{Driver: sarifDriver{
-				Contents:       []string{"localizedData", "nonLocalizedData"},
-				InformationURI: toolURI,
-				Language:       sarifLanguage,
-				Name:           toolName,
-				Organization:   "k3s-cis",
-				Rules:          rules,
-				Version:        r.PluginVersion,
-			}},
-		}},
+	d := sarifDoc{v, newJSONWriter(sarifSize * len(v.Results))}
+	d.object("", func() {
+		d.text("$schema", "https://docs.oasis-open.org/sarif/sarif/v2.1.0/errata01/os/schemas/sarif-schema-2.1.0.json")
+		d.list("runs", func() { d.object("", d.run) })
+		d.text("version", "2.1.0")
 	})
+	return d.file(), nil
 }
 
-// newSARIFRule describes the control of res.
-func newSARIFRule(r Report, res cis.Result) sarifRule {
-	rule := sarifRule{
-		DefaultConfiguration: sarifConfiguration{Enabled: true, Level: levelError},
-		ID:                   res.Key,
-		Name:                 res.ID,
-		Properties: sarifRuleProperties{
-			ID: res.ID, Origin: from(res), Section: sectionID(res), Tags: []string{"security", "kubernetes", "k3s"},
-		},
-		ShortDescription: sarifText{heading(res)},
-	}
+// run is the one run of the one tool.
+func (d sarifDoc) run() {
+	d.object("automationDetails", func() {
+		d.text("id", strings.Join([]string{"k3s-cis", d.Benchmark, d.Node.Build}, "/")+"/")
+	})
+	d.text("columnKind", "unicodeCodePoints")
+	d.list("invocations", func() {
+		d.object("", func() {
+			d.text("endTimeUtc", d.Created.Format(time.RFC3339))
+			d.boolean("executionSuccessful", true)
+		})
+	})
+	d.text("language", sarifLanguage)
+	d.texts("newlineSequences", "\r\n", "\n")
+	d.object("originalUriBaseIds", func() {
+		d.object(rootBase, func() { d.message("description", "The root directory of the node image.") })
+	})
+	d.object("properties", func() {
+		d.optional("access", d.Node.Access)
+		d.optional("benchmark", d.Benchmark)
+		d.optional("build", d.Node.Build)
+		d.optional("datastore", d.Node.Datastore)
+		d.optional("k3s_version", d.K3sVersion)
+		d.optional("role", d.Role)
+		d.text("verdict", d.Verdict())
+	})
+	// An empty list says that nothing was judged; without one it would not be
+	// SARIF.
+	d.list("results", func() {
+		for i := range d.Results {
+			d.object("", func() { d.result(&d.Results[i], i) })
+		}
+	})
+	d.object("tool", func() { d.object("driver", d.driver) })
+}
+
+// driver is the tool and its rules.
+func (d sarifDoc) driver() {
+	d.texts("contents", "localizedData", "nonLocalizedData")
+	d.text("informationUri", toolURI)
+	d.boolean("isComprehensive", false)
+	d.text("language", sarifLanguage)
+	d.text("name", toolName)
+	d.text("organization", "k3s-cis")
+	d.list("rules", func() {
+		for i := range d.Results {
+			d.object("", func() { d.rule(&d.Results[i]) })
+		}
+	})
+	d.text("version", d.PluginVersion)
+}
+
+// message writes a message or a multiformat message string.
+func (d sarifDoc) message(m member, s string) {
+	d.object(m, func() { d.text("text", s) })
+}
+
+// rule describes the control of res.
+func (d sarifDoc) rule(res *cis.Result) {
+	origin := from(*res)
+	d.object("defaultConfiguration", func() {
+		d.boolean("enabled", true)
+		d.text("level", levelError)
+	})
 	if res.Expected != "" {
-		rule.FullDescription = &sarifText{res.Title + ". Expected: " + res.Expected}
+		d.message("fullDescription", res.Title+". Expected: "+res.Expected)
 	}
 	if res.Remediation != "" {
-		rule.Help = &sarifText{res.Remediation}
+		d.message("help", res.Remediation)
 	}
-	if rule.Properties.Origin == fromCIS {
-		rule.Properties.Tags = append(rule.Properties.Tags, "cis", r.Benchmark)
-	}
-	return rule
+	d.text("id", res.Key)
+	d.text("name", res.ID)
+	d.object("properties", func() {
+		d.optional("id", res.ID)
+		d.text("origin", origin)
+		d.optional("section", sectionID(*res))
+		if origin == fromCIS {
+			d.texts("tags", "security", "kubernetes", "k3s", "cis", d.Benchmark)
+		} else {
+			d.texts("tags", "security", "kubernetes", "k3s")
+		}
+	})
+	d.message("shortDescription", heading(*res))
 }
 
-// newSARIFResult is the verdict on the control of the rule at ruleIndex.
-func newSARIFResult(res cis.Result, ruleIndex int) sarifResult {
+// result is the verdict on the control of the rule at ruleIndex.
+func (d sarifDoc) result(res *cis.Result, ruleIndex int) {
 	v := sarifVerdicts[res.Status]
-	out := sarifResult{
-		Kind:                v.kind,
-		Level:               v.level,
-		Message:             sarifText{sentence(res)},
-		PartialFingerprints: map[string]string{"control/v1": res.Key},
-		Properties: sarifResultProperties{
-			Expected: res.Expected, Found: res.Found, Reason: res.Reason, Status: string(res.Status),
-		},
-		RuleID:    res.Key,
-		RuleIndex: ruleIndex,
+	d.text("kind", v.kind)
+	d.text("level", v.level)
+	if len(res.Evidence) > 0 {
+		d.list("locations", func() {
+			for i := range res.Evidence {
+				d.object("", func() { d.location(&res.Evidence[i]) })
+			}
+		})
 	}
-	for _, e := range res.Evidence {
-		out.Locations = append(out.Locations, newSARIFLocation(e))
+	d.message("message", sentence(*res))
+	d.object("partialFingerprints", func() { d.text("control/v1", res.Key) })
+	d.object("properties", func() {
+		d.optional("expected", res.Expected)
+		d.optional("found", res.Found)
+		d.optional("reason", res.Reason)
+		d.text("status", string(res.Status))
+	})
+	d.text("ruleId", res.Key)
+	d.number("ruleIndex", ruleIndex)
+	if res.Waiver != nil && res.Status == cis.Waived {
+		d.list("suppressions", func() {
+			d.object("", func() { d.suppression(res.Waiver) })
+		})
 	}
-	if w := res.Waiver; w != nil && res.Status == cis.Waived {
-		out.Suppressions = []sarifSuppression{{
-			Justification: w.Reason,
-			Kind:          "external",
-			Properties: sarifWaiverProperties{
-				Build: w.Build, Control: w.Control, Expires: w.Expires.Format(time.DateOnly), Owner: w.Owner, Role: w.Role,
-			},
-			Status: "accepted",
-		}}
-	}
-	return out
 }
 
-// newSARIFLocation says where e stands.
-func newSARIFLocation(e cis.Evidence) sarifLocation {
-	var loc sarifLocation
-	if e.Detail != "" {
-		loc.Message = &sarifText{e.Detail}
-	}
+// suppression says who accepts that a control fails.
+func (d sarifDoc) suppression(w *cis.Waiver) {
+	d.text("justification", w.Reason)
+	d.text("kind", "external")
+	d.object("properties", func() {
+		d.optional("build", w.Build)
+		d.optional("control", w.Control)
+		d.text("expires", w.Expires.Format(time.DateOnly))
+		d.optional("owner", w.Owner)
+		d.optional("role", w.Role)
+	})
+	d.text("status", "accepted")
+}
+
+// location says where e stands.
+func (d sarifDoc) location(e *cis.Evidence) {
 	file, isPath := strings.CutPrefix(e.Source, "/")
-	if !isPath || file == "" {
-		loc.LogicalLocations = []sarifLogicalLocation{{Kind: "resource", Name: e.Source}}
-		return loc
+	isPath = isPath && file != ""
+	if !isPath {
+		d.list("logicalLocations", func() {
+			d.object("", func() {
+				d.text("kind", "resource")
+				d.text("name", e.Source)
+			})
+		})
 	}
-	loc.PhysicalLocation = &sarifPhysicalLocation{ArtifactLocation: sarifArtifactLocation{
-		// URL.String also keeps a colon in the first segment from reading as a
-		// scheme.
-		URI:       (&url.URL{Path: file}).String(),
-		URIBaseID: rootBase,
-	}}
-	if e.Line > 0 {
-		loc.PhysicalLocation.Region = &sarifRegion{StartLine: e.Line}
+	if e.Detail != "" {
+		d.message("message", e.Detail)
 	}
-	return loc
+	if !isPath {
+		return
+	}
+	d.object("physicalLocation", func() {
+		d.object("artifactLocation", func() {
+			// URL.String also keeps a colon in the first segment from reading
+			// as a scheme.
+			d.text("uri", (&url.URL{Path: file}).String())
+			d.text("uriBaseId", rootBase)
+		})
+		if e.Line > 0 {
+			d.object("region", func() { d.number("startLine", e.Line) })
+		}
+	})
 }
 
 // heading is a control's number and title.

@@ -9,13 +9,13 @@ type view struct {
 	// sections are the report's; see Report.sections. Nobody changes them.
 	sections func() []section
 	// json is report.json. Nobody changes it.
-	json func() ([]byte, error)
+	json func() []byte
 }
 
 func newView(r Report) *view {
 	return &view{
 		Report:   r,
 		sections: sync.OnceValue(r.sections),
-		json:     sync.OnceValues(func() ([]byte, error) { return marshal(r) }),
+		json:     sync.OnceValue(func() []byte { return writeJSON(r) }),
 	}
 }
