@@ -48,16 +48,20 @@ type Control struct {
 
 	ids releases[string]
 	// always: benchmarks that do not number the control judge it as our own.
-	always      bool
-	kinds       releases[Kind]
-	phases      releases[Phase]
-	roles       []k3s.Role
-	reason      string
+	always bool
+	kinds  releases[Kind]
+	phases releases[Phase]
+	roles  []k3s.Role
+	reason string
+	// needs are the components without which the control has nothing to speak
+	// of: those it names, and those its expectations are about.
 	needs       []string
 	appliesFrom *minor
 	unmet       Status
 	expect      []expectation
 	section     string
+	// late controls rest on the manifests, which take longest to read.
+	late bool
 }
 
 // ID returns the control's number in a benchmark ("cis-2.1"), or "" where the

@@ -158,7 +158,7 @@ func (x *examination) readAdmission() (*kube.Admission, *complaint) {
 		c.evidence = append(named, c.evidence...)
 		return nil, c
 	}
-	a, err := kube.LoadAdmission(x.release(), file, data, x.readFile)
+	a, err := x.loadAdmission(file, data)
 	if err != nil {
 		return nil, loaded(err, named)
 	}
@@ -176,7 +176,7 @@ func (x *examination) readAudit() (*kube.AuditPolicy, *complaint) {
 		c.evidence = append(named, c.evidence...)
 		return nil, c
 	}
-	p, err := kube.LoadAuditPolicy(x.release(), file, data)
+	p, err := x.loadAudit(file, data)
 	if err != nil {
 		return nil, loaded(err, named)
 	}

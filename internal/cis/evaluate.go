@@ -36,11 +36,14 @@ func Evaluate(in Input) []Result {
 	x := examine(in)
 	defer x.readAhead().Wait()
 	controls := append(controlsOf(in.Benchmark), in.Own...)
-	out := make([]Result, 0, len(controls))
-	for _, c := range controls {
-		r := x.result(c)
-		applyWaiver(&r, in)
-		out = append(out, r)
+	out := make([]Result, len(controls))
+	for _, late := range []bool{false, true} {
+		for i, c := range controls {
+			if c.late == late {
+				out[i] = x.result(c)
+				applyWaiver(&out[i], in)
+			}
+		}
 	}
 	return out
 }
@@ -111,8 +114,7 @@ func (x *examination) applies(c Control) *verdict {
 	if !slices.Contains(c.roles, x.in.Role) {
 		return no(fmt.Sprintf("%s image: the control speaks of %ss only", x.in.Role, c.roles[0]))
 	}
-	needs := c.allNeeds()
-	if len(needs) == 0 && c.appliesFrom == nil {
+	if len(c.needs) == 0 && c.appliesFrom == nil {
 		return nil
 	}
 	if blocked := x.configuration(); blocked != nil {
@@ -123,24 +125,12 @@ func (x *examination) applies(c Control) *verdict {
 	if c.appliesFrom != nil && !c.appliesFrom.reachedBy(x.release()) {
 		return no(c.reason, Evidence{Source: "K3s " + x.release().String(), Detail: c.reason})
 	}
-	for _, need := range needs {
+	for _, need := range c.needs {
 		if reason, evidence := x.lacks(need); reason != "" {
 			return no(reason, evidence...)
 		}
 	}
 	return nil
-}
-
-// allNeeds returns the components without which a control has nothing to
-// speak of: those it names, and those its expectations are about.
-func (c Control) allNeeds() []string {
-	out := slices.Clone(c.needs)
-	for _, e := range c.expect {
-		if about, ok := e.(interface{ component() k3s.Component }); ok && !slices.Contains(out, string(about.component())) {
-			out = append(out, string(about.component()))
-		}
-	}
-	return out
 }
 
 // needNames are what a control can need of a node so as to apply.
@@ -221,6 +211,9 @@ const maxText = 1000
 // oneLine makes s fit for one line of a report: no control characters, no
 // password of a URL.
 func oneLine(s string) string {
+	if plain(s) {
+		return s
+	}
 	s = strings.ToValidUTF8(s, "\uFFFD")
 	if strings.Contains(s, "://") {
 		s = userPassword.ReplaceAllString(s, "(hidden)@")
@@ -235,4 +228,18 @@ func oneLine(s string) string {
 		s = strings.ToValidUTF8(s[:maxText], "") + " …"
 	}
 	return s
+}
+
+// plain says whether s is fit as it is, at a glance: short, printable ASCII,
+// no URL.
+func plain(s string) bool {
+	if len(s) > maxText || strings.Contains(s, "://") {
+		return false
+	}
+	for i := range len(s) {
+		if s[i] < ' ' || s[i] > '~' {
+			return false
+		}
+	}
+	return true
 }

@@ -28,6 +28,8 @@ type examination struct {
 	refused       func() refusals
 	kernel        func() (*node.BootParameters, error)
 	problems      func() []k3s.Problem
+	loadAdmission func(file string, data []byte) (*kube.Admission, error)
+	loadAudit     func(file string, data []byte) (*kube.AuditPolicy, error)
 }
 
 // complaint is why something cannot be judged or does not hold.
@@ -54,18 +56,35 @@ func examine(in Input) *examination {
 	x.refused = sync.OnceValue(x.refusePods)
 	x.kernel = sync.OnceValues(func() (*node.BootParameters, error) { return node.KernelParameters(x.node()) })
 	x.problems = sync.OnceValue(x.findProblems)
+	x.loadAdmission = oncePerFile(func(file string, data []byte) (*kube.Admission, error) {
+		return kube.LoadAdmission(x.release(), file, data, x.readFile)
+	})
+	x.loadAudit = oncePerFile(func(file string, data []byte) (*kube.AuditPolicy, error) {
+		return kube.LoadAuditPolicy(x.release(), file, data)
+	})
 	return x
 }
 
-// readAhead begins with what takes longest while the first controls, which are
-// about modes of files, are judged.
+// oncePerFile keeps what load makes of each file.
+func oncePerFile[T any](load func(file string, data []byte) (T, error)) func(string, []byte) (T, error) {
+	var made sync.Map // of file to func() (T, error)
+	return func(file string, data []byte) (T, error) {
+		once, _ := made.LoadOrStore(file, sync.OnceValues(func() (T, error) { return load(file, data) }))
+		return once.(func() (T, error))()
+	}
+}
+
+// readAhead reads the manifests, and what rests on them, while the controls
+// that do without are judged.
 func (x *examination) readAhead() *sync.WaitGroup {
 	var g sync.WaitGroup
-	if x.configuration() == nil {
-		g.Go(func() { x.problems() })
-		if x.in.Role == k3s.Server {
-			g.Go(func() { x.manifests() })
-		}
+	if x.configuration() == nil && x.in.Role == k3s.Server {
+		g.Go(func() {
+			x.manifests()
+			if x.release().AtLeast(1, 25) { // before, pods are judged by policies
+				x.refused()
+			}
+		})
 	}
 	return &g
 }

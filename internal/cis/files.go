@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"path"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/k3s-cis/packer-plugin-k3s/internal/k3s"
@@ -243,9 +244,9 @@ func (f file) wanted(x *examination) string {
 // describe says what e is, in the way a person compares with an expectation.
 func describe(e node.Entry) string {
 	s := fmt.Sprintf("%04o %s", e.Mode.Perm(), owner(e))
-	for bit, name := range map[fs.FileMode]string{fs.ModeSetuid: " setuid", fs.ModeSetgid: " setgid", fs.ModeSticky: " sticky"} {
-		if e.Mode&bit != 0 {
-			s += name
+	for _, special := range specialModes {
+		if e.Mode&special.bit != 0 {
+			s += special.name
 		}
 	}
 	if e.Kind != node.KindFile {
@@ -254,12 +255,17 @@ func describe(e node.Entry) string {
 	return s
 }
 
+var specialModes = []struct {
+	bit  fs.FileMode
+	name string
+}{{fs.ModeSetuid, " setuid"}, {fs.ModeSetgid, " setgid"}, {fs.ModeSticky, " sticky"}}
+
 func owner(e node.Entry) string {
 	name := func(id int) string {
 		if id == 0 {
 			return "root"
 		}
-		return fmt.Sprint(id)
+		return strconv.Itoa(id)
 	}
 	return name(e.UID) + ":" + name(e.GID)
 }

@@ -98,6 +98,7 @@ func (x *examination) findProblems() []k3s.Problem {
 		case c == k3s.APIServer:
 			out = append(out, kube.CheckAPIServer(kube.APIServer{
 				Release: e.Release, DataDir: e.DataDir, Args: args, ReadFile: x.readFile, PreloadedImages: x.preloaded(),
+				Admission: x.loadAdmission, Audit: x.loadAudit,
 			})...)
 		default:
 			out = append(out, kube.CheckArguments(e.Release, c, args)...)

@@ -121,6 +121,12 @@ func (d *decoder) control(n *yaml.Node, benchmarks []string) Control {
 		known["ids"] = func(n *yaml.Node) { c.ids = perRelease(d, n, benchmarks, d.text) }
 	}
 	d.fields(n, "a control", known, required...)
+	for _, e := range c.expect {
+		if about, ok := e.(interface{ component() k3s.Component }); ok && !slices.Contains(c.needs, string(about.component())) {
+			c.needs = append(c.needs, string(about.component()))
+		}
+		c.late = c.late || readsManifests(e)
+	}
 	return c
 }
 

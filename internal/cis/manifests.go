@@ -25,6 +25,17 @@ type manifests struct {
 	problem *complaint
 }
 
+// readsManifests says whether judging an expectation reads the manifests.
+func readsManifests(e expectation) bool {
+	switch e := e.(type) {
+	case networkPolicies, serviceAccounts, podSecurity:
+		return true
+	case k3sCheck:
+		return e.name == "manifest-names"
+	}
+	return false
+}
+
 func (x *examination) readManifests() manifests {
 	dir := k3s.LayoutOf(x.paths.data).Manifests()
 	entries, problem := x.tree(dir)

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"sync"
 
 	"go.yaml.in/yaml/v3"
 	appsv1 "k8s.io/api/apps/v1"
@@ -147,15 +148,16 @@ func (r podRule) pods(name string) []kube.Object {
 	r.breaks(&spec)
 	meta := metav1.ObjectMeta{Name: name, Namespace: metav1.NamespaceDefault}
 	template := corev1.PodTemplateSpec{Spec: spec}
-	var out []kube.Object
-	for kind, typed := range map[string]runtime.Object{
+	made := map[string]runtime.Object{
 		"Pod":         &corev1.Pod{ObjectMeta: meta, Spec: spec},
 		"ReplicaSet":  &appsv1.ReplicaSet{ObjectMeta: meta, Spec: appsv1.ReplicaSetSpec{Template: template}},
 		"StatefulSet": &appsv1.StatefulSet{ObjectMeta: meta, Spec: appsv1.StatefulSetSpec{Template: template}},
 		"DaemonSet":   &appsv1.DaemonSet{ObjectMeta: meta, Spec: appsv1.DaemonSetSpec{Template: template}},
 		"Job":         &batchv1.Job{ObjectMeta: meta, Spec: batchv1.JobSpec{Template: template}},
-	} {
-		out = append(out, kube.Object{Kind: kind, Namespace: meta.Namespace, Name: name, Typed: typed})
+	}
+	var out []kube.Object
+	for _, kind := range names(made) {
+		out = append(out, kube.Object{Kind: kind, Namespace: meta.Namespace, Name: name, Typed: made[kind]})
 	}
 	return out
 }
@@ -207,7 +209,6 @@ func (p podSecurity) judgeAdmission(x *examination, v verdict) verdict {
 		says += "; exempt: " + exempt
 	}
 	if admitted := refused.admitted[p.rule]; len(admitted) > 0 {
-		slices.Sort(admitted)
 		v.status, v.found = Fail, fmt.Sprintf("admitted in namespace default as %s; %s", strings.Join(admitted, ", "), says)
 		return v
 	}
@@ -218,12 +219,21 @@ func (p podSecurity) judgeAdmission(x *examination, v verdict) verdict {
 // refusals is what the Pod Security library makes of the rules' pods in
 // namespace default.
 type refusals struct {
-	// admitted are the kinds of workloads that it lets run, by rule.
+	// admitted are the kinds of workloads that it lets run, by rule, sorted.
 	admitted map[string][]string
 	// labels are what manifests say of the namespace.
 	labels  []Evidence
 	problem *complaint
 }
+
+// rulePods are the pods of every rule.
+var rulePods = sync.OnceValue(func() []kube.Object {
+	var out []kube.Object
+	for _, name := range names(podRules) {
+		out = append(out, podRules[name].pods(name)...)
+	}
+	return slices.Clip(out)
+})
 
 // refusePods gives the library the pods of every rule.
 func (x *examination) refusePods() refusals {
@@ -235,10 +245,7 @@ func (x *examination) refusePods() refusals {
 	if m.problem != nil {
 		return refusals{problem: m.problem}
 	}
-	var objects []kube.Object
-	for _, name := range names(podRules) {
-		objects = append(objects, podRules[name].pods(name)...)
-	}
+	objects := rulePods()
 	out := refusals{admitted: map[string][]string{}}
 	for _, o := range objects {
 		out.admitted[o.Name] = append(out.admitted[o.Name], o.Kind)

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"path"
 	"slices"
+	"sync"
 
 	"github.com/k3s-cis/packer-plugin-k3s/internal/k3s"
 	"github.com/k3s-cis/packer-plugin-k3s/internal/node"
@@ -14,6 +15,20 @@ import (
 // judged are looked at without it. What the node's configuration names and what
 // a user's own controls read come on top (FollowUp).
 func Query(role k3s.Role, dataDir string) node.Query {
+	if usual, known := usualQueries[role]; known && k3s.LayoutOf(dataDir) == k3s.LayoutOf("") {
+		return slices.Clone(usual())
+	}
+	return query(role, dataDir)
+}
+
+// usualQueries are the queries for K3s's default data directory, which nearly
+// every node has; they follow from the catalogue alone.
+var usualQueries = map[k3s.Role]func() node.Query{
+	k3s.Server: sync.OnceValue(func() node.Query { return query(k3s.Server, "") }),
+	k3s.Agent:  sync.OnceValue(func() node.Query { return query(k3s.Agent, "") }),
+}
+
+func query(role k3s.Role, dataDir string) node.Query {
 	q := append(node.Query{{Path: "/etc"}}, k3s.Query(role, dataDir)...)
 	for _, p := range k3s.BinaryPaths() {
 		q = append(q, node.Pick{Path: p})
@@ -47,10 +62,27 @@ func FollowUp(n *node.Node, e *k3s.Effective, own []Control) node.Query {
 			q = append(q, node.Pick{Path: x.absolute(value), Content: true})
 		}
 	}
-	return compact(n.Query().Lacks(slices.DeleteFunc(q, func(p node.Pick) bool {
-		e, presence := n.Lookup(p.Path)
-		return p.Depth == 0 && p.Content && (presence == node.Absent || presence == node.Present && (e.Data != nil || e.Unread != ""))
-	})))
+	asked := make(map[node.Pick]bool, len(n.Query()))
+	for _, p := range n.Query() {
+		asked[p] = true
+	}
+	var lacking node.Query
+	for _, p := range q {
+		if !asked[p] && !contentKnown(n, p) {
+			lacking = append(lacking, p)
+		}
+	}
+	return compact(lacking)
+}
+
+// contentKnown says whether p asks for one file's content and n has it, or
+// knows why there is none.
+func contentKnown(n *node.Node, p node.Pick) bool {
+	if p.Depth != 0 || !p.Content {
+		return false
+	}
+	e, presence := n.Lookup(p.Path)
+	return presence == node.Absent || presence == node.Present && (e.Data != nil || e.Unread != "")
 }
 
 // namedFiles are the flags that name files which verdicts rest on; loaded are

@@ -202,7 +202,7 @@ func passwordURLs(file string, data []byte) []Evidence {
 	line := 0
 	for text := range bytes.Lines(data) {
 		line++
-		if !bytes.HasPrefix(bytes.TrimSpace(text), []byte("#")) && userPassword.Match(text) {
+		if bytes.Contains(text, []byte("://")) && !bytes.HasPrefix(bytes.TrimSpace(text), []byte("#")) && userPassword.Match(text) {
 			out = append(out, Evidence{file, line, "a URL with a password (not shown)"})
 		}
 	}

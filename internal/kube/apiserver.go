@@ -22,6 +22,11 @@ type APIServer struct {
 	// PreloadedImages is where the node keeps images for use without a
 	// registry; empty when it has none.
 	PreloadedImages string
+	// Admission and Audit load the admission and the audit file, by absolute
+	// path, for who loads them for more than this; nil stands for LoadAdmission
+	// and LoadAuditPolicy.
+	Admission func(file string, data []byte) (*Admission, error)
+	Audit     func(file string, data []byte) (*AuditPolicy, error)
 }
 
 // CheckAPIServer returns everything that would keep the API server from
@@ -63,7 +68,7 @@ func (s APIServer) admission() []k3s.Problem {
 	if problem != nil {
 		return []k3s.Problem{*problem}
 	}
-	config, err := LoadAdmission(s.Release, file, data, s.ReadFile)
+	config, err := s.loadAdmission(file, data)
 	if err != nil {
 		return problemsOf(err, k3s.Fatal)
 	}
@@ -72,6 +77,20 @@ func (s APIServer) admission() []k3s.Problem {
 		out = append(out, withoutLimits(limits, file+" has no configuration for it"))
 	}
 	return out
+}
+
+func (s APIServer) loadAdmission(file string, data []byte) (*Admission, error) {
+	if s.Admission != nil {
+		return s.Admission(file, data)
+	}
+	return LoadAdmission(s.Release, file, data, s.ReadFile)
+}
+
+func (s APIServer) loadAudit(file string, data []byte) (*AuditPolicy, error) {
+	if s.Audit != nil {
+		return s.Audit(file, data)
+	}
+	return LoadAuditPolicy(s.Release, file, data)
 }
 
 func withoutLimits(a k3s.Argument, why string) k3s.Problem {
@@ -88,7 +107,7 @@ func (s APIServer) audit() []k3s.Problem {
 	if problem != nil {
 		return []k3s.Problem{*problem}
 	}
-	policy, err := LoadAuditPolicy(s.Release, file, data)
+	policy, err := s.loadAudit(file, data)
 	if err != nil {
 		return problemsOf(err, k3s.Fatal)
 	}

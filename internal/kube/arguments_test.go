@@ -148,3 +148,30 @@ func TestAlwaysPullImages(t *testing.T) {
 	s.Args = []k3s.Argument{{Name: "enable-admission-plugins", Value: "NodeRestriction"}}
 	assert.Empty(t, CheckAPIServer(s))
 }
+
+// TestLoaders: who loads the files itself is asked, with the file and what is
+// in it, and what it says counts.
+func TestLoaders(t *testing.T) {
+	content := map[string][]byte{trialAdmission: []byte(restricted), trialAudit: []byte(metadataPolicy)}
+	args := []k3s.Argument{{Name: "admission-control-config-file", Value: trialAdmission}, {Name: "audit-policy-file", Value: trialAudit}}
+	var asked []string
+	s := APIServer{
+		Release: release(t, "1.36"), Args: args, ReadFile: files(content),
+		Admission: func(file string, data []byte) (*Admission, error) {
+			asked = append(asked, file)
+			assert.Equal(t, content[file], data)
+			return nil, &Error{File: file, Line: 1, Text: "no admission"}
+		},
+		Audit: func(file string, data []byte) (*AuditPolicy, error) {
+			asked = append(asked, file)
+			assert.Equal(t, content[file], data)
+			return nil, &Error{File: file, Line: 1, Text: "no audit"}
+		},
+	}
+	var texts []string
+	for _, p := range CheckAPIServer(s) {
+		texts = append(texts, p.Text)
+	}
+	assert.Equal(t, []string{"no admission", "no audit"}, texts)
+	assert.Equal(t, []string{trialAdmission, trialAudit}, asked)
+}
