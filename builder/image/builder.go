@@ -6,7 +6,6 @@ package image
 import (
 	"context"
 	"errors"
-	"strings"
 
 	"github.com/hashicorp/hcl/v2/hcldec"
 	"github.com/hashicorp/packer-plugin-sdk/multistep"
@@ -99,23 +98,6 @@ func (b *Builder) steps() []multistep.Step {
 		&stepSeal{},
 		multistep.If(makesImage, &stepImage{Format: format, DiskSize: c.diskSize}),
 	}
-}
-
-// notArchive tells the downloader to leave a file packed, whatever its name
-// ends with: this builder unpacks bases itself, with owners and devices.
-const notArchive = "archive=false"
-
-// asFiles adds notArchive to every URL.
-func asFiles(urls []string) []string {
-	out := make([]string, len(urls))
-	for i, u := range urls {
-		separator := "?"
-		if strings.Contains(u, "?") {
-			separator = "&"
-		}
-		out[i] = u + separator + notArchive
-	}
-	return out
 }
 
 // artifact describes what a successful build made.

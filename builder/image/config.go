@@ -120,7 +120,12 @@ func (c *Config) prepareBase() (warnings []string, errs []error) {
 		errs = append(errs, errors.New(
 			"rootfs_directory: cannot be combined with iso_url, iso_urls or iso_checksum; a base is one or the other"))
 	case downloaded:
+		option := "iso_url"
+		if c.RawSingleISOUrl == "" {
+			option = "iso_urls"
+		}
 		warnings, errs = c.ISOConfig.Prepare(&c.ctx)
+		errs = append(errs, checkSources(option, c.ISOUrls)...)
 		if c.Partition != "" {
 			if err := disk.CheckChoice(c.Partition); err != nil {
 				errs = append(errs, err)

@@ -84,10 +84,15 @@ func TestConfigRefuses(t *testing.T) {
 		raw  map[string]any
 		want []string
 	}{
-		"no base":                  {tarBase(map[string]any{"iso_url": nil, "iso_checksum": nil}), []string{"iso_url: a base is needed: set iso_url", "rootfs_directory"}},
-		"two bases":                {directoryBase(map[string]any{"iso_url": "https://a/x", "iso_checksum": "none"}), []string{"rootfs_directory: cannot be combined with iso_url"}},
-		"checksum of a directory":  {directoryBase(map[string]any{"iso_checksum": "none"}), []string{"rootfs_directory: cannot be combined"}},
-		"url without checksum":     {tarBase(map[string]any{"iso_checksum": nil}), []string{"checksum must be specified"}},
+		"no base":                 {tarBase(map[string]any{"iso_url": nil, "iso_checksum": nil}), []string{"iso_url: a base is needed: set iso_url", "rootfs_directory"}},
+		"two bases":               {directoryBase(map[string]any{"iso_url": "https://a/x", "iso_checksum": "none"}), []string{"rootfs_directory: cannot be combined with iso_url"}},
+		"checksum of a directory": {directoryBase(map[string]any{"iso_checksum": "none"}), []string{"rootfs_directory: cannot be combined"}},
+		"url without checksum":    {tarBase(map[string]any{"iso_checksum": nil}), []string{"checksum must be specified"}},
+		"object store":            {tarBase(map[string]any{"iso_url": "s3::https://s3.amazonaws.com/b/k?aws_access_key_secret=abc"}), []string{`iso_url: "s3::https://s3.amazonaws.com/b/k" needs a client of that store`}},
+		"object stores": {
+			tarBase(map[string]any{"iso_url": nil, "iso_urls": []string{"https://a/x", "gcs::https://www.googleapis.com/storage/v1/b/x", "s3://b/k"}}),
+			[]string{`iso_urls: "gcs::`, `iso_urls: "s3://b/k"`, "https URL"},
+		},
 		"unknown format":           {tarBase(map[string]any{"format": "vmdk"}), []string{`format: "vmdk" is not one of raw, qcow2, tar`}},
 		"name with a slash":        {tarBase(map[string]any{"vm_name": "a/b"}), []string{`vm_name: "a/b" is not a file name`}},
 		"name that is a directory": {tarBase(map[string]any{"vm_name": ".."}), []string{"vm_name"}},

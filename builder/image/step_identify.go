@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"strings"
 
 	"github.com/hashicorp/packer-plugin-sdk/multistep"
 
@@ -23,7 +22,7 @@ func (s *stepIdentify) Run(_ context.Context, state multistep.StateBag) multiste
 	w, ui := of(state)
 	w.base, _ = state.Get(baseKey).(string)
 	source, _ := state.Get("SourceImageURL").(string)
-	w.source = strings.TrimRight(strings.TrimSuffix(source, notArchive), "?&")
+	w.source = provenance(source)
 	kind, err := disk.Identify(w.base)
 	if err != nil {
 		return halt(state, fmt.Errorf("iso_url: %w", err))

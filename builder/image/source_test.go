@@ -1,0 +1,23 @@
+package image
+
+import (
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+)
+
+// What gives access to a base is not told to whoever reads the log.
+func TestProvenance(t *testing.T) {
+	for source, want := range map[string]string{
+		"base/root.tar.zst?archive=false":                            "base/root.tar.zst",
+		"/srv/a%zz.tar?archive=false":                                "/srv/a%zz.tar",
+		"file:///srv/root.tar?archive=false":                         "file:///srv/root.tar",
+		"https://a/root.tar?archive=false":                           "https://a/root.tar",
+		"https://a/root.tar?X-Signature=abc&archive=false":           "https://a/root.tar",
+		"https://me:secret@a/root.tar?archive=false":                 "https://me:xxxxx@a/root.tar",
+		"git::https://me:secret@a/b.git?ref=x&archive=false":         "git::https://me:xxxxx@a/b.git",
+		"s3::https://s3.amazonaws.com/b/k?aws_access_key_secret=abc": "s3::https://s3.amazonaws.com/b/k",
+	} {
+		assert.Equal(t, want, provenance(source), source)
+	}
+}
