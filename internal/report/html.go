@@ -113,26 +113,25 @@ var pagePolicy = sync.OnceValue(func() string {
 
 func newPage(v *view) pageData {
 	r := v.Report
-	benchmark := r.of(fromCIS)
-	n := count(benchmark)
+	n, total := r.tallied(fromCIS)
 	p := pageData{
 		Report:   r,
 		Title:    fmt.Sprintf("%s: K3s node image %s", r.Benchmark, r.Node.Build),
 		Headline: headline(r),
-		Verdict:  r.Verdict(),
+		Verdict:  v.Verdict(),
 		Facts:    r.facts(),
 		Proven:   n[cis.Pass],
-		Total:    len(benchmark),
-		Ring:     arcs(n, len(benchmark)),
+		Total:    total,
+		Ring:     arcs(n, total),
 		Created:  r.Created.Format(time.RFC3339),
 		CSP:      pagePolicy(),
 		Style:    template.CSS(pageStyle), //nolint:gosec // this package's own file
 		Script:   template.JS(pageScript), //nolint:gosec // this package's own file
 	}
-	p.Totals = []string{r.Benchmark + ": " + totals(benchmark)}
+	p.Totals = []string{r.Benchmark + ": " + totals(n, total)}
 	for _, f := range []string{fromImage, fromOwn} {
-		if results := r.of(f); len(results) > 0 {
-			p.Totals = append(p.Totals, chapters[f]+": "+totals(results))
+		if n, total := r.tallied(f); total > 0 {
+			p.Totals = append(p.Totals, chapters[f]+": "+totals(n, total))
 		}
 	}
 	for _, s := range cis.Statuses {
@@ -168,7 +167,7 @@ func newPageSection(s section) pageSection {
 		Anchor:  "section-" + token(s.ID),
 		Title:   s.Title,
 		Name:    s.Title,
-		Summary: totals(s.Results),
+		Summary: totals(s.Summary, len(s.Results)),
 		Proven:  s.Summary[cis.Pass],
 		Total:   len(s.Results),
 		Bar:     bar(arcs(s.Summary, len(s.Results))),

@@ -13,7 +13,7 @@ import (
 func renderJSON(v *view) ([]byte, error) { return v.json(), nil }
 
 // resultSize is about how many bytes report.json has for a result.
-const resultSize = 640
+const resultSize = 768
 
 // writeJSON writes r as report.json has it.
 func writeJSON(r Report) []byte {

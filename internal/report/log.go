@@ -35,8 +35,8 @@ func (r Report) Log() string {
 	}
 	b.WriteString("\n")
 	for _, f := range []string{fromOwn, fromImage} {
-		if results := r.of(f); len(results) > 0 {
-			fmt.Fprintf(&b, "%s: %s\n", f, totals(results))
+		if n, total := r.tallied(f); total > 0 {
+			fmt.Fprintf(&b, "%s: %s\n", f, totals(n, total))
 		}
 	}
 	b.WriteString(r.Verdict() + "\n")
@@ -52,9 +52,9 @@ func (r Report) Log() string {
 // image and the user's own are not mixed into that figure, but when any of
 // them failed or could not be judged the line says so at its end.
 func (r Report) Verdict() string {
-	v := r.Benchmark + ": " + totals(r.of(fromCIS))
+	v := r.Benchmark + ": " + totals(r.tallied(fromCIS))
 	for _, f := range []string{fromImage, fromOwn} {
-		n := count(r.of(f))
+		n, _ := r.tallied(f)
 		if bad := tally(n, cis.Fail, cis.Error); bad != "" {
 			v += "; " + f + ": " + bad
 		}
@@ -77,21 +77,22 @@ func (r Report) subject() string {
 	return "Check after " + r.Benchmark + ": " + strings.Join(parts, ", ")
 }
 
-// of returns the results of the controls that come from f.
-func (r Report) of(f string) []cis.Result {
-	var out []cis.Result
+// tallied counts the results of the controls that come from f, by status and
+// in all.
+func (r Report) tallied(f string) (n map[cis.Status]int, total int) {
+	n = map[cis.Status]int{}
 	for _, res := range r.Results {
 		if from(res) == f {
-			out = append(out, res)
+			n[res.Status]++
+			total++
 		}
 	}
-	return out
+	return n, total
 }
 
 // totals says how many of the controls are proven and what the others are.
-func totals(results []cis.Result) string {
-	n := count(results)
-	s := fmt.Sprintf("%d of %d controls proven", n[cis.Pass], len(results))
+func totals(n map[cis.Status]int, total int) string {
+	s := fmt.Sprintf("%d of %d controls proven", n[cis.Pass], total)
 	if rest := tally(n, cis.Fail, cis.Error, cis.Waived, cis.Manual, cis.Deferred, cis.NotApplicable); rest != "" {
 		s += ", " + rest
 	}
@@ -146,6 +147,9 @@ const maxPlaces = 4
 
 // places lists where the evidence stands, each place once.
 func places(evidence []cis.Evidence) string {
+	if len(evidence) == 1 {
+		return place(evidence[0]) // as is nearly always
+	}
 	var out []string
 	seen := map[string]bool{}
 	for _, e := range evidence {

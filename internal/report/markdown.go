@@ -2,6 +2,7 @@ package report
 
 import (
 	"fmt"
+	"strconv"
 	"strings"
 	"time"
 
@@ -19,14 +20,18 @@ var labels = map[cis.Status]string{
 	cis.NotApplicable: "Not applicable",
 }
 
+// mdSize is about how many bytes report.md has for a result.
+const mdSize = 320
+
 // renderMarkdown renders report.md (GitHub's dialect): the verdict, the
 // figures by section, the controls that failed, the waived ones, and a table of
 // all. What comes from the node is escaped.
 func renderMarkdown(v *view) ([]byte, error) {
 	r := v.Report
 	var b strings.Builder
+	b.Grow(mdSize*len(v.Results) + 4<<10)
 	fmt.Fprintf(&b, "# K3s node image: %s\n\n", md(r.Benchmark))
-	fmt.Fprintf(&b, "**%s**\n\n", md(r.Verdict()))
+	fmt.Fprintf(&b, "**%s**\n\n", md(v.Verdict()))
 	mdFacts(&b, r)
 	mdSummary(&b, v)
 	if failed := r.Failed(); len(failed) > 0 {
@@ -99,9 +104,9 @@ func mdSummary(b *strings.Builder, v *view) {
 	}
 	b.WriteString("\n| --- | ---: |" + strings.Repeat(" ---: |", len(cis.Statuses)) + "\n")
 	row := func(name string, total int, n map[cis.Status]int) {
-		cells := []string{name, fmt.Sprint(total)}
+		cells := []string{name, strconv.Itoa(total)}
 		for _, s := range cis.Statuses {
-			cells = append(cells, fmt.Sprint(n[s]))
+			cells = append(cells, strconv.Itoa(n[s]))
 		}
 		mdRow(b, cells...)
 	}
@@ -133,10 +138,12 @@ func mdControl(b *strings.Builder, res cis.Result) {
 
 // mdRow is a row of a table.
 func mdRow(b *strings.Builder, cells ...string) {
-	for i, c := range cells {
-		cells[i] = md(c)
+	for _, c := range cells {
+		b.WriteString("| ")
+		_, _ = mdEscapes.WriteString(b, c) // a Builder takes everything
+		b.WriteString(" ")
 	}
-	b.WriteString("| " + strings.Join(cells, " | ") + " |\n")
+	b.WriteString("|\n")
 }
 
 // mdEscapes escape everything that means something in Markdown or HTML.

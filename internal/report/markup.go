@@ -17,7 +17,7 @@ type markup string
 // resolves each action anew for each control, which takes ten times as long.
 // Texts stand between tags or in quoted attributes and nowhere else, where one
 // way of escaping is right.
-type page struct{ strings.Builder }
+type page struct{ out strings.Builder }
 
 // textEscapes are html/template's for text and for quoted attributes.
 var textEscapes = strings.NewReplacer(
@@ -25,11 +25,11 @@ var textEscapes = strings.NewReplacer(
 )
 
 // add writes markup as it is. Neither it nor text fails: a Builder takes all.
-func (p *page) add(m markup) { _, _ = p.WriteString(string(m)) }
+func (p *page) add(m markup) { p.out.WriteString(string(m)) }
 
 // text writes s, escaped.
 func (p *page) text(s string) {
-	_, _ = textEscapes.WriteString(p, s)
+	_, _ = textEscapes.WriteString(&p.out, s)
 }
 
 // between writes s, escaped, and markup before and behind it.
@@ -48,7 +48,7 @@ func (p *page) unlessEmpty(before markup, s string, behind markup) {
 
 // html is what was written.
 func (p *page) html() template.HTML {
-	return template.HTML(p.String()) //nolint:gosec // all texts in it are escaped
+	return template.HTML(p.out.String()) //nolint:gosec // all texts in it are escaped
 }
 
 // icon is the symbol of a status.
@@ -81,7 +81,7 @@ const controlSize = 1200
 // controls are the items of a section's list.
 func controls(results []cis.Result) template.HTML {
 	var p page
-	p.Grow(controlSize * len(results))
+	p.out.Grow(controlSize * len(results))
 	for _, res := range results {
 		p.control(res)
 	}

@@ -27,7 +27,7 @@ func FuzzText(f *testing.F) {
 		got.between(` data-status="`, s, `"`)
 		got.between(` datetime="`, s, `">`)
 		got.between(``, s, `</p>`)
-		require.Equal(tt, want.String(), got.String())
+		require.Equal(tt, want.String(), got.out.String())
 	})
 }
 

@@ -10,6 +10,8 @@ type view struct {
 	sections func() []section
 	// json is report.json. Nobody changes it.
 	json func() []byte
+	// Verdict is the report's; see Report.Verdict.
+	Verdict func() string
 }
 
 func newView(r Report) *view {
@@ -17,5 +19,6 @@ func newView(r Report) *view {
 		Report:   r,
 		sections: sync.OnceValue(r.sections),
 		json:     sync.OnceValue(func() []byte { return writeJSON(r) }),
+		Verdict:  sync.OnceValue(r.Verdict),
 	}
 }
