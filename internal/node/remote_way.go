@@ -265,7 +265,7 @@ func (r *RemoteMachine) explain(err error, status int, errOut *capture, out []by
 	case errors.As(err, &no) && no == "root":
 		return fmt.Errorf("the command needs root's rights, and execute_command does not give them%s", said)
 	case errors.As(err, &no) && no == "directory":
-		return fmt.Errorf("no directory can be made in /var/lib, /run, /etc or /: the file systems are full or read-only%s", said)
+		return fmt.Errorf("no directory can be made in /var/lib, /run, /etc or /: the file systems are full or read-only, or a policy such as SELinux's denies it%s", said)
 	case errors.As(err, &no) && no == "whole", errors.As(err, &no) && no == "unpack":
 		return fmt.Errorf("the request did not arrive whole, or there is no room to unpack it; nothing was changed%s", said)
 	case errors.As(err, &no):

@@ -53,13 +53,15 @@ const (
     ]
   }
 `
-	// selinuxWithout removes what was laid, and restorecon; selinuxAgain shows
-	// that what is laid then has wrong labels, and puts restorecon back.
+	// selinuxWithout removes what was laid, and has a restorecon that does
+	// nothing; selinuxAgain shows that what is laid then has wrong labels, and
+	// puts restorecon back.
 	selinuxWithout = `
   provisioner "shell" {
     inline = [
       "set -e",
       "sudo -n mv /usr/sbin/restorecon /root/",
+      "sudo -n ln -s /bin/true /usr/sbin/restorecon",
       "sudo -n rm -r /etc/rancher /etc/sysctl.d/90-kubelet.conf /var/lib/rancher",
     ]
   }

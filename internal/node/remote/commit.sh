@@ -27,6 +27,9 @@ apply() {
 	all_keeps keep_copy
 	kernel_plan
 	[ "$changed" = 1 ] || return 0
+	if labelled && ! command -v restorecon >/dev/null 2>&1; then
+		quit "SELinux is on, and restorecon, which gives files their labels, is missing: install the package that has it, such as policycoreutils"
+	fi
 
 	: >clean
 	stages=$nl qstages=''
@@ -52,6 +55,9 @@ apply() {
 	trap 'quit "it was stopped by a signal, or took longer than the timeout"' TERM INT
 }
 
+# labelled says whether files have SELinux labels here.
+labelled() { [ -e /sys/fs/selinux/enforce ]; }
+
 # Staging.
 
 # find_home tells which directories are on the same file system as this script's
@@ -62,7 +68,7 @@ apply() {
 # is another directory's, nothing is renamed from here.
 find_home() {
 	home=none places=$nl mounts=
-	[ -e /sys/fs/selinux/enforce ] && return
+	labelled && return
 	IFS= read -r mounts <mounts
 	[ "$mounts" = 0 ] || return 0
 	while IFS=: read -r device directory; do
@@ -372,11 +378,11 @@ confirm_line() {
 	[ "$have" = "$2" ] || quit_path "$1" "the file system made $have of mode and owner $2 (mode in hex, user, group)"
 }
 
-# relabel gives what was written its SELinux label where SELinux is on, by the
-# path where it really is: restorecon labels a link and not what it leads to, and
-# where a policy confines it, it may follow none and write to no file of ours.
+# relabel gives what was written its SELinux label, by the path where it really
+# is: restorecon labels a link and not what it leads to, and where a policy
+# confines it, it may follow none and write to no file of ours.
 relabel() {
-	[ -e /sys/fs/selinux/enforce ] && command -v restorecon >/dev/null 2>&1 || return 0
+	labelled || return 0
 	todo="$qcheck $qnew"
 	if [ "$linked" = 1 ]; then
 		eval "set -- $todo"
