@@ -133,7 +133,7 @@ func writeFile(path string, data []byte) (err error) {
 		err = closeErr
 	}
 	if err == nil {
-		err = os.Rename(tmp.Name(), path)
+		err = replace(tmp.Name(), path)
 	}
 	return err
 }

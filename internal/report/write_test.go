@@ -35,6 +35,9 @@ func TestWriteIsDeterministicAndReplaces(t *testing.T) {
 	}
 	require.NoError(t, Write(a, fixture()))
 	require.NoError(t, Write(b, fixture()))
+	entries, err := os.ReadDir(b)
+	require.NoError(t, err)
+	assert.Len(t, entries, len(Files()), "neither a temporary file nor an older one is left")
 	for _, name := range Files() {
 		first, err := os.ReadFile(filepath.Join(a, name))
 		require.NoError(t, err)
@@ -81,6 +84,31 @@ func TestWriteFaultLeavesNothingBehind(t *testing.T) {
 		names = append(names, e.Name())
 	}
 	assert.ElementsMatch(t, Files(), names, "the temporary file is gone, and the other formats are there")
+}
+
+// TestWriteReplacesOnlyWhatIsAtThePlace: neither what a link leads to nor a
+// directory is taken for an older report.
+func TestWriteReplacesOnlyWhatIsAtThePlace(t *testing.T) {
+	dir, elsewhere := t.TempDir(), filepath.Join(t.TempDir(), "mine")
+	require.NoError(t, os.WriteFile(elsewhere, []byte("mine"), 0o600))
+	if err := os.Symlink(elsewhere, filepath.Join(dir, "report.md")); err != nil {
+		t.Skip("links cannot be made here: ", err)
+	}
+	require.NoError(t, os.Mkdir(filepath.Join(dir, "report.json"), 0o755))
+	err := Write(dir, fixture())
+	require.ErrorContains(t, err, "report.json")
+	info, err := os.Lstat(filepath.Join(dir, "report.json"))
+	require.NoError(t, err)
+	assert.True(t, info.IsDir(), "an empty directory stays too")
+	info, err = os.Lstat(filepath.Join(dir, "report.md"))
+	require.NoError(t, err)
+	assert.True(t, info.Mode().IsRegular())
+	kept, err := os.ReadFile(elsewhere)
+	require.NoError(t, err)
+	assert.Equal(t, "mine", string(kept))
+	entries, err := os.ReadDir(dir)
+	require.NoError(t, err)
+	assert.Len(t, entries, len(Files()), "no temporary file is left")
 }
 
 func TestDocumentationNamesEveryFile(t *testing.T) {
