@@ -83,7 +83,7 @@ func (a argument) judge(x *examination) verdict {
 		v.evidence = []Evidence{{Source: fmt.Sprintf("%s %s default", a.program, x.release().MinorName()), Detail: a.flag + "=" + byDefault}}
 	default:
 		v.status, v.found = outcome(a.predicate.holdsUnset()), fmt.Sprintf("--%s is not set", a.flag)
-		v.evidence = []Evidence{{Source: x.defaultSource(), Detail: fmt.Sprintf("%s is passed neither by K3s nor by the node's configuration", a.flag)}}
+		v.evidence = []Evidence{{Source: x.defaultSource, Detail: fmt.Sprintf("%s is passed neither by K3s nor by the node's configuration", a.flag)}}
 	}
 	if a.shows != "" {
 		v.evidence = append(x.settings(a.shows), v.evidence...)
@@ -146,10 +146,10 @@ func (s setting) judge(x *examination) verdict {
 		v.found = fmt.Sprintf("%s: %s", s.key, k3s.Redact(s.key, joined))
 	case known:
 		v.status, v.found = outcome(s.predicate.holds(x.in.Benchmark, byDefault)), fmt.Sprintf("%s is not set; K3s uses %s", s.key, byDefault)
-		v.evidence = []Evidence{{Source: x.defaultSource(), Detail: s.key + ": " + byDefault}}
+		v.evidence = []Evidence{{Source: x.defaultSource, Detail: s.key + ": " + byDefault}}
 	default:
 		v.status, v.found = outcome(s.predicate.holdsUnset()), s.key+" is not set"
-		v.evidence = []Evidence{{Source: x.defaultSource(), Detail: s.key + " is not set anywhere in the node's configuration"}}
+		v.evidence = []Evidence{{Source: x.defaultSource, Detail: s.key + " is not set anywhere in the node's configuration"}}
 	}
 	return v
 }

@@ -114,7 +114,7 @@ func first(s []string) string {
 func (x *examination) named(flag string) (string, []Evidence, *complaint) {
 	value, from, set := x.in.Effective.Flag(k3s.APIServer, flag)
 	if !set || value == "" {
-		return "", nil, &complaint{Fail, "--" + flag + " is not set", []Evidence{{Source: x.defaultSource(), Detail: flag + " is passed neither by K3s nor by the node's configuration"}}}
+		return "", nil, &complaint{Fail, "--" + flag + " is not set", []Evidence{{Source: x.defaultSource, Detail: flag + " is passed neither by K3s nor by the node's configuration"}}}
 	}
 	return x.absolute(value), evidenceOf(from), nil
 }

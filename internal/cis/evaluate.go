@@ -54,7 +54,7 @@ func (x *examination) result(c Control) Result {
 	r := Result{
 		ID: c.ID(x.in.Benchmark), Key: c.Key, Title: c.Title, Section: c.section,
 		Status: v.status, Found: oneLine(v.found), Expected: oneLine(v.expected), Reason: oneLine(v.reason),
-		Evidence: []Evidence{}, Remediation: x.paths.expand(c.Remediation),
+		Evidence: make([]Evidence, 0, len(v.evidence)), Remediation: x.paths.expand(c.Remediation),
 	}
 	if r.ID == "" {
 		r.ID = c.Key
@@ -80,9 +80,9 @@ func (x *examination) verdict(c Control) verdict {
 	if problem := x.rootless(); problem != "" {
 		return verdict{status: Error, expected: c.Title, found: problem, reason: "what is not there proves nothing in a tree that is not a node's"}
 	}
-	var all []verdict
-	for _, e := range c.expect {
-		all = append(all, e.judge(x))
+	all := make([]verdict, len(c.expect))
+	for i, e := range c.expect {
+		all[i] = e.judge(x)
 	}
 	v := combine(all)
 	if v.status == Fail && c.unmet == Manual && !v.hard {
@@ -92,8 +92,8 @@ func (x *examination) verdict(c Control) verdict {
 	return v
 }
 
-// rootless says why the tree cannot be a node's root, or "".
-func (x *examination) rootless() string {
+// judgeRoot says why the tree cannot be a node's root, or "".
+func (x *examination) judgeRoot() string {
 	switch e, presence := x.node().Lookup("/etc"); {
 	case presence == node.Unknown:
 		return "/etc was not looked at"
@@ -161,7 +161,7 @@ func (x *examination) settings(keys ...string) []Evidence {
 		}
 	}
 	if len(out) == 0 {
-		out = []Evidence{{Source: x.defaultSource(), Detail: "none of " + strings.Join(keys, ", ") + " is set"}}
+		out = []Evidence{{Source: x.defaultSource, Detail: "none of " + strings.Join(keys, ", ") + " is set"}}
 	}
 	return out
 }
@@ -197,11 +197,12 @@ func combine(all []verdict) verdict {
 }
 
 func sectionOf(id string) string {
-	parts := strings.Split(id, ".")
-	if len(parts) < 3 { // etcd: 2.1
-		return parts[0]
+	first, rest, _ := strings.Cut(id, ".")
+	second, _, deeper := strings.Cut(rest, ".")
+	if !deeper { // etcd: 2.1
+		return first
 	}
-	return parts[0] + "." + parts[1]
+	return id[:len(first)+1+len(second)]
 }
 
 // maxText is how long one text of a result may be, in bytes: a hostile node

@@ -20,7 +20,11 @@ import (
 type examination struct {
 	in    Input
 	paths paths
+	// defaultSource names K3s's own defaults as a source.
+	defaultSource string
 
+	// rootless says why the tree cannot be a node's root, or "".
+	rootless      func() string
 	configuration func() *verdict
 	manifests     func() manifests
 	admission     func() (*kube.Admission, *complaint)
@@ -43,12 +47,14 @@ type complaint struct {
 
 func examine(in Input) *examination {
 	x := &examination{in: in}
+	x.defaultSource = fmt.Sprintf("K3s %s default", x.release().MinorName())
 	if in.Node == nil {
 		x.in.Node = &node.Node{}
 	}
 	if in.Effective != nil {
 		x.paths = paths{data: in.Effective.DataDir, config: in.Effective.ConfigFile}
 	}
+	x.rootless = sync.OnceValue(x.judgeRoot)
 	x.configuration = sync.OnceValue(x.judgeConfiguration)
 	x.manifests = sync.OnceValue(x.readManifests)
 	x.admission = sync.OnceValues(x.readAdmission)
@@ -98,10 +104,6 @@ func (x *examination) release() k3s.Release {
 		return k3s.Release{}
 	}
 	return x.in.Effective.Release
-}
-
-func (x *examination) defaultSource() string {
-	return fmt.Sprintf("K3s %s default", x.release().MinorName())
 }
 
 // judgeConfiguration returns nil when the effective configuration can be
