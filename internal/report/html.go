@@ -49,24 +49,18 @@ type pageData struct {
 	Ring          []arc
 	Blocking      []pageLink
 	Filters       []pageFilter
-	Sections      []pageSection
-	Created       string
-	CSP           string
-	Style         template.CSS
-	Script        template.JS
+	// Contents and Sections are the same sections in short and in full.
+	Contents, Sections template.HTML
+	Created            string
+	CSP                string
+	Style              template.CSS
+	Script             template.JS
 }
 
 type pageFilter struct {
 	Status         cis.Status
 	Label, Meaning string
 	Count          int
-}
-
-type pageSection struct {
-	// Anchor is the section's id in the page, Number the benchmark's, if any.
-	Anchor, Number, Title, Name, Summary string
-	Proven, Total                        int
-	Bar, Controls                        template.HTML
 }
 
 // pageLink leads to a control.
@@ -84,21 +78,28 @@ type arc struct {
 
 // renderHTML renders report.html: one file that needs no network and no
 // script to be read; the script adds search, filters and folding. Everything
-// that comes from the node is escaped by html/template, and a content security
-// policy lets nothing run but the page's own style and script.
+// that comes from the node is escaped, by html/template or by page in the same
+// way, and a content security policy lets nothing run but the page's own style
+// and script.
 func renderHTML(v *view) ([]byte, error) {
 	t, err := pageFrame()
 	if err != nil {
 		return nil, err
 	}
+	p := newPage(v)
 	var b bytes.Buffer
-	b.Grow(frameSize + controlSize*len(v.Results))
-	err = t.Execute(&b, newPage(v))
+	b.Grow(frameSize + len(p.Sections) + len(p.Contents))
+	err = t.Execute(&b, p)
 	return b.Bytes(), err
 }
 
-// frameSize is about how many bytes the page has besides the controls.
-const frameSize = 64 << 10
+// About how many bytes the page has for a control, for a section besides its
+// controls, and besides the sections.
+const (
+	controlSize = 1200
+	sectionSize = 1024
+	frameSize   = 32 << 10
+)
 
 // pageFrame is the page's template.
 var pageFrame = sync.OnceValues(func() (*template.Template, error) {
@@ -142,9 +143,7 @@ func newPage(v *view) pageData {
 			Anchor: controlAnchor(res), Label: labels[res.Status], ID: res.ID, Title: res.Title, Status: res.Status,
 		})
 	}
-	for _, s := range v.sections() {
-		p.Sections = append(p.Sections, newPageSection(s))
-	}
+	p.Contents, p.Sections = sectionMarkup(v.sections(), controlSize*len(v.Results)+sectionSize*len(v.sections()))
 	return p
 }
 
@@ -160,24 +159,6 @@ func headline(r Report) string {
 	default:
 		return "No control failed"
 	}
-}
-
-func newPageSection(s section) pageSection {
-	out := pageSection{
-		Anchor:  "section-" + token(s.ID),
-		Title:   s.Title,
-		Name:    s.Title,
-		Summary: totals(s.Summary, len(s.Results)),
-		Proven:  s.Summary[cis.Pass],
-		Total:   len(s.Results),
-		Bar:     bar(arcs(s.Summary, len(s.Results))),
-	}
-	if s.numbered() {
-		out.Number = s.ID
-		out.Name = s.ID + " " + s.Title
-	}
-	out.Controls = controls(s.Results)
-	return out
 }
 
 // controlAnchor is the id of res in the page.

@@ -63,8 +63,7 @@ func (p *page) icon(s cis.Status) {
 }
 
 // bar shows the shares of the statuses.
-func bar(shares []arc) template.HTML {
-	var p page
+func (p *page) bar(shares []arc) {
 	p.add(`<svg class="bar" viewBox="0 0 100 4" preserveAspectRatio="none" aria-hidden="true">`)
 	for _, a := range shares {
 		p.between(`<rect class="fill-`, string(a.Status), `"`)
@@ -72,20 +71,51 @@ func bar(shares []arc) template.HTML {
 		p.between(` width="`, a.Length, `" height="4"/>`)
 	}
 	p.add(`</svg>`)
-	return p.html()
 }
 
-// controlSize is about how many bytes the page has for a control.
-const controlSize = 1200
+// sectionMarkup is the list of sections, and the sections with their controls,
+// which are about size bytes.
+func sectionMarkup(sections []section, size int) (contents, parts template.HTML) {
+	var short, full page
+	full.out.Grow(size)
+	for _, s := range sections {
+		anchor, shares := "section-"+token(s.ID), arcs(s.Summary, len(s.Results))
+		short.entry(s, anchor, shares)
+		full.section(s, anchor, shares)
+	}
+	return short.html(), full.html()
+}
 
-// controls are the items of a section's list.
-func controls(results []cis.Result) template.HTML {
-	var p page
-	p.out.Grow(controlSize * len(results))
-	for _, res := range results {
+// entry writes the section's line in the list of sections.
+func (p *page) entry(s section, anchor string, shares []arc) {
+	p.between(`<li data-nav="`, anchor, `">`)
+	p.between(`<a href="#`, anchor, `"><span class="nav-name">`)
+	if s.numbered() {
+		p.between(``, s.ID, ` `)
+	}
+	p.between(``, s.Title, `</span> `)
+	p.between(`<span class="nav-count">`, strconv.Itoa(s.Summary[cis.Pass]), ` of `)
+	p.between(``, strconv.Itoa(len(s.Results)), `<span class="sr"> proven</span></span>`)
+	p.bar(shares)
+	p.add("</a></li>\n")
+}
+
+// section writes the section and its controls.
+func (p *page) section(s section, anchor string, shares []arc) {
+	p.between(`<section class="part" id="`, anchor, `"`)
+	p.between(` aria-labelledby="`, anchor, "-title\">\n<div class=\"part-head\">")
+	p.between(`<h2 id="`, anchor, `-title">`)
+	if s.numbered() {
+		p.between(`<span class="id">`, s.ID, `</span> `)
+	}
+	p.between(``, s.Title, `</h2>`)
+	p.between(`<p class="part-count">`, totals(s.Summary, len(s.Results)), "</p></div>\n")
+	p.bar(shares)
+	p.add("\n<ul class=\"list\">\n")
+	for _, res := range s.Results {
 		p.control(res)
 	}
-	return p.html()
+	p.add("</ul>\n</section>\n")
 }
 
 // control writes all that is known of one control, to be folded away.

@@ -32,9 +32,12 @@ func FuzzText(f *testing.F) {
 }
 
 // TestControlEscapesEveryText puts what a reader must not find as HTML into
-// each text of a control, and finds each text.
+// each text of a section and of a control, and finds each text.
 func TestControlEscapesEveryText(t *testing.T) {
 	const evil = `'<b>&`
+	contents, parts := sectionMarkup([]section{{ID: evil, Title: evil, Results: []cis.Result{{ID: "1", Key: "k"}}}}, 0)
+	assert.NotContains(t, string(contents+parts), "<b>")
+	assert.Equal(t, 4, strings.Count(string(contents+parts), template.HTMLEscapeString(evil)))
 	res := cis.Result{
 		ID: evil, Key: evil + "key", Title: evil, Section: evil, Found: evil, Expected: evil, Reason: evil,
 		Evidence:    []cis.Evidence{{Source: evil, Line: 1, Detail: evil}},
@@ -43,7 +46,9 @@ func TestControlEscapesEveryText(t *testing.T) {
 	}
 	for status, texts := range map[cis.Status]int{cis.Fail: 13, cis.Waived: 13, evil: 13 + 3} {
 		res.Status = status
-		out := string(controls([]cis.Result{res}))
+		var p page
+		p.control(res)
+		out := p.out.String()
 		assert.NotContains(t, out, "<b>", status)
 		assert.NotContains(t, out, "'", status)
 		assert.Equal(t, texts, strings.Count(out, template.HTMLEscapeString(evil)), status)
