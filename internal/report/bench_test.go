@@ -41,6 +41,14 @@ func BenchmarkLog(b *testing.B) {
 	}
 }
 
+func BenchmarkRender(b *testing.B) {
+	r := large()
+	for b.Loop() {
+		_, err := Render(r)
+		require.NoError(b, err)
+	}
+}
+
 func BenchmarkWrite(b *testing.B) {
 	r, dir := large(), b.TempDir()
 	for b.Loop() {

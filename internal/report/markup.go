@@ -14,7 +14,7 @@ import (
 type markup string
 
 // page writes the parts of report.html that there are hundreds of: html/template
-// resolves each action anew for each control, which takes ten times as long.
+// resolves each action anew for each control, which takes many times as long.
 // Texts stand between tags or in quoted attributes and nowhere else, where one
 // way of escaping is right.
 type page struct{ out strings.Builder }
