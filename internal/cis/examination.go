@@ -73,10 +73,17 @@ func examine(in Input) *examination {
 
 // oncePerFile keeps what load makes of each file.
 func oncePerFile[T any](load func(file string, data []byte) (T, error)) func(string, []byte) (T, error) {
-	var made sync.Map // of file to func() (T, error)
+	var mu sync.Mutex
+	made := map[string]func() (T, error){}
 	return func(file string, data []byte) (T, error) {
-		once, _ := made.LoadOrStore(file, sync.OnceValues(func() (T, error) { return load(file, data) }))
-		return once.(func() (T, error))()
+		mu.Lock()
+		once, known := made[file]
+		if !known {
+			once = sync.OnceValues(func() (T, error) { return load(file, data) })
+			made[file] = once
+		}
+		mu.Unlock()
+		return once()
 	}
 }
 
