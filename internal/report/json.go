@@ -36,15 +36,15 @@ func writeJSON(r Report) []byte {
 		})
 		w.list("results", func() {
 			for i := range r.Results {
-				w.object("", func() { w.result(&r.Results[i]) })
+				w.object("", func() { writeResult(w, &r.Results[i]) })
 			}
 		})
 	})
 	return w.file()
 }
 
-// result writes the members of a result.
-func (w *jsonWriter) result(res *cis.Result) {
+// writeResult writes the members of a result.
+func writeResult(w *jsonWriter, res *cis.Result) {
 	w.text("id", res.ID)
 	w.text("key", res.Key)
 	w.text("title", res.Title)
