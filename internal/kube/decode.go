@@ -24,9 +24,16 @@ type source struct {
 	prefix string
 }
 
-func newSource(file string, data []byte) (source, error) {
+func checkSize(file string, data []byte) error {
 	if len(data) > maxFileSize {
-		return source{}, &Error{File: file, Text: fmt.Sprintf("the file has %d bytes: no more than %d are read", len(data), maxFileSize)}
+		return &Error{File: file, Text: fmt.Sprintf("the file has %d bytes: no more than %d are read", len(data), maxFileSize)}
+	}
+	return nil
+}
+
+func newSource(file string, data []byte) (source, error) {
+	if err := checkSize(file, data); err != nil {
+		return source{}, err
 	}
 	return source{file: file, lines: linesOf(data, 0)}, nil
 }

@@ -46,7 +46,7 @@ const maxObjects = 10_000
 // Kubernetes are decoded strictly and validated, others pass as they are. An
 // error joins *Error values.
 func LoadManifest(name string, data []byte) ([]Object, error) {
-	if _, err := newSource(name, data); err != nil {
+	if err := checkSize(name, data); err != nil {
 		return nil, err
 	}
 	var (

@@ -2,6 +2,7 @@ package kube
 
 import (
 	"slices"
+	"sync"
 
 	appsv1 "k8s.io/api/apps/v1"
 	batchv1 "k8s.io/api/batch/v1"
@@ -32,11 +33,7 @@ func Workloads(r k3s.Release, objects []Object, psa PodSecurity) []Rejection {
 	if !r.AtLeast(1, 23) {
 		return nil
 	}
-	version := podsecurity.MajorMinorVersion(r.Major, r.Minor)
-	evaluator, err := policy.NewEvaluator(policy.DefaultChecks(), &version)
-	if err != nil {
-		panic(err) // the library's own checks contradict each other
-	}
+	evaluator := evaluatorOf(r)
 	var out []Rejection
 	labels := namespaceLabels(objects)
 	for _, o := range objects {
@@ -59,6 +56,32 @@ func Workloads(r k3s.Release, objects []Object, psa PodSecurity) []Rejection {
 		out = append(out, rejection)
 	}
 	return out
+}
+
+// evaluators are the library's checks as each known minor of Kubernetes 1 has
+// them; they take long to make.
+var evaluators = sync.OnceValue(func() map[int]func() policy.Evaluator {
+	out := map[int]func() policy.Evaluator{}
+	for minor := 23; minor <= k3s.NewestMinor; minor++ {
+		out[minor] = sync.OnceValue(func() policy.Evaluator { return newEvaluator(1, minor) })
+	}
+	return out
+})
+
+func evaluatorOf(r k3s.Release) policy.Evaluator {
+	if known := evaluators()[r.Minor]; known != nil && r.Major == 1 {
+		return known()
+	}
+	return newEvaluator(r.Major, r.Minor)
+}
+
+func newEvaluator(major, minor int) policy.Evaluator {
+	version := podsecurity.MajorMinorVersion(major, minor)
+	evaluator, err := policy.NewEvaluator(policy.DefaultChecks(), &version)
+	if err != nil {
+		panic(err) // the library's own checks contradict each other
+	}
+	return evaluator
 }
 
 // namespaceOf returns where K3s puts a namespaced object.
