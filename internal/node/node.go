@@ -142,9 +142,17 @@ func (n *Node) Lookup(p string) (Entry, Presence) {
 // any depth, sorted by path.
 func (n *Node) Below(dir string) []Entry {
 	prefix := strings.TrimSuffix(dir, "/") + "/"
+	first := sort.SearchStrings(n.paths, prefix)
+	last := first
+	for last < len(n.paths) && strings.HasPrefix(n.paths[last], prefix) {
+		last++
+	}
 	var out []Entry
-	for i := sort.SearchStrings(n.paths, prefix); i < len(n.paths) && strings.HasPrefix(n.paths[i], prefix); i++ {
-		out = append(out, n.entries[n.paths[i]])
+	if last > first {
+		out = make([]Entry, 0, last-first)
+	}
+	for _, p := range n.paths[first:last] {
+		out = append(out, n.entries[p])
 	}
 	return out
 }
@@ -176,11 +184,11 @@ func (n *Node) covers(p string) bool {
 		if pick.Path == p {
 			return true
 		}
-		below, ok := strings.CutPrefix(p, strings.TrimSuffix(pick.Path, "/")+"/")
-		if !ok {
+		root := strings.TrimSuffix(pick.Path, "/")
+		if pick.Depth == 0 || len(p) <= len(root) || p[len(root)] != '/' || p[:len(root)] != root {
 			continue
 		}
-		if pick.Depth == Deep || strings.Count(below, "/")+1 <= pick.Depth {
+		if pick.Depth == Deep || strings.Count(p[len(root):], "/") <= pick.Depth {
 			return true
 		}
 	}
