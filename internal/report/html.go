@@ -1,7 +1,6 @@
 package report
 
 import (
-	"bytes"
 	"crypto/sha256"
 	_ "embed"
 	"encoding/base64"
@@ -49,18 +48,26 @@ type pageData struct {
 	Ring          []arc
 	Blocking      []pageLink
 	Filters       []pageFilter
-	// Contents and Sections are the same sections in short and in full.
-	Contents, Sections template.HTML
-	Created            string
-	CSP                string
-	Style              template.CSS
-	Script             template.JS
+	Sections      []pageSection
+	// Contents lists the sections in short.
+	Contents template.HTML
+	Created  string
+	CSP      string
+	Style    template.CSS
+	Script   template.JS
 }
 
 type pageFilter struct {
 	Status         cis.Status
 	Label, Meaning string
 	Count          int
+}
+
+// pageSection is a section, its id in the page and the shares of its statuses.
+type pageSection struct {
+	section
+	anchor string
+	shares []arc
 }
 
 // pageLink leads to a control.
@@ -86,11 +93,17 @@ func renderHTML(v *view) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	p := newPage(v)
-	var b bytes.Buffer
-	b.Grow(frameSize + len(p.Sections) + len(p.Contents))
-	err = t.Execute(&b, p)
-	return b.Bytes(), err
+	data := newPage(v)
+	var p page
+	p.out.Grow(frameSize + sectionSize*len(data.Sections) + controlSize*len(v.Results))
+	if err := t.ExecuteTemplate(&p.out, "head", data); err != nil {
+		return nil, err
+	}
+	for _, s := range data.Sections {
+		p.section(s)
+	}
+	err = t.ExecuteTemplate(&p.out, "foot", data)
+	return p.out.Bytes(), err
 }
 
 // About how many bytes the page has for a control, for a section besides its
@@ -101,7 +114,9 @@ const (
 	frameSize   = 32 << 10
 )
 
-// pageFrame is the page's template.
+// pageFrame has the templates of what stands before the sections and of what
+// stands behind them: as a part of one template the sections would be copied
+// twice.
 var pageFrame = sync.OnceValues(func() (*template.Template, error) {
 	return template.New("report.html").Funcs(template.FuncMap{"icon": icon}).Parse(pageTemplate)
 })
@@ -143,7 +158,10 @@ func newPage(v *view) pageData {
 			Anchor: controlAnchor(res), Label: labels[res.Status], ID: res.ID, Title: res.Title, Status: res.Status,
 		})
 	}
-	p.Contents, p.Sections = sectionMarkup(v.sections(), controlSize*len(v.Results)+sectionSize*len(v.sections()))
+	for _, s := range v.sections() {
+		p.Sections = append(p.Sections, pageSection{s, "section-" + token(s.ID), arcs(s.Summary, len(s.Results))})
+	}
+	p.Contents = contents(p.Sections)
 	return p
 }
 

@@ -1,6 +1,7 @@
 package report
 
 import (
+	"bytes"
 	"html/template"
 	"strconv"
 	"strings"
@@ -17,14 +18,14 @@ type markup string
 // resolves each action anew for each control, which takes many times as long.
 // Texts stand between tags or in quoted attributes and nowhere else, where one
 // way of escaping is right.
-type page struct{ out strings.Builder }
+type page struct{ out bytes.Buffer }
 
 // textEscapes are html/template's for text and for quoted attributes.
 var textEscapes = strings.NewReplacer(
 	"\x00", "\uFFFD", `"`, "&#34;", "&", "&amp;", "'", "&#39;", "+", "&#43;", "<", "&lt;", ">", "&gt;",
 )
 
-// add writes markup as it is. Neither it nor text fails: a Builder takes all.
+// add writes markup as it is. Neither it nor text fails: a Buffer takes all.
 func (p *page) add(m markup) { p.out.WriteString(string(m)) }
 
 // text writes s, escaped.
@@ -73,44 +74,40 @@ func (p *page) bar(shares []arc) {
 	p.add(`</svg>`)
 }
 
-// sectionMarkup is the list of sections, and the sections with their controls,
-// which are about size bytes.
-func sectionMarkup(sections []section, size int) (contents, parts template.HTML) {
-	var short, full page
-	full.out.Grow(size)
+// contents is the list of the sections in short.
+func contents(sections []pageSection) template.HTML {
+	var p page
 	for _, s := range sections {
-		anchor, shares := "section-"+token(s.ID), arcs(s.Summary, len(s.Results))
-		short.entry(s, anchor, shares)
-		full.section(s, anchor, shares)
+		p.entry(s)
 	}
-	return short.html(), full.html()
+	return p.html()
 }
 
 // entry writes the section's line in the list of sections.
-func (p *page) entry(s section, anchor string, shares []arc) {
-	p.between(`<li data-nav="`, anchor, `">`)
-	p.between(`<a href="#`, anchor, `"><span class="nav-name">`)
+func (p *page) entry(s pageSection) {
+	p.between(`<li data-nav="`, s.anchor, `">`)
+	p.between(`<a href="#`, s.anchor, `"><span class="nav-name">`)
 	if s.numbered() {
 		p.between(``, s.ID, ` `)
 	}
 	p.between(``, s.Title, `</span> `)
 	p.between(`<span class="nav-count">`, strconv.Itoa(s.Summary[cis.Pass]), ` of `)
 	p.between(``, strconv.Itoa(len(s.Results)), `<span class="sr"> proven</span></span>`)
-	p.bar(shares)
+	p.bar(s.shares)
 	p.add("</a></li>\n")
 }
 
 // section writes the section and its controls.
-func (p *page) section(s section, anchor string, shares []arc) {
-	p.between(`<section class="part" id="`, anchor, `"`)
-	p.between(` aria-labelledby="`, anchor, "-title\">\n<div class=\"part-head\">")
-	p.between(`<h2 id="`, anchor, `-title">`)
+func (p *page) section(s pageSection) {
+	p.between(`<section class="part" id="`, s.anchor, `"`)
+	p.between(` aria-labelledby="`, s.anchor, "-title\">\n<div class=\"part-head\">")
+	p.between(`<h2 id="`, s.anchor, `-title">`)
 	if s.numbered() {
 		p.between(`<span class="id">`, s.ID, `</span> `)
 	}
 	p.between(``, s.Title, `</h2>`)
 	p.between(`<p class="part-count">`, totals(s.Summary, len(s.Results)), "</p></div>\n")
-	p.bar(shares)
+	p.bar(s.shares)
 	p.add("\n<ul class=\"list\">\n")
 	for _, res := range s.Results {
 		p.control(res)

@@ -35,9 +35,16 @@ func FuzzText(f *testing.F) {
 // each text of a section and of a control, and finds each text.
 func TestControlEscapesEveryText(t *testing.T) {
 	const evil = `'<b>&`
-	contents, parts := sectionMarkup([]section{{ID: evil, Title: evil, Results: []cis.Result{{ID: "1", Key: "k"}}}}, 0)
-	assert.NotContains(t, string(contents+parts), "<b>")
-	assert.Equal(t, 4, strings.Count(string(contents+parts), template.HTMLEscapeString(evil)))
+	s := pageSection{section: section{ID: evil, Title: evil, Results: []cis.Result{{ID: "1", Key: "k"}}}, anchor: evil}
+	var short, full page
+	short.entry(s)
+	full.section(s)
+	for _, out := range []string{short.out.String(), full.out.String()} {
+		assert.NotContains(t, out, "<b>")
+		assert.NotContains(t, out, "'")
+	}
+	assert.Equal(t, 4, strings.Count(short.out.String(), template.HTMLEscapeString(evil)))
+	assert.Equal(t, 5, strings.Count(full.out.String(), template.HTMLEscapeString(evil)))
 	res := cis.Result{
 		ID: evil, Key: evil + "key", Title: evil, Section: evil, Found: evil, Expected: evil, Reason: evil,
 		Evidence:    []cis.Evidence{{Source: evil, Line: 1, Detail: evil}},
