@@ -3,190 +3,51 @@ package report
 import (
 	"bytes"
 	"encoding/xml"
-	"strconv"
+	"fmt"
 	"strings"
 	"time"
+
+	"github.com/jstemmer/go-junit-report/v2/junit"
 
 	"github.com/k3s-cis/packer-plugin-k3s/internal/cis"
 )
 
-// junitSize is about how many bytes report.junit.xml has for a result.
-const junitSize = 768
-
-// junitDoc writes report.junit.xml. Every test and suite has a time because
-// JUnit asks for one; nobody measured it.
-type junitDoc struct {
-	*view
-	out bytes.Buffer
-}
-
-// junitCounts counts test cases as JUnit does.
-type junitCounts struct{ tests, failures, errors, skipped int }
-
-// countJUnit counts the test cases of results.
-func countJUnit(results []cis.Result) junitCounts {
-	n := junitCounts{tests: len(results)}
-	for i := range results {
-		switch results[i].Status {
-		case cis.Pass:
-		case cis.Fail:
-			n.failures++
-		case cis.Error:
-			n.errors++
-		default:
-			n.skipped++
-		}
-	}
-	return n
-}
+// noTime is the duration of a check: nobody measured it, and the attribute is
+// required.
+const noTime = "0.000"
 
 // renderJUnit renders report.junit.xml: a suite a section, a test case a
 // control. fail is a failure, error an error; what was not judged or is waived
 // counts as skipped and says why. A test case's class is the benchmark and
 // section.
 func renderJUnit(v *view) ([]byte, error) {
-	d := &junitDoc{view: v}
-	d.out.Grow(junitSize*len(v.Results) + 8<<10)
-	n := countJUnit(v.Results)
-	d.add(xml.Header + `<testsuites`)
-	d.attribute(`name`, v.subject())
-	d.add(` time="0.000"`)
-	d.some(`tests`, n.tests)
-	d.some(`errors`, n.errors)
-	d.some(`failures`, n.failures)
-	d.some(`skipped`, n.skipped)
-	d.add(`>`)
+	r := v.Report
+	suites := junit.Testsuites{Name: r.subject(), Time: noTime}
 	for i, s := range v.sections() {
-		d.suite(i, s)
-	}
-	if n.tests > 0 {
-		d.add("\n")
-	}
-	d.add("</testsuites>\n")
-	return d.out.Bytes(), nil
-}
-
-// add writes markup as it is.
-func (d *junitDoc) add(m markup) { d.out.WriteString(string(m)) }
-
-// attribute writes an attribute.
-func (d *junitDoc) attribute(name markup, s string) {
-	d.add(` `)
-	d.add(name)
-	d.add(`="`)
-	if plain(s) {
-		d.out.WriteString(s)
-	} else {
-		_ = xml.EscapeText(&d.out, []byte(s)) // a Buffer takes everything
-	}
-	d.add(`"`)
-}
-
-// plain reports whether XML has s as it is, which package xml takes long to
-// find out.
-func plain(s string) bool {
-	for i := range len(s) {
-		switch c := s[i]; {
-		case c < ' ', c > '~', c == '"', c == '\'', c == '&', c == '<', c == '>':
-			return false
+		suite := junit.Testsuite{Name: s.name(r), ID: i, Time: noTime}
+		suite.SetTimestamp(r.Created)
+		for _, p := range [][2]string{
+			{"plugin_version", r.PluginVersion},
+			{"k3s_version", r.K3sVersion},
+			{"role", r.Role},
+			{"benchmark", r.Benchmark},
+			{"build", r.Node.Build},
+			{"datastore", r.Node.Datastore},
+			{"access", r.Node.Access},
+		} {
+			if p[1] != "" {
+				suite.AddProperty(p[0], p[1])
+			}
 		}
-	}
-	return true
-}
-
-// number writes an attribute that is a number.
-func (d *junitDoc) number(name markup, n int) { d.attribute(name, strconv.Itoa(n)) }
-
-// some writes an attribute that is a number, unless it is zero.
-func (d *junitDoc) some(name markup, n int) {
-	if n != 0 {
-		d.number(name, n)
-	}
-}
-
-// cdata writes s as character data that a person can read in the file. No text
-// has characters that XML forbids; see clean.
-func (d *junitDoc) cdata(s string) {
-	d.add(`<![CDATA[`)
-	d.out.WriteString(strings.ReplaceAll(s, `]]>`, `]]]]><![CDATA[>`))
-	d.add(`]]>`)
-}
-
-// suite writes a section.
-func (d *junitDoc) suite(id int, s section) {
-	n := countJUnit(s.Results)
-	d.add("\n\t<testsuite")
-	d.attribute(`name`, s.name(d.Report))
-	d.number(`tests`, n.tests)
-	d.number(`failures`, n.failures)
-	d.number(`errors`, n.errors)
-	d.number(`id`, id)
-	d.some(`skipped`, n.skipped)
-	d.add(` time="0.000"`)
-	d.attribute(`timestamp`, d.Created.Format(time.RFC3339))
-	d.add(">")
-	d.properties()
-	class := s.class(d.Report)
-	for _, res := range s.Results {
-		d.testcase(class, res)
-	}
-	d.add("\n\t</testsuite>")
-}
-
-// properties writes what was judged, which each suite has to say.
-func (d *junitDoc) properties() {
-	d.add("\n\t\t<properties>")
-	for _, p := range [][2]string{
-		{"plugin_version", d.PluginVersion},
-		{"k3s_version", d.K3sVersion},
-		{"role", d.Role},
-		{"benchmark", d.Benchmark},
-		{"build", d.Node.Build},
-		{"datastore", d.Node.Datastore},
-		{"access", d.Node.Access},
-	} {
-		if p[1] != "" {
-			d.add("\n\t\t\t<property")
-			d.attribute(`name`, p[0])
-			d.attribute(`value`, p[1])
-			d.add(`></property>`)
+		for _, res := range s.Results {
+			suite.AddTestcase(junitCase(s.class(r), res))
 		}
+		suites.AddSuite(suite)
 	}
-	d.add("\n\t\t</properties>")
-}
-
-// testcase writes the verdict on one control.
-func (d *junitDoc) testcase(class string, res cis.Result) {
-	d.add("\n\t\t<testcase")
-	d.attribute(`name`, heading(res))
-	d.attribute(`classname`, class)
-	d.add(` time="0.000"`)
-	d.attribute(`status`, string(res.Status))
-	d.add(">\n\t\t\t")
-	switch res.Status {
-	case cis.Pass:
-		d.add(`<system-out>`)
-		d.cdata(details(res))
-		d.add(`</system-out>`)
-	case cis.Fail:
-		d.outcome(`failure`, firstLine(res.Found), res)
-	case cis.Error:
-		d.outcome(`error`, firstLine(res.Reason), res)
-	default:
-		// Runners show a skipped case's message and seldom its text.
-		d.outcome(`skipped`, skipped(res), res)
-	}
-	d.add("\n\t\t</testcase>")
-}
-
-// outcome writes what a test case that did not pass has.
-func (d *junitDoc) outcome(element markup, message string, res cis.Result) {
-	d.add(`<` + element)
-	d.attribute(`message`, message)
-	d.attribute(`type`, string(res.Status))
-	d.add(`>`)
-	d.cdata(details(res))
-	d.add(`</` + element + `>`)
+	var b bytes.Buffer
+	b.WriteString(xml.Header)
+	err := suites.WriteXML(&b)
+	return b.Bytes(), err
 }
 
 // name is the section's heading.
@@ -194,7 +55,7 @@ func (s section) name(r Report) string {
 	if !s.numbered() {
 		return s.Title
 	}
-	return r.Benchmark + " " + s.ID + " " + s.Title
+	return fmt.Sprintf("%s %s %s", r.Benchmark, s.ID, s.Title)
 }
 
 // class is the section as a dotted name, for tools that make a tree of it.
@@ -205,11 +66,28 @@ func (s section) class(r Report) string {
 	return strings.ReplaceAll(r.Benchmark, ".", "_") + "." + s.ID
 }
 
+// junitCase is the verdict on one control.
+func junitCase(class string, res cis.Result) junit.Testcase {
+	tc := junit.Testcase{Name: heading(res), Classname: class, Time: noTime, Status: string(res.Status)}
+	switch res.Status {
+	case cis.Pass:
+		tc.SystemOut = &junit.Output{Data: details(res)}
+	case cis.Fail:
+		tc.Failure = &junit.Result{Message: firstLine(res.Found), Type: string(res.Status), Data: details(res)}
+	case cis.Error:
+		tc.Error = &junit.Result{Message: firstLine(res.Reason), Type: string(res.Status), Data: details(res)}
+	default:
+		// Runners show a skipped case's message and seldom its text.
+		tc.Skipped = &junit.Result{Message: skipped(res), Type: string(res.Status), Data: details(res)}
+	}
+	return tc
+}
+
 // skipped says why res was skipped.
 func skipped(res cis.Result) string {
 	s := words[res.Status]
 	if w := res.Waiver; w != nil {
-		return s + " by " + w.Owner + " until " + w.Expires.Format(time.DateOnly) + ": " + firstLine(w.Reason)
+		return fmt.Sprintf("%s by %s until %s: %s", s, w.Owner, w.Expires.Format(time.DateOnly), firstLine(w.Reason))
 	}
 	if res.Reason != "" {
 		s += ": " + firstLine(res.Reason)
@@ -226,12 +104,9 @@ func firstLine(s string) string {
 // details says all of a result in labelled lines.
 func details(res cis.Result) string {
 	var b strings.Builder
-	b.Grow(junitSize)
 	add := func(label, s string) {
 		if s != "" {
-			b.WriteString(label + ": ")
-			b.WriteString(s)
-			b.WriteString("\n")
+			fmt.Fprintf(&b, "%s: %s\n", label, s)
 		}
 	}
 	add("key", res.Key)
@@ -239,11 +114,11 @@ func details(res cis.Result) string {
 	add("expected", res.Expected)
 	add("reason", res.Reason)
 	for _, e := range res.Evidence {
-		add("evidence", quote(e))
+		add("evidence", strings.TrimSuffix(place(e)+": "+e.Detail, ": "))
 	}
 	add("remediation", res.Remediation)
 	if w := res.Waiver; w != nil {
-		add("waiver", w.Reason+", accepted by "+w.Owner+" until "+w.Expires.Format(time.DateOnly))
+		add("waiver", fmt.Sprintf("%s, accepted by %s until %s", w.Reason, w.Owner, w.Expires.Format(time.DateOnly)))
 	}
 	return b.String()
 }

@@ -91,7 +91,7 @@ func renderKubeBench(v *view) ([]byte, error) {
 		})
 		d.object("Totals", func() { d.totals(totals) })
 	})
-	return d.file(), nil
+	return d.file()
 }
 
 // totals writes the counts of a chapter or of all.

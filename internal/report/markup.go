@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"html/template"
 	"strconv"
-	"strings"
 	"time"
 
 	"github.com/k3s-cis/packer-plugin-k3s/internal/cis"
@@ -20,18 +19,11 @@ type markup string
 // way of escaping is right.
 type page struct{ out bytes.Buffer }
 
-// textEscapes are html/template's for text and for quoted attributes.
-var textEscapes = strings.NewReplacer(
-	"\x00", "\uFFFD", `"`, "&#34;", "&", "&amp;", "'", "&#39;", "+", "&#43;", "<", "&lt;", ">", "&gt;",
-)
-
 // add writes markup as it is. Neither it nor text fails: a Buffer takes all.
 func (p *page) add(m markup) { p.out.WriteString(string(m)) }
 
 // text writes s, escaped.
-func (p *page) text(s string) {
-	_, _ = textEscapes.WriteString(&p.out, s)
-}
+func (p *page) text(s string) { template.HTMLEscape(&p.out, []byte(s)) }
 
 // between writes s, escaped, and markup before and behind it.
 func (p *page) between(before markup, s string, behind markup) {

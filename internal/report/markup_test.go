@@ -27,7 +27,8 @@ func FuzzText(f *testing.F) {
 		got.between(` data-status="`, s, `"`)
 		got.between(` datetime="`, s, `">`)
 		got.between(``, s, `</p>`)
-		require.Equal(tt, want.String(), got.out.String())
+		// A plus sign is escaped for scripts that take a page for UTF-7.
+		require.Equal(tt, strings.ReplaceAll(want.String(), "&#43;", "+"), got.out.String())
 	})
 }
 

@@ -48,7 +48,11 @@ type oscalDoc struct {
 // only satisfied and not-satisfied, and neither was seen. UUIDs are version 5,
 // made from the report's content.
 func renderOSCAL(v *view) ([]byte, error) {
-	sum := sha256.Sum256(v.json())
+	data, err := v.json()
+	if err != nil {
+		return nil, err
+	}
+	sum := sha256.Sum256(data)
 	d := &oscalDoc{
 		view:       v,
 		jsonWriter: newJSONWriter(oscalSize * len(v.Results)),
@@ -71,7 +75,7 @@ func renderOSCAL(v *view) ([]byte, error) {
 		d.controls = append(d.controls, c)
 	}
 	d.object("", func() { d.object("assessment-results", d.document) })
-	return d.file(), nil
+	return d.file()
 }
 
 // id is the UUID of the part of the document that name stands for.
@@ -80,13 +84,13 @@ func (d *oscalDoc) id(name string) string {
 }
 
 // one writes a list of one object.
-func (d *oscalDoc) one(m member, members func()) {
-	d.list(m, func() { d.object("", members) })
+func (d *oscalDoc) one(member string, members func()) {
+	d.list(member, func() { d.object("", members) })
 }
 
 // each writes a list of an object for each control that which accepts, if there
 // are any: OSCAL forbids empty lists.
-func (d *oscalDoc) each(m member, which func(oscalControl) bool, members func(*oscalControl)) {
+func (d *oscalDoc) each(member string, which func(oscalControl) bool, members func(*oscalControl)) {
 	write := func() {
 		for i := range d.controls {
 			if c := &d.controls[i]; which(*c) {
@@ -96,7 +100,7 @@ func (d *oscalDoc) each(m member, which func(oscalControl) bool, members func(*o
 	}
 	for _, c := range d.controls {
 		if which(c) {
-			d.list(m, write)
+			d.list(member, write)
 			return
 		}
 	}

@@ -67,7 +67,7 @@ func renderSARIF(v *view) ([]byte, error) {
 		d.list("runs", func() { d.object("", d.run) })
 		d.text("version", "2.1.0")
 	})
-	return d.file(), nil
+	return d.file()
 }
 
 // run is the one run of the one tool.
@@ -123,8 +123,8 @@ func (d sarifDoc) driver() {
 }
 
 // message writes a message or a multiformat message string.
-func (d sarifDoc) message(m member, s string) {
-	d.object(m, func() { d.text("text", s) })
+func (d sarifDoc) message(member, s string) {
+	d.object(member, func() { d.text("text", s) })
 }
 
 // rule describes the control of res.

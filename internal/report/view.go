@@ -9,7 +9,7 @@ type view struct {
 	// sections are the report's; see Report.sections. Nobody changes them.
 	sections func() []section
 	// json is report.json. Nobody changes it.
-	json func() []byte
+	json func() ([]byte, error)
 	// Verdict is the report's; see Report.Verdict.
 	Verdict func() string
 }
@@ -18,7 +18,7 @@ func newView(r Report) *view {
 	return &view{
 		Report:   r,
 		sections: sync.OnceValue(r.sections),
-		json:     sync.OnceValue(func() []byte { return writeJSON(r) }),
+		json:     sync.OnceValues(func() ([]byte, error) { return marshalReport(r) }),
 		Verdict:  sync.OnceValue(r.Verdict),
 	}
 }
