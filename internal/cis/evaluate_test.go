@@ -196,6 +196,24 @@ func TestSecretsAreNamedAndNeverShown(t *testing.T) {
 	}, r.Evidence)
 }
 
+// TestSecretsInKeptCopies: the hardening keeps what it replaces beside it, and a
+// copy of the default file stays when another one is the main one later.
+func TestSecretsInKeptCopies(t *testing.T) {
+	const main = "/etc/k3s/main.yaml"
+	tr := server(t)
+	tr.file("/etc/systemd/system/k3s.service", 0o644, "[Service]\nExecStart=/usr/local/bin/k3s server --config "+main+"\n")
+	tr.file(main, 0o600, string(tr.entries[k3s.ConfigFile].Data))
+	delete(tr.entries, k3s.ConfigFile)
+	require.Equal(t, cis.Pass, tr.result(t, "node.hygiene.config-secrets").Status)
+	for _, kept := range []string{main + ".before-k3s-cis", k3s.ConfigFile + ".before-k3s-cis"} {
+		one := tr.clone()
+		one.file(kept, 0o600, "token: S3CR3T\n")
+		r := one.result(t, "node.hygiene.config-secrets")
+		assert.Equal(t, cis.Fail, r.Status, kept)
+		assert.Equal(t, []cis.Evidence{{Source: kept, Line: 1, Detail: "token has a value (not shown)"}}, r.Evidence)
+	}
+}
+
 // TestHostileNode: whatever is on the node, evaluation ends, soon, with one
 // line a text and nothing endless.
 func TestHostileNode(t *testing.T) {
