@@ -5,7 +5,7 @@ import (
 	"bytes"
 	"crypto/rand"
 	"crypto/sha256"
-	_ "embed" // the scripts
+	"embed"
 	"encoding/hex"
 	"fmt"
 	"io/fs"
@@ -17,20 +17,14 @@ import (
 	"time"
 )
 
-// The scripts that run on the machine. They are the same for every request;
-// what differs is in settings and plan.sh, which are generated.
-var (
-	//go:embed remote/guard.sh
-	guardScript []byte
-	//go:embed remote/worker.sh
-	workerScript []byte
-	//go:embed remote/lib.sh
-	libScript []byte
-	//go:embed remote/commit.sh
-	commitScript []byte
-	//go:embed remote/look.sh
-	lookScript []byte
-)
+// scripts run on the machine. They are the same for every request; what differs
+// is in settings and plan.sh, which are generated.
+//
+//go:embed remote/*.sh
+var scripts embed.FS
+
+// functionScripts hold the worker's functions, which travel as one file.
+var functionScripts = []string{"lib.sh", "stage.sh", "commit.sh", "machine.sh", "look.sh", "send.sh"}
 
 // job is one request to a machine.
 type job struct {
@@ -77,11 +71,9 @@ func (j *job) members() []jobFile {
 	settings := fmt.Sprintf("nonce=%s\nmode=%s\nseconds=%d\nmax_size=%d\nmax_total=%d\nmax_entries=%d\n",
 		j.nonce, mode, max(1, int(j.opt.Timeout/time.Second)), MaxFileSize, MaxTotalSize, MaxEntries)
 	list := []jobFile{
-		{name: "guard.sh", mode: 0o600, data: spare(guardScript)},
-		{name: "worker.sh", mode: 0o600, data: spare(workerScript)},
-		{name: "lib.sh", mode: 0o600, data: spare(libScript)},
-		{name: "commit.sh", mode: 0o600, data: spare(commitScript)},
-		{name: "look.sh", mode: 0o600, data: spare(lookScript)},
+		{name: "guard.sh", mode: 0o600, data: spare("guard.sh")},
+		{name: "worker.sh", mode: 0o600, data: spare("worker.sh")},
+		{name: "functions.sh", mode: 0o600, data: spare(functionScripts...)},
 		{name: "settings", mode: 0o600, data: []byte(settings)},
 		{name: "plan.sh", mode: 0o600, data: []byte(plan)},
 		{name: "w", mode: 0o700, dir: true},
@@ -90,13 +82,19 @@ func (j *job) members() []jobFile {
 	return append(list, jobFile{name: "end", mode: 0o600, data: []byte(j.nonce + "\n")})
 }
 
-// spare returns a script without what only people read: comments and indents
-// are a third of it.
-func spare(script []byte) []byte {
+// spare returns scripts, one behind the other, without what only people read:
+// comments and indents are a third of them.
+func spare(names ...string) []byte {
 	var out bytes.Buffer
-	for line := range bytes.Lines(script) {
-		if line = bytes.TrimLeft(line, "\t"); line[0] != '#' && line[0] != '\n' {
-			out.Write(line)
+	for _, name := range names {
+		script, err := scripts.ReadFile("remote/" + name)
+		if err != nil {
+			panic(err) // the scripts are a part of the plugin
+		}
+		for line := range bytes.Lines(script) {
+			if line = bytes.TrimLeft(line, "\t"); line[0] != '#' && line[0] != '\n' {
+				out.Write(line)
+			}
 		}
 	}
 	return out.Bytes()

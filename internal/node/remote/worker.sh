@@ -6,9 +6,7 @@
 # shellcheck disable=SC2034,SC2154
 set -u
 work=$1
-. ./lib.sh
-. ./commit.sh
-. ./look.sh
+. ./functions.sh
 . ./settings
 . ./plan.sh
 exec 2>stderr
