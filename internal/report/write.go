@@ -133,7 +133,7 @@ func writeFile(path string, data []byte) (err error) {
 		err = closeErr
 	}
 	if err == nil {
-		err = replace(tmp.Name(), path)
+		err = os.Rename(tmp.Name(), path)
 	}
 	return err
 }
