@@ -68,3 +68,28 @@ func TestOtherFileSystems(t *testing.T) {
 		})
 	}
 }
+
+// slowTools stand before the real ones in the search path: files are moved late,
+// one cannot be removed, and what is staged goes last of all.
+var slowTools = []string{
+	"file /kill/mv 0755 #!/bin/sh\nsleep 0.5\nexec /usr/bin/mv \"$@\"\n",
+	"file /kill/rm 0755 #!/bin/sh\ncase \"$*\" in\n*/z/gone*) echo refused >&2; exit 1 ;;\n*-rf*) sleep 1 ;;\nesac\nexec /usr/bin/rm \"$@\"\n",
+}
+
+// TestSlowMove has a removal refused while files are being moved to other
+// directories: nothing is put back before they have come to rest.
+func TestSlowMove(t *testing.T) {
+	for _, flavor := range []string{"dash", "bash"} { // busybox has tools of its own
+		t.Run(flavor, func(t *testing.T) {
+			dir := t.TempDir()
+			comm := newChroot(t, dir, flavor)
+			lay(t, dir, faultTree...)
+			lay(t, dir, slowTools...)
+			comm.enter = "PATH=/kill:$PATH; export PATH"
+			before := snapshot(t, dir)
+			_, err := Remote(comm, RemoteOptions{}).Apply(context.Background(), faultChange, faultQuery)
+			require.ErrorContains(t, err, "cannot change /z: refused")
+			assert.Equal(t, before, snapshot(t, dir))
+		})
+	}
+}

@@ -117,6 +117,38 @@ func applyCases() []applyCase {
 			want:    map[string]string{`/c/a b'c"d$e\f*`: "a\x00b\nc", "/c/é": "", "/c/-x": "\n"},
 		},
 		{
+			name: "odd names of new directories",
+			tree: []string{"dir /c 0755"},
+			change: Change{Write: []Entry{
+				file(`/c/a b'c"d$e\f*/-x/é`, 0o600, "x"), {Path: `/c/a b'c"d$e\f*/g`, Kind: KindDirectory, Mode: 0o775 | fs.ModeSetgid, UID: 1, GID: 2},
+			}},
+			changed: []string{`/c/a b'c"d$e\f*`, `/c/a b'c"d$e\f*/-x`, `/c/a b'c"d$e\f*/-x/é`, `/c/a b'c"d$e\f*/g`},
+			want:    map[string]string{`/c/a b'c"d$e\f*/-x/é`: "x"},
+			modes:   map[string]fs.FileMode{`/c/a b'c"d$e\f*`: 0o755, `/c/a b'c"d$e\f*/-x`: 0o755, `/c/a b'c"d$e\f*/g`: 0o775 | fs.ModeSetgid},
+		},
+		{
+			name: "copies in new directories",
+			tree: []string{"file /c/a 0644 one", "file /c/b 0644 two"},
+			change: Change{
+				Write: []Entry{file("/c/a", 0o600, "A"), file("/c/b", 0o600, "B"), file("/c/new/sub/d", 0o640, "D")},
+				Keep:  map[string]string{"/c/a": "/c/new/a.orig", "/c/b": "/c/kept/deep/b.orig"},
+			},
+			changed: []string{"/c/a", "/c/b", "/c/kept", "/c/kept/deep", "/c/kept/deep/b.orig", "/c/new", "/c/new/a.orig", "/c/new/sub", "/c/new/sub/d"},
+			want:    map[string]string{"/c/a": "A", "/c/b": "B", "/c/new/sub/d": "D", "/c/new/a.orig": "one", "/c/kept/deep/b.orig": "two"},
+			modes:   map[string]fs.FileMode{"/c/kept": 0o755, "/c/kept/deep": 0o755, "/c/new": 0o755, "/c/new/a.orig": 0o600, "/c/kept/deep/b.orig": 0o600},
+		},
+		{
+			name: "a copy in a directory that is new with its files",
+			tree: []string{"file /c/a 0644 one"},
+			change: Change{
+				Write: []Entry{file("/c/a", 0o600, "A"), file("/c/new/sub/d", 0o640, "D")},
+				Keep:  map[string]string{"/c/a": "/c/new/sub/a.orig"},
+			},
+			changed: []string{"/c/a", "/c/new", "/c/new/sub", "/c/new/sub/a.orig", "/c/new/sub/d"},
+			want:    map[string]string{"/c/a": "A", "/c/new/sub/d": "D", "/c/new/sub/a.orig": "one"},
+			modes:   map[string]fs.FileMode{"/c/new/sub": 0o755, "/c/new/sub/a.orig": 0o600},
+		},
+		{
 			name:    "nothing to do",
 			tree:    []string{"file /c/a 0600 x", "dir /c/d 0700", "file /c/b 0600 y"},
 			change:  Change{Write: []Entry{file("/c/a", 0o600, "x"), directory("/c/d", 0o700)}, Keep: map[string]string{"/c/a": "/c/a.orig"}, Remove: []string{"/c/z"}},

@@ -45,8 +45,11 @@ apply() {
 	write_undo
 	trap '' TERM INT
 	commit_dirs
-	all_dirs place
-	wait_placed
+	all_dirs move_in
+	unmoved=
+	all_dirs wait_moved
+	[ -z "$unmoved" ] || quit_path "$unmoved" "${why:-mv was killed}"
+	all_dirs take_out
 	[ "$links" = 0 ] || all_files place_link
 	kernel_set kernel_change
 	confirm
@@ -98,30 +101,27 @@ own_dir() {
 	esac
 }
 
-# place moves what is new to directory D, which other directories need not wait
-# for.
-place() {
-	eval "todo=\$m$1 gone=\$r$1 new=\${N$1-}"
-	if [ -n "$todo" ]; then
-		(eval "exec mv -f $todo $6/") 2>"mv.$1" &
-		eval "p$1=$!"
-	fi
-	if [ -n "$gone" ]; then
-		eval "rm -f $gone" 2>err || quit_path "$5" "$(first_line err)"
-	fi
+# move_in D NEED MODE OWNER PATH QPATH moves what is new to directory D, which
+# other directories need not wait for.
+move_in() {
+	eval "todo=\$m$1 new=\${N$1-}"
+	[ -n "$todo" ] || return 0
+	(eval "exec mv -f $todo $6/") 2>"mv.$1" &
+	eval "p$1=$!"
 }
 
-# wait_placed ends the run when something could not be moved, after all of it
-# has come to rest.
-wait_placed() {
-	unmoved=
-	all_dirs wait_moved
-	[ -z "$unmoved" ] || quit_path "$unmoved" "${why:-mv was killed}"
-}
-
+# wait_moved D NEED MODE OWNER PATH waits for that. Nothing may be put back before
+# all of it has come to rest.
 wait_moved() {
 	eval "mover=\${p$1-}"
 	[ -z "$mover" ] || wait "$mover" || unmoved=$5 why=$(first_line "mv.$1")
+}
+
+# take_out D NEED MODE OWNER PATH removes what is to go from directory D.
+take_out() {
+	eval "gone=\$r$1"
+	[ -n "$gone" ] || return 0
+	eval "rm -f $gone" 2>err || quit_path "$5" "$(first_line err)"
 }
 
 place_link() {
