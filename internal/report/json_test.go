@@ -3,10 +3,13 @@ package report
 import (
 	"bytes"
 	"encoding/json"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
+	"github.com/k3s-cis/packer-plugin-k3s/internal/cis"
 )
 
 func TestJSON(t *testing.T) {
@@ -32,6 +35,17 @@ func TestJSONIsLaidOut(t *testing.T) {
 			require.NoError(t, json.Compact(&compact, data))
 			require.NoError(t, json.Indent(&want, compact.Bytes(), "", "  "))
 			assert.Equal(t, want.String()+"\n", string(data), "%s of %s", f.name, name)
+		}
+	}
+}
+
+// TestJSONIsNotCutShort: what cannot be written is an error, not a shorter file.
+func TestJSONIsNotCutShort(t *testing.T) {
+	r := Report{Results: []cis.Result{{ID: "1.1", Key: "k", Title: "not \xff UTF-8", Status: cis.Fail}}}
+	for _, f := range formats() {
+		if strings.HasSuffix(f.name, ".json") || f.name == "report.sarif" {
+			_, err := f.render(newView(r))
+			require.ErrorContains(t, err, "UTF-8", f.name)
 		}
 	}
 }
