@@ -59,6 +59,9 @@ func (s *stepTree) useDirectory(w *work) error {
 	if !s.ReadOnly && sameFile(root, "/") {
 		return fmt.Errorf("rootfs_directory: %s is this host's own root; that is only allowed with read_only = true", s.Directory)
 	}
+	if err := disk.CheckRoot(root); err != nil {
+		return fmt.Errorf("rootfs_directory: %s %w", s.Directory, err)
+	}
 	w.root, w.source = root, root
 	return nil
 }
@@ -78,6 +81,9 @@ func (s *stepTree) unpack(ctx context.Context, w *work) error {
 	held, err := disk.UnpackFile(ctx, w.base, root)
 	if err != nil {
 		return fmt.Errorf("iso_url: %w", err)
+	}
+	if err := disk.CheckRoot(root); err != nil {
+		return fmt.Errorf("iso_url: %s %w", w.source, err)
 	}
 	w.root, w.held = root, held
 	return nil

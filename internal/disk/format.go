@@ -42,19 +42,30 @@ func (k Kind) String() string {
 
 // foreign are formats that would otherwise be taken for a raw disk.
 var foreign = []struct {
-	name   string
+	foreignError
 	offset int
 	magic  string
 }{
-	{"a VMDK image", 0, "KDMV"},
-	{"a VHDX image", 0, "vhdxfile"},
-	{"a VHD image", 0, "conectix"},
-	{"a VirtualBox image", 0x40, "\x7f\x10\xda\xbe"},
-	{"a squashfs file system", 0, "hsqs"},
-	{"a zip archive", 0, "PK\x03\x04"},
-	{"a 7z archive", 0, "7z\xbc\xaf\x27\x1c"},
-	{"a cpio archive", 0, "070701"},
-	{"an ISO 9660 image", 0x8001, "CD001"},
+	{foreignError{"a VMDK image", true}, 0, "KDMV"},
+	{foreignError{"a VHDX image", true}, 0, "vhdxfile"},
+	{foreignError{"a VHD image", true}, 0, "conectix"},
+	{foreignError{"a VirtualBox image", true}, 0x40, "\x7f\x10\xda\xbe"},
+	{foreignError{"a squashfs file system", false}, 0, "hsqs"},
+	{foreignError{"a zip archive", false}, 0, "PK\x03\x04"},
+	{foreignError{"a 7z archive", false}, 0, "7z\xbc\xaf\x27\x1c"},
+	{foreignError{"a cpio archive", false}, 0, "070701"},
+	{foreignError{"an ISO 9660 image", false}, 0x8001, "CD001"},
+}
+
+// foreignError is returned for a format that is known and not read.
+type foreignError struct {
+	name string
+	// disk says that qemu-img makes a base of it.
+	disk bool
+}
+
+func (e foreignError) Error() string {
+	return fmt.Sprintf("is %s; a base is a raw or qcow2 disk or a root file system tar", e.name)
 }
 
 // headSize is how much of a file is looked at to know its format.
@@ -99,7 +110,7 @@ func identify(head []byte) (Format, error) {
 	}
 	for _, f := range foreign {
 		if len(head) >= f.offset+len(f.magic) && string(head[f.offset:f.offset+len(f.magic)]) == f.magic {
-			return "", fmt.Errorf("is %s; a base is a raw or qcow2 disk or a root file system tar", f.name)
+			return "", f.foreignError
 		}
 	}
 	return Raw, nil

@@ -173,25 +173,6 @@ func rootSubvolume(dir string) (string, error) {
 	return found[0], nil
 }
 
-// CheckRoot says what is wrong with a tree that is no root file system.
-func CheckRoot(dir string) error {
-	if isRoot(dir) {
-		return nil
-	}
-	entries, err := os.ReadDir(dir)
-	if err != nil {
-		return err
-	}
-	var names []string
-	for _, e := range entries {
-		names = append(names, e.Name())
-	}
-	if len(names) > 10 {
-		names = append(names[:10], "…")
-	}
-	return fmt.Errorf("holds no root file system: neither /etc nor /usr is in it, only %q", names)
-}
-
 // cloneOrCopy copies the raw image from to the file to, sharing its blocks
 // where the file system can.
 func cloneOrCopy(ctx context.Context, from, to string) (err error) {
