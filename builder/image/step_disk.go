@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"strings"
 
 	"github.com/hashicorp/packer-plugin-sdk/multistep"
 
@@ -74,12 +73,8 @@ func (s *stepTree) mount(ctx context.Context, state multistep.StateBag, image, d
 			return fmt.Errorf("disk_size: %w", err)
 		}
 	}
-	elsewhere, err := w.mounted.MountOthers(ctx, layout)
-	if err != nil {
+	if w.hidden, err = w.mounted.MountOthers(ctx, layout); err != nil {
 		return err
-	}
-	if len(elsewhere) > 0 {
-		ui.Say("Not on this disk, so not in what the provisioners see: " + strings.Join(elsewhere, ", "))
 	}
 	ui.Say(fmt.Sprintf("Root file system: %s", describe(root)))
 	return nil

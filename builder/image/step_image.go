@@ -48,6 +48,11 @@ func (s *stepImage) make(ctx context.Context, state multistep.StateBag, w *work)
 
 func (s *stepImage) archive(ctx context.Context, state multistep.StateBag, w *work) error {
 	_, ui := of(state)
+	if w.mounted != nil {
+		if err := w.mounted.Uncover(); err != nil {
+			return err
+		}
+	}
 	sockets, err := disk.ArchiveFile(ctx, w.root, w.partial, w.held)
 	if err != nil {
 		return err

@@ -41,10 +41,22 @@ func (s *stepTree) Run(ctx context.Context, state multistep.StateBag) multistep.
 	if err != nil {
 		return halt(state, err)
 	}
+	if len(w.hidden) > 0 {
+		ui.Say(sayHidden(w.hidden))
+	}
 	if !w.held.Empty() {
 		ui.Say("Kept aside, as this host does not permit it in a directory: " + w.held.String())
 	}
 	return multistep.ActionContinue
+}
+
+// sayHidden lists the directories whose files a node does not see at boot.
+func sayHidden(hidden []disk.Hidden) string {
+	text := "Not seen at boot, so nothing is written there and nothing there proves anything:"
+	for _, h := range hidden {
+		text += "\n  " + h.String()
+	}
+	return text
 }
 
 // useDirectory takes the user's own directory.

@@ -32,6 +32,8 @@ type work struct {
 	architecture string
 	// mounted is set while the tree is a mounted disk; by stepTree.
 	mounted *disk.Mounted
+	// hidden is what of the tree a node does not see at boot; by stepTree.
+	hidden []disk.Hidden
 	// disk is the raw disk that the tree was mounted from; by stepTree.
 	disk string
 	// comm is the tree's communicator; by stepCommunicator.

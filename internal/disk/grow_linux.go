@@ -16,15 +16,15 @@ import (
 // device: ext4 before it is mounted, the others when they are.
 var growers = map[string]struct {
 	tools   []Tool
-	mounted func(ctx context.Context, m mount) error
+	mounted func(ctx context.Context, dir string) error
 }{
 	"ext4": {tools: []Tool{E2fsck, Resize2fs}},
-	"xfs": {tools: []Tool{XFSGrowfs}, mounted: func(ctx context.Context, m mount) error {
-		_, err := run(ctx, XFSGrowfs, "", nil, "-d", m.dir)
+	"xfs": {tools: []Tool{XFSGrowfs}, mounted: func(ctx context.Context, dir string) error {
+		_, err := run(ctx, XFSGrowfs, "", nil, "-d", dir)
 		return err
 	}},
-	"btrfs": {tools: []Tool{Btrfs}, mounted: func(ctx context.Context, m mount) error {
-		_, err := run(ctx, Btrfs, "", nil, "filesystem", "resize", "max", m.dir)
+	"btrfs": {tools: []Tool{Btrfs}, mounted: func(ctx context.Context, dir string) error {
+		_, err := run(ctx, Btrfs, "", nil, "filesystem", "resize", "max", dir)
 		return err
 	}},
 }
@@ -122,7 +122,7 @@ func growExt4(ctx context.Context, image string, p Partition) (err error) {
 // size of the partition, if Grow could not.
 func (m *Mounted) GrowFileSystem(ctx context.Context, p Partition) error {
 	if grow := growers[p.FileSystem.Type].mounted; grow != nil {
-		return grow(ctx, m.mounts[0])
+		return grow(ctx, m.Root)
 	}
 	return nil
 }

@@ -99,7 +99,13 @@ func takeLoop(n int, backing *os.File, e Extent, readOnly bool, mode int) (*loop
 		_ = file.Close()
 		return nil, fmt.Errorf("%s: %w", path, err)
 	}
-	return &loop{path: path, file: file}, nil
+	// Some kernels mount no device that is open for writing. The device lives
+	// as long as someone has it open or mounted.
+	held, err := os.Open(path)
+	if err := errors.Join(err, file.Close()); err != nil {
+		return nil, err
+	}
+	return &loop{path: path, file: held}, nil
 }
 
 func configureOld(device, backing *os.File, info *unix.LoopInfo64) error {

@@ -22,16 +22,16 @@ var mountOptions = map[string]string{"xfs": "nouuid"}
 // other file systems of the image that belong to it.
 type Mounted struct {
 	// Root is where it is mounted.
-	Root   string
-	image  string
-	access Access
-	mounts []mount // in the order in which they were made
-}
-
-// mount is one mounted file system.
-type mount struct {
-	dir  string
-	loop *loop
+	Root      string
+	image     string
+	access    Access
+	partition Partition // of the root
+	// loops are the block devices by partition number: one a partition, however
+	// often it is mounted, since two devices of one partition are two file
+	// systems that overwrite each other.
+	loops  map[int]*loop
+	mounts []string // directories, in the order in which they were mounted
+	covers []string // those of mounts that show nothing of the image
 }
 
 // Mount mounts partition p of the raw disk image at the directory dir. A file
@@ -42,20 +42,10 @@ func Mount(ctx context.Context, image string, p Partition, dir string, access Ac
 	if err != nil {
 		return nil, err
 	}
-	m := &Mounted{Root: dir, image: image, access: access}
-	if err := m.add(ctx, p, dir, ""); err != nil {
-		return nil, err
-	}
-	if p.FileSystem.Type != "btrfs" || isRoot(dir) {
-		return m, nil
-	}
-	// A btrfs whose root is a subvolume shows its subvolumes instead.
-	subvolume, err := rootSubvolume(dir)
-	if err == nil {
-		err = m.Unmount()
-	}
-	if err == nil {
-		err = m.add(ctx, p, dir, "subvol="+subvolume)
+	m := &Mounted{Root: dir, image: image, access: access, partition: p, loops: map[int]*loop{}}
+	err = m.add(ctx, p, dir, "")
+	if err == nil && p.FileSystem.Type == "btrfs" {
+		err = m.enterSubvolume(ctx)
 	}
 	if err != nil {
 		return nil, errors.Join(err, m.Unmount())
@@ -63,9 +53,9 @@ func Mount(ctx context.Context, image string, p Partition, dir string, access Ac
 	return m, nil
 }
 
-// add mounts one more partition.
+// add mounts a partition once more.
 func (m *Mounted) add(ctx context.Context, p Partition, dir, options string) error {
-	l, err := attachLoop(ctx, m.image, p.Extent, m.access.Image)
+	l, err := m.device(ctx, p)
 	if err != nil {
 		return err
 	}
@@ -74,14 +64,23 @@ func (m *Mounted) add(ctx context.Context, p Partition, dir, options string) err
 		flags |= unix.MS_RDONLY
 	}
 	data := strings.Trim(mountOptions[p.FileSystem.Type]+","+options, ",")
-	err = unix.Mount(l.path, dir, p.FileSystem.Type, flags, data)
-	// The mount holds the device from here on.
-	err = errors.Join(err, l.close())
-	if err != nil {
-		return errors.Join(explainMount(p, err), l.gone(m.image))
+	if err := unix.Mount(l.path, dir, p.FileSystem.Type, flags, data); err != nil {
+		return explainMount(p, options, err)
 	}
-	m.mounts = append(m.mounts, mount{dir: dir, loop: l})
+	m.mounts = append(m.mounts, dir)
 	return nil
+}
+
+// device returns the block device of a partition.
+func (m *Mounted) device(ctx context.Context, p Partition) (*loop, error) {
+	if l := m.loops[p.Number]; l != nil {
+		return l, nil
+	}
+	l, err := attachLoop(ctx, m.image, p.Extent, m.access.Image)
+	if err == nil {
+		m.loops[p.Number] = l
+	}
+	return l, err
 }
 
 // ErrJournal is returned when a file system cannot be read without changing
@@ -89,9 +88,11 @@ func (m *Mounted) add(ctx context.Context, p Partition, dir, options string) err
 var ErrJournal = errors.New("the file system was not unmounted cleanly")
 
 // explainMount says what a failed mount means.
-func explainMount(p Partition, err error) error {
+func explainMount(p Partition, options string, err error) error {
 	what := fmt.Sprintf("mounting partition %d (%s)", p.Number, p.FileSystem)
 	switch {
+	case errors.Is(err, unix.ENOENT) && options != "":
+		return fmt.Errorf("%s: it has no subvolume %s: %w", what, options, err)
 	case errors.Is(err, unix.ENODEV):
 		return fmt.Errorf("%s: this host's kernel has no %s: %w", what, p.FileSystem.Type, err)
 	case errors.Is(err, unix.EPERM):
@@ -116,15 +117,25 @@ const (
 // stays in the list, so that it can be tried again.
 func (m *Mounted) Unmount() error {
 	for len(m.mounts) > 0 {
-		last := m.mounts[len(m.mounts)-1]
-		if err := unmountDir(last.dir); err != nil {
-			return fmt.Errorf("unmounting %s: %w", last.dir, err)
-		}
-		m.mounts = m.mounts[:len(m.mounts)-1]
-		if err := last.loop.gone(m.image); err != nil {
+		if err := m.unmountLast(); err != nil {
 			return err
 		}
 	}
+	m.covers = nil
+	var errs []error
+	for number, l := range m.loops {
+		errs = append(errs, l.close(), l.gone(m.image))
+		delete(m.loops, number)
+	}
+	return errors.Join(errs...)
+}
+
+func (m *Mounted) unmountLast() error {
+	last := m.mounts[len(m.mounts)-1]
+	if err := unmountDir(last); err != nil {
+		return fmt.Errorf("unmounting %s: %w", last, err)
+	}
+	m.mounts = m.mounts[:len(m.mounts)-1]
 	return nil
 }
 
@@ -155,22 +166,74 @@ func isRoot(dir string) bool {
 	})
 }
 
-// rootSubvolume returns the name of the one directory that looks like a root.
-func rootSubvolume(dir string) (string, error) {
-	entries, err := os.ReadDir(dir)
-	if err != nil {
-		return "", err
+// enterSubvolume mounts the subvolume that is the root in place of what the
+// file system shows without being told.
+func (m *Mounted) enterSubvolume(ctx context.Context) error {
+	options, err := rootSubvolumes(m.Root)
+	if err != nil || options == nil {
+		return err
 	}
-	var found []string
-	for _, e := range entries {
-		if e.IsDir() && isRoot(filepath.Join(dir, e.Name())) {
-			found = append(found, e.Name())
+	for _, option := range options {
+		if err = m.unmountLast(); err != nil {
+			return err
+		}
+		if err = m.add(ctx, m.partition, m.Root, option); err == nil && isRoot(m.Root) {
+			return nil
+		} else if err != nil {
+			err = errors.Join(err, m.add(ctx, m.partition, m.Root, ""))
 		}
 	}
-	if len(found) != 1 {
-		return "", fmt.Errorf("the btrfs file system has no root at its top, and %d subvolumes that look like one: %q", len(found), found)
+	return err
+}
+
+// rootSubvolumes returns the options to mount the root subvolume with, best
+// first, of a btrfs file system that is mounted at dir; none where it is the
+// root already. Each root names its own subvolume in its fstab.
+func rootSubvolumes(dir string) ([]string, error) {
+	if isRoot(dir) {
+		if option := fstabSubvolume(dir); option != "" {
+			return []string{option, ""}, nil
+		}
+		return nil, nil
 	}
-	return found[0], nil
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		return nil, err
+	}
+	var found, sure []string
+	for _, e := range entries {
+		host := filepath.Join(dir, e.Name())
+		if !e.IsDir() || !isRoot(host) {
+			continue
+		}
+		found = append(found, e.Name())
+		if strings.Trim(strings.TrimPrefix(fstabSubvolume(host), "subvol="), "/") == e.Name() {
+			sure = append(sure, e.Name())
+		}
+	}
+	switch {
+	case len(sure) == 1:
+		return []string{"subvol=" + sure[0]}, nil
+	case len(found) == 1:
+		own := "subvol=" + found[0]
+		if option := fstabSubvolume(filepath.Join(dir, found[0])); option != "" && option != own {
+			return []string{option, own}, nil
+		}
+		return []string{own}, nil
+	}
+	return nil, fmt.Errorf("the btrfs file system has no root at its top, and %d subvolumes that look like one: %q", len(found), found)
+}
+
+// fstabSubvolume is the option by which the fstab of the tree at dir names the
+// subvolume of its root directory, or "".
+func fstabSubvolume(dir string) string {
+	lines, _ := readFstab(dir) // what is wrong with it is said when it is followed
+	for _, l := range lines {
+		if l.dir == "/" {
+			return l.subvolume()
+		}
+	}
+	return ""
 }
 
 // cloneOrCopy copies the raw image from to the file to, sharing its blocks

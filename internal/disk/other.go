@@ -32,7 +32,13 @@ func Mount(context.Context, string, Partition, string, Access) (*Mounted, error)
 }
 
 // MountOthers needs Linux.
-func (*Mounted) MountOthers(context.Context, *Layout) ([]string, error) { return nil, ErrNotLinux }
+func (*Mounted) MountOthers(context.Context, *Layout) ([]Hidden, error) { return nil, ErrNotLinux }
+
+// Uncover needs Linux.
+func (*Mounted) Uncover() error { return ErrNotLinux }
+
+// HiddenIn needs Linux.
+func HiddenIn(string) ([]Hidden, error) { return nil, ErrNotLinux }
 
 // Unmount needs Linux.
 func (*Mounted) Unmount() error { return ErrNotLinux }
