@@ -2,9 +2,7 @@ package node
 
 import (
 	"fmt"
-	"path"
 	"slices"
-	"sort"
 	"strings"
 )
 
@@ -30,7 +28,7 @@ func (s KernelSetting) String() string {
 
 // KernelParameter is what one kernel parameter will be after boot.
 type KernelParameter struct {
-	// Name has dots, such as kernel.panic.
+	// Name is the name that was looked up, such as kernel.panic.
 	Name string
 	// Setting is what decides the value. It is the zero value when nothing
 	// but Conflicts speaks of the parameter.
@@ -43,20 +41,12 @@ type KernelParameter struct {
 
 // BootParameters are the kernel parameters that a node's files set at boot.
 type BootParameters struct {
-	exact    map[string]assignment
-	globs    []assignment // in the order they are applied
-	volatile map[string]assignment
-	legacy   map[string]assignment
-	legacyGl []assignment
-	lines    []commandLine
-}
-
-// assignment is one line of a sysctl file; an exclusion ("-key") takes the
-// key out of what globs match.
-type assignment struct {
-	key       string // path form, with slashes
-	exclusion bool
-	KernelSetting
+	persistent assignments
+	// volatile is what would hold with /run, which is gone after a reboot.
+	volatile assignments
+	// legacy is what /etc/sysctl.conf says.
+	legacy assignments
+	lines  []commandLine
 }
 
 // sysctlDirs are the directories systemd-sysctl reads, strongest first
@@ -97,13 +87,12 @@ func KernelParameters(n *Node) (*BootParameters, error) {
 			return nil, fmt.Errorf("%s is masked: no sysctl file will be applied at boot; unmask it", unit)
 		}
 	}
-	b := &BootParameters{volatile: map[string]assignment{}, legacy: map[string]assignment{}}
-	persistent := slices.DeleteFunc(slices.Clone(sysctlDirs), func(d string) bool { return strings.HasPrefix(d, "/run/") })
+	b := &BootParameters{}
 	var err error
-	if b.exact, b.globs, err = readSysctlDirs(n, persistent); err != nil {
+	if b.persistent, err = readSysctlDirs(n, slices.DeleteFunc(slices.Clone(sysctlDirs), volatileDir)); err != nil {
 		return nil, err
 	}
-	if b.volatile, _, err = readSysctlDirs(n, sysctlDirs); err != nil {
+	if b.volatile, err = readSysctlDirs(n, sysctlDirs); err != nil {
 		return nil, err
 	}
 	switch e, p := n.Lookup(legacySysctl); p {
@@ -114,68 +103,35 @@ func KernelParameters(n *Node) (*BootParameters, error) {
 		if err != nil {
 			return nil, err
 		}
-		b.legacy, b.legacyGl = fold(as)
+		if b.legacy, err = fold(as); err != nil {
+			return nil, err
+		}
 	}
 	b.lines, err = readCommandLines(n)
 	return b, err
 }
 
+func volatileDir(path string) bool { return strings.HasPrefix(path, "/run/") }
+
 // Lookup returns what parameter name (with dots) will be after boot, and
 // whether any file or command line speaks of it at all.
 func (b *BootParameters) Lookup(name string) (KernelParameter, bool) {
 	key := sysctlPath(name)
-	p := KernelParameter{Name: strings.ReplaceAll(key, "/", ".")}
-	a, set := find(b.exact, b.globs, key)
+	p := KernelParameter{Name: name}
+	a, set := b.persistent.find(key)
 	if set {
 		p.Setting = a.KernelSetting
 	}
 	differs := func(s KernelSetting) bool { return !set || s.Value != p.Setting.Value }
 
-	if v, ok := b.volatile[key]; ok && strings.HasPrefix(v.Path, "/run/") && differs(v.KernelSetting) {
+	if v, ok := b.volatile.find(key); ok && volatileDir(v.Path) && differs(v.KernelSetting) {
 		v.Note = "gone after a reboot"
 		p.Conflicts = append(p.Conflicts, v.KernelSetting)
 	}
-	if l, ok := find(b.legacy, b.legacyGl, key); ok && differs(l.KernelSetting) {
+	if l, ok := b.legacy.find(key); ok && differs(l.KernelSetting) {
 		l.Note = "read last where sysctl --system applies the files"
 		p.Conflicts = append(p.Conflicts, l.KernelSetting)
 	}
 	p.commandLine(key, b.lines, set)
 	return p, set || len(p.Conflicts) > 0 || p.Setting.Path != ""
-}
-
-// Names lists every parameter that is set by its whole name, sorted.
-func (b *BootParameters) Names() []string {
-	seen := map[string]bool{}
-	for _, m := range []map[string]assignment{b.exact, b.volatile, b.legacy} {
-		for key, a := range m {
-			seen[strings.ReplaceAll(key, "/", ".")] = seen[key] || !a.exclusion
-		}
-	}
-	for _, line := range b.lines {
-		for key := range line.parameters() {
-			seen[strings.ReplaceAll(key, "/", ".")] = true
-		}
-	}
-	var out []string
-	for name, set := range seen {
-		if set {
-			out = append(out, name)
-		}
-	}
-	sort.Strings(out)
-	return out
-}
-
-// find applies systemd-sysctl's rule that a glob never touches a parameter
-// that is also set, or excluded, by its whole name.
-func find(exact map[string]assignment, globs []assignment, key string) (assignment, bool) {
-	if a, ok := exact[key]; ok {
-		return a, !a.exclusion
-	}
-	for _, g := range slices.Backward(globs) {
-		if ok, err := path.Match(g.key, key); err == nil && ok {
-			return g, !g.exclusion
-		}
-	}
-	return assignment{}, false
 }

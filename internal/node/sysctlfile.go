@@ -1,7 +1,6 @@
 package node
 
 import (
-	"bytes"
 	"fmt"
 	"path"
 	"slices"
@@ -9,21 +8,93 @@ import (
 	"strings"
 )
 
+// assignment is one line of a sysctl file. Without a value ("-key") it keeps
+// globs away from the parameter of exactly that name.
+type assignment struct {
+	key       string // path form, with slashes
+	raw       string // the value as written
+	exclusion bool
+	KernelSetting
+}
+
+// says tells whether a and b assign the same, to systemd-sysctl.
+func (a assignment) says(b assignment) bool { return a.exclusion == b.exclusion && a.raw == b.raw }
+
+// assignments are what files assign together, each key once, in the order in
+// which systemd-sysctl writes them.
+type assignments struct {
+	exact map[string]ordered
+	globs []ordered
+}
+
+type ordered struct {
+	assignment
+	place        int
+	alternatives []keyPattern
+}
+
+// fold keeps of every key, a glob too, the last assignment. One that repeats
+// the value keeps the place of the earlier one, another value moves to the end.
+func fold(as []assignment) (assignments, error) {
+	out := assignments{exact: map[string]ordered{}}
+	globs := map[string]ordered{}
+	for place, a := range as {
+		in := out.exact
+		if isGlob(a.key) {
+			in = globs
+		}
+		if old, ok := in[a.key]; ok && old.says(a) {
+			place = old.place
+		}
+		in[a.key] = ordered{assignment: a, place: place}
+	}
+	for _, g := range globs {
+		if g.exclusion {
+			continue // globs are kept away from whole names only
+		}
+		var err error
+		if g.alternatives, err = keyPatterns(g.key); err != nil {
+			return assignments{}, fmt.Errorf("%s: %w", g.KernelSetting, err)
+		}
+		out.globs = append(out.globs, g)
+	}
+	slices.SortFunc(out.globs, func(a, b ordered) int { return b.place - a.place })
+	return out, nil
+}
+
+// find returns what is written last to the parameter at key. A glob does not
+// touch one that is set, or excluded, by its whole name.
+func (as assignments) find(key string) (assignment, bool) {
+	exact, named := as.exact[key]
+	parts := strings.Split(key, "/")
+	for _, g := range as.globs {
+		if named && !exact.exclusion && g.place < exact.place {
+			break
+		}
+		for _, p := range g.alternatives {
+			if (p.crooked || !named) && p.match(parts) {
+				return g.assignment, true
+			}
+		}
+	}
+	return exact.assignment, named && !exact.exclusion
+}
+
 // readSysctlDirs merges the .conf files of dirs, strongest directory first: of
 // files with one base name the strongest directory's counts, all are applied
 // in the order of their base names, and a later assignment wins.
-func readSysctlDirs(n *Node, dirs []string) (map[string]assignment, []assignment, error) {
+func readSysctlDirs(n *Node, dirs []string) (assignments, error) {
 	files := map[string]Entry{}
 	for _, dir := range dirs {
 		switch e, p := n.Lookup(dir); {
 		case p == Unknown:
-			return nil, nil, &UnknownPathError{Path: dir}
-		case p == Present && e.Unread != "":
-			return nil, nil, fmt.Errorf("%s cannot be listed: %s", dir, e.Unread)
+			return assignments{}, &UnknownPathError{Path: dir}
+		case p == Present && e.Unread != "" && e.Kind != KindLink:
+			return assignments{}, fmt.Errorf("%s cannot be listed: %s", dir, e.Unread)
 		}
 		for _, e := range n.Below(dir) {
 			base := path.Base(e.Path)
-			if path.Dir(e.Path) != dir || !strings.HasSuffix(base, ".conf") {
+			if path.Dir(e.Path) != dir || !strings.HasSuffix(base, ".conf") || base[0] == '.' {
 				continue
 			}
 			if _, hidden := files[base]; !hidden {
@@ -40,28 +111,21 @@ func readSysctlDirs(n *Node, dirs []string) (map[string]assignment, []assignment
 	for _, base := range names {
 		as, err := readSysctlFile(files[base])
 		if err != nil {
-			return nil, nil, err
+			return assignments{}, err
 		}
 		all = append(all, as...)
 	}
-	exact, globs := fold(all)
-	return exact, globs, nil
+	return fold(all)
 }
 
-// fold keeps the last assignment of each whole name and all globs in order.
-func fold(as []assignment) (map[string]assignment, []assignment) {
-	exact := map[string]assignment{}
-	var globs []assignment
-	for _, a := range as {
-		if strings.ContainsAny(a.key, "*?[") {
-			globs = slices.DeleteFunc(globs, func(g assignment) bool { return g.key == a.key })
-			globs = append(globs, a)
-			continue
-		}
-		exact[a.key] = a
-	}
-	return exact, globs
-}
+const (
+	// systemdBlank is what systemd strips around keys and values: nothing else
+	// that is white space to Unicode.
+	systemdBlank = " \t\n\r"
+	// systemdLineMax is the length in bytes from which systemd refuses a line,
+	// and with it the rest of the file.
+	systemdLineMax = 1 << 20
+)
 
 // readSysctlFile reads one file by the syntax of sysctl.d(5). A line that is
 // no assignment is passed over, as systemd-sysctl does.
@@ -74,46 +138,61 @@ func readSysctlFile(e Entry) ([]assignment, error) {
 		return nil, err
 	}
 	var out []assignment
-	for i, line := range bytes.Split(data, []byte("\n")) {
-		text := strings.TrimSpace(string(line))
-		if text == "" || text[0] == '#' || text[0] == ';' {
-			continue
+	rest, number := string(data), 1
+	for rest != "" {
+		length := strings.IndexAny(rest, "\n\r\x00") // any of them ends a line
+		if length < 0 {
+			length = len(rest)
 		}
-		key, value, assigns := strings.Cut(text, "=")
-		key, silent := strings.CutPrefix(key, "-") // "-key=value": a failure to set it is passed over
-		if !assigns && !silent {
-			continue
+		if length >= systemdLineMax {
+			break
 		}
-		out = append(out, assignment{
-			key:       sysctlPath(strings.TrimSpace(key)),
-			exclusion: !assigns,
-			KernelSetting: KernelSetting{
-				Value: strings.Join(strings.Fields(value), " "),
-				Path:  e.Path,
-				Line:  i + 1,
-			},
-		})
+		if a, ok := sysctlAssignment(rest[:length]); ok {
+			a.Path, a.Line = e.Path, number
+			out = append(out, a)
+		}
+		if length < len(rest) && rest[length] == '\n' {
+			number++
+		}
+		rest = rest[min(length+1, len(rest)):]
 	}
 	return out, nil
 }
 
+// sysctlAssignment reads one line.
+func sysctlAssignment(line string) (assignment, bool) {
+	line = strings.Trim(line, systemdBlank)
+	if line == "" || line[0] == '#' || line[0] == ';' {
+		return assignment{}, false
+	}
+	key, value, assigns := strings.Cut(line, "=")
+	key, silent := strings.CutPrefix(key, "-") // "-key=value": a failure to set it is passed over
+	if !assigns && !silent {
+		return assignment{}, false
+	}
+	value = strings.Trim(value, systemdBlank)
+	blank := func(r rune) bool { return r == ' ' || r == '\t' }
+	return assignment{
+		key: sysctlPath(strings.Trim(key, systemdBlank)), raw: value, exclusion: !assigns,
+		KernelSetting: KernelSetting{Value: strings.Join(strings.FieldsFunc(value, blank), " ")},
+	}, true
+}
+
 // sysctlPath turns a parameter's name into its path under /proc/sys. Which of
 // "." and "/" comes first is the separator; the other one is then part of a
-// name, as an interface's dot is in net.ipv4.conf.eth0/1.forwarding.
+// name, as an interface's dot is in net.ipv4.conf.eth0/1.forwarding. What goes
+// up ("..") stays as it stands: systemd-sysctl refuses to write there.
 func sysctlPath(name string) string {
-	i := strings.IndexAny(name, "./")
-	if i < 0 || name[i] == '/' {
-		return path.Clean(name)
+	if i := strings.IndexAny(name, "./"); i >= 0 && name[i] == '.' {
+		name = strings.NewReplacer(".", "/", "/", ".").Replace(name)
 	}
-	return path.Clean(strings.Map(func(r rune) rune {
-		switch r {
-		case '.':
-			return '/'
-		case '/':
-			return '.'
+	var parts []string
+	for part := range strings.SplitSeq(name, "/") {
+		if part != "" && part != "." {
+			parts = append(parts, part)
 		}
-		return r
-	}, name))
+	}
+	return strings.Join(parts, "/")
 }
 
 // masked says whether e is a link to /dev/null or an empty regular file: both
