@@ -43,11 +43,13 @@ func Mount(ctx context.Context, image string, p Partition, dir string, access Ac
 		return nil, err
 	}
 	m := &Mounted{Root: dir, image: image, access: access, partition: p, loops: map[int]*loop{}}
+	defer m.release()
 	err = m.add(ctx, p, dir, "")
 	if err == nil && p.FileSystem.Type == "btrfs" {
 		err = m.enterSubvolume(ctx)
 	}
 	if err != nil {
+		m.release()
 		return nil, errors.Join(err, m.Unmount())
 	}
 	return m, nil
@@ -81,6 +83,14 @@ func (m *Mounted) device(ctx context.Context, p Partition) (*loop, error) {
 		m.loops[p.Number] = l
 	}
 	return l, err
+}
+
+// release lets go of every device: what is mounted from it holds it now, so
+// that it goes with the last mount even if this process is killed.
+func (m *Mounted) release() {
+	for _, l := range m.loops {
+		_ = l.close()
+	}
 }
 
 // ErrJournal is returned when a file system cannot be read without changing
@@ -124,7 +134,7 @@ func (m *Mounted) Unmount() error {
 	m.covers = nil
 	var errs []error
 	for number, l := range m.loops {
-		errs = append(errs, l.close(), l.gone(m.image))
+		errs = append(errs, l.gone(m.image))
 		delete(m.loops, number)
 	}
 	return errors.Join(errs...)

@@ -24,6 +24,7 @@ func (m *Mounted) MountOthers(ctx context.Context, layout *Layout) ([]Hidden, er
 		return nil, err
 	}
 	name := named(lines, m.partition)
+	defer m.release()
 	var hidden []Hidden
 	for _, l := range inOrder(lines) {
 		h, err := m.follow(ctx, layout, name, l, hidden)
