@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"runtime"
 	"sync"
+	"syscall"
 )
 
 // format is one file of a report.
@@ -40,15 +41,16 @@ func Files() []string {
 
 // Write writes r in every format into dir, which it makes with its parents
 // where they are missing. Each file appears whole, mode 0644, or not at all: it
-// is written under a temporary name and renamed. It is not synced, since a build
-// host that loses its power loses the build too. A file of an earlier report is
+// is written under a temporary name and renamed. When Write returns, the disk
+// holds them, whatever becomes of the power. A file of an earlier report is
 // replaced. The same report gives the same bytes.
 //
 // The error of a directory that cannot be written names the option
 // report_dir. A file that cannot be rendered or written does not keep the
 // others from being written.
 func Write(dir string, r Report) error {
-	if err := os.MkdirAll(dir, 0o755); err != nil {
+	made, err := makeDirectories(filepath.Clean(dir))
+	if err != nil {
 		return dirError(dir, err)
 	}
 	all := formats()
@@ -57,7 +59,7 @@ func Write(dir string, r Report) error {
 		written[i] = writeFile(filepath.Join(dir, all[i].name), data)
 	})}
 	// What keeps one file from being written mostly keeps all: it is said once.
-	for _, err := range written {
+	for _, err := range append(written, syncDirectories(made)) {
 		if err != nil {
 			errs = append(errs, dirError(dir, err))
 			break
@@ -129,6 +131,9 @@ func writeFile(path string, data []byte) (err error) {
 	if err == nil {
 		err = tmp.Chmod(0o644)
 	}
+	if err == nil {
+		err = tmp.Sync()
+	}
 	if closeErr := tmp.Close(); err == nil {
 		err = closeErr
 	}
@@ -136,4 +141,37 @@ func writeFile(path string, data []byte) (err error) {
 		err = os.Rename(tmp.Name(), path)
 	}
 	return err
+}
+
+// makeDirectories makes dir and its missing parents and returns every directory
+// whose entries that and the files to come change.
+func makeDirectories(dir string) (changed []string, err error) {
+	changed = []string{dir}
+	for at := dir; ; at = filepath.Dir(at) {
+		if _, err := os.Stat(at); err == nil || filepath.Dir(at) == at {
+			break
+		}
+		changed = append(changed, filepath.Dir(at))
+	}
+	return changed, os.MkdirAll(dir, 0o755)
+}
+
+// syncDirectories makes the entries of directories last, where the system can.
+func syncDirectories(dirs []string) error {
+	if runtime.GOOS == "windows" {
+		return nil
+	}
+	var errs []error
+	for _, dir := range dirs {
+		d, err := os.Open(dir)
+		if err == nil {
+			err = d.Sync()
+			_ = d.Close()
+		}
+		// Some shared folders say so of their directories: they know no such thing.
+		if !errors.Is(err, syscall.EINVAL) {
+			errs = append(errs, err)
+		}
+	}
+	return errors.Join(errs...)
 }
