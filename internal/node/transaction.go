@@ -274,12 +274,20 @@ func (x *transaction) sweep() error {
 	return nil
 }
 
-// sync makes the renames last.
+// sync makes the renames last, and the modes of directories. What the new files
+// hold was made to last before they were renamed.
 func (x *transaction) sync() error {
 	dirs := map[string]bool{}
 	for _, s := range x.steps {
 		dirs[path.Dir(s.at)] = true
+		if s.entry.Kind == KindDirectory {
+			dirs[s.at] = true
+		}
 	}
+	return x.syncDirectories(dirs)
+}
+
+func (x *transaction) syncDirectories(dirs map[string]bool) error {
 	for _, dir := range sortedKeys(dirs) {
 		f, err := x.tree.open(dir)
 		if err != nil {
@@ -292,15 +300,17 @@ func (x *transaction) sync() error {
 	return nil
 }
 
-// finish drops the old files.
+// finish drops the old files, for good.
 func (x *transaction) finish() error {
 	var errs []error
+	anchors := map[string]bool{}
 	for _, anchor := range sortedKeys(x.stages) {
+		anchors[anchor] = true
 		if err := x.tree.fs.RemoveAll(rel(x.stages[anchor])); err != nil {
 			errs = append(errs, fmt.Errorf("cannot remove %s: %w", x.stages[anchor], cause(err)))
 		}
 	}
-	return errors.Join(errs...)
+	return errors.Join(append(errs, x.syncDirectories(anchors))...)
 }
 
 // rollback undoes what was done and returns why, with what could not be undone.
@@ -313,7 +323,9 @@ func (x *transaction) rollback(why error) error {
 	}
 	x.undo, x.changed = nil, nil
 	if len(errs) > 1 {
-		// What could not be put back is still in the staging directories.
+		for _, anchor := range sortedKeys(x.stages) {
+			errs = append(errs, fmt.Errorf("what could not be put back is in %s", x.stages[anchor]))
+		}
 		return errors.Join(errs...)
 	}
 	if err := x.finish(); err != nil {
