@@ -180,17 +180,26 @@ func (n *Node) covers(p string) bool {
 			break
 		}
 	}
-	for _, pick := range n.query {
-		if pick.Path == p {
-			return true
-		}
-		root := strings.TrimSuffix(pick.Path, "/")
-		if pick.Depth == 0 || len(p) <= len(root) || p[len(root)] != '/' || p[:len(root)] != root {
-			continue
-		}
-		if pick.Depth == Deep || strings.Count(p[len(root):], "/") <= pick.Depth {
-			return true
-		}
+	return n.query.covers(p)
+}
+
+// covers says whether some pick of q is p, or has p below it.
+func (q Query) covers(p string) bool {
+	return slices.ContainsFunc(q, func(pick Pick) bool { return pick.covers(p) })
+}
+
+// wantsContent says whether q asks for the bytes of the file at p.
+func (q Query) wantsContent(p string) bool {
+	return slices.ContainsFunc(q, func(pick Pick) bool { return pick.Content && pick.covers(p) })
+}
+
+func (k Pick) covers(p string) bool {
+	if k.Path == p {
+		return true
 	}
-	return false
+	root := strings.TrimSuffix(k.Path, "/")
+	if k.Depth == 0 || len(p) <= len(root) || p[len(root)] != '/' || p[:len(root)] != root {
+		return false
+	}
+	return k.Depth == Deep || strings.Count(p[len(root):], "/") <= k.Depth
 }

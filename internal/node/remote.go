@@ -39,9 +39,13 @@ type RemoteOptions struct {
 
 const (
 	defaultTimeout = 10 * time.Minute
-	// patience is how much longer than the machine itself this side waits.
-	patience = 30 * time.Second
+	// longestPatience bounds patience.
+	longestPatience = 30 * time.Second
 )
+
+// patience is how much longer this side waits than the machine itself, which
+// then still has to take back what it changed.
+func patience(timeout time.Duration) time.Duration { return min(longestPatience, timeout*2/5) }
 
 // RemoteMachine is a node behind a Packer communicator. Everything travels
 // through one command: an archive goes in on its standard input, another
@@ -85,7 +89,7 @@ func (r *RemoteMachine) Settle(ctx context.Context) {
 	select {
 	case <-cleaning:
 	case <-ctx.Done():
-	case <-time.After(patience):
+	case <-time.After(patience(r.opt.Timeout)):
 	}
 }
 

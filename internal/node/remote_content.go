@@ -11,42 +11,42 @@ import (
 
 // archive reads the files of a tar archive and stays right behind it.
 func (p *replyParser) archive() (int, error) {
-	files := 0
 	r := tar.NewReader(p.in)
-	byName := map[string][]byte{}
-	for {
+	for files := 0; ; files++ {
 		h, err := r.Next()
 		if errors.Is(err, io.EOF) {
-			break
+			return files, nil
 		}
 		if err != nil {
 			return 0, fmt.Errorf("%w: %w", errCut, err)
 		}
-		at := nodePath(h.Name)
-		var data []byte
-		switch h.Typeflag {
-		case tar.TypeReg:
-			if h.Size > MaxFileSize {
-				return 0, fmt.Errorf("the answer of the machine is damaged: %s has %d bytes", at, h.Size)
-			}
-			if data, err = io.ReadAll(r); err != nil {
-				return 0, fmt.Errorf("%w: %w", errCut, err)
-			}
-		case tar.TypeLink:
-			var ok bool
-			if data, ok = byName[nodePath(h.Linkname)]; !ok {
-				return 0, fmt.Errorf("the answer of the machine is damaged: %s is the same as %s, which is not there", at, h.Linkname)
-			}
-		default:
-			return 0, fmt.Errorf("%s changed while it was read", at)
-		}
-		byName[at] = data
-		files++
-		if err := p.fill(at, data); err != nil {
+		if err := p.member(h, r); err != nil {
 			return 0, err
 		}
 	}
-	return files, nil
+}
+
+// member reads one file of an archive. Not a byte of what is not wanted is
+// read: a hole takes nothing to send.
+func (p *replyParser) member(h *tar.Header, data io.Reader) error {
+	at := nodePath(h.Name)
+	if p.dropped[at] {
+		return nil
+	}
+	if err := p.wanted(at); err != nil {
+		return err
+	}
+	switch h.Typeflag {
+	case tar.TypeReg:
+		return p.fill(at, h.Size, data)
+	case tar.TypeLink:
+		same := p.entries[nodePath(h.Linkname)]
+		if same.Data == nil {
+			return damaged("%s is the same as %q, which is not there", at, excerpt(h.Linkname))
+		}
+		return p.put(at, same.Data)
+	}
+	return fmt.Errorf("%s changed while it was read", at)
 }
 
 // archives reads one archive after another, up to the last line.
@@ -86,44 +86,76 @@ func (p *replyParser) plain() (int, error) {
 		if string(start) != "f " {
 			return files, nil
 		}
-		line, err := p.in.ReadString('\n')
+		line, err := p.line()
 		if err != nil {
-			return 0, errCut
+			return 0, err
 		}
-		f := strings.SplitN(strings.TrimSuffix(line, "\n"), " ", 3)
-		size := -1
-		if len(f) == 3 {
-			size, err = strconv.Atoi(f[1])
-		}
-		if err != nil || size < 0 || size > MaxFileSize {
-			return 0, fmt.Errorf("the answer of the machine is damaged: file %q", line)
-		}
-		data := make([]byte, size+1)
-		if _, err := io.ReadFull(p.in, data); err != nil {
-			return 0, errCut
-		}
-		if data[size] != '\n' {
-			return 0, fmt.Errorf("%s changed while it was read", f[2])
-		}
-		if err := p.fill(nodePath(f[2]), data[:size:size]); err != nil {
+		if err := p.plainFile(line); err != nil {
 			return 0, err
 		}
 	}
 }
 
-// fill gives the entry at path at its bytes.
-func (p *replyParser) fill(at string, data []byte) error {
-	if !plainName(at) || unreadable(at) != "" {
-		return nil
+// plainFile reads the file that line announces.
+func (p *replyParser) plainFile(line string) error {
+	f := strings.SplitN(line, " ", 3)
+	if len(f) != 3 {
+		return damaged("file %q", excerpt(line))
 	}
-	if !p.content[at] {
-		return fmt.Errorf("the answer of the machine is damaged: it holds %s, which was not asked for", at)
+	size, err := strconv.ParseInt(f[1], 10, 64)
+	if err != nil || size < 0 || size > MaxFileSize {
+		return damaged("file %q", excerpt(line))
 	}
+	at := nodePath(f[2])
+	if p.dropped[at] {
+		_, err = p.in.Discard(int(size))
+	} else if err = p.wanted(at); err == nil {
+		err = p.fill(at, size, p.in)
+	}
+	if err != nil {
+		return err
+	}
+	last, err := p.in.ReadByte()
+	switch {
+	case err != nil:
+		return errCut
+	case last != '\n':
+		return fmt.Errorf("%s changed while it was read", at)
+	}
+	return nil
+}
+
+// wanted refuses the bytes of the file at at when they were not asked for, or
+// are there already.
+func (p *replyParser) wanted(at string) error {
+	switch {
+	case !p.content[at]:
+		return damaged("it holds %q, which was not asked for", excerpt(at))
+	case p.entries[at].Data != nil:
+		return damaged("it holds %q twice", excerpt(at))
+	}
+	return nil
+}
+
+// fill gives the entry at path at the next size bytes of data.
+func (p *replyParser) fill(at string, size int64, data io.Reader) error {
+	if size != p.entries[at].Size {
+		return fmt.Errorf("%s changed while it was read", at)
+	}
+	// Sizes were added up before: this is within what one collection may hold.
+	all := make([]byte, size)
+	if _, err := io.ReadFull(data, all); err != nil {
+		return fmt.Errorf("%w: %w", errCut, err)
+	}
+	return p.put(at, all)
+}
+
+func (p *replyParser) put(at string, data []byte) error {
 	e := p.entries[at]
 	if e.Size != int64(len(data)) {
 		return fmt.Errorf("%s changed while it was read", at)
 	}
-	e.Data = append([]byte{}, data...)
+	e.Data = data
 	p.entries[at] = e
 	return nil
 }

@@ -2,7 +2,6 @@ package node
 
 import (
 	"errors"
-	"fmt"
 	"io/fs"
 	"path"
 	"strconv"
@@ -23,7 +22,7 @@ func (p *replyParser) entry(s string) error {
 	mode, rest, _ := strings.Cut(rest, " ")
 	bits, err := strconv.ParseUint(mode, 16, 16)
 	if err != nil {
-		return fmt.Errorf("the answer of the machine is damaged: entry %q", s)
+		return damaged("entry %q", excerpt(s))
 	}
 	return p.add(content, strconv.FormatUint(bits>>12, 16), bits, rest)
 }
@@ -36,7 +35,7 @@ func (p *replyParser) found(s string) error {
 	mode, rest, _ := strings.Cut(rest, " ")
 	bits, err := strconv.ParseUint(mode, 8, 16)
 	if err != nil || len(kind) != 1 || bits > 0o7777 {
-		return fmt.Errorf("the answer of the machine is damaged: entry %q", s)
+		return damaged("entry %q", excerpt(s))
 	}
 	return p.add(content, kind, bits, rest)
 }
@@ -44,17 +43,20 @@ func (p *replyParser) found(s string) error {
 // add adds an entry of which "USER GROUP SIZE PATH/" is still to be read.
 func (p *replyParser) add(content, kind string, bits uint64, rest string) error {
 	f := strings.SplitN(rest, " ", 4)
-	damaged := fmt.Errorf("the answer of the machine is damaged: entry %q", rest)
 	if len(f) != 4 {
-		return damaged
+		return damaged("entry %q", excerpt(rest))
 	}
 	uid, err1 := strconv.ParseUint(f[0], 10, 31)
 	gid, err2 := strconv.ParseUint(f[1], 10, 31)
 	size, err3 := strconv.ParseInt(f[2], 10, 64)
 	if errors.Join(err1, err2, err3) != nil || size < 0 || !strings.HasSuffix(f[3], "/") {
-		return damaged
+		return damaged("entry %q", excerpt(rest))
 	}
-	e := Entry{Path: nodePath(f[3]), Kind: KindOther, UID: int(uid), GID: int(gid), Mode: fs.FileMode(bits & 0o777)}
+	at := nodePath(f[3])
+	if err := p.asked(at); err != nil {
+		return err
+	}
+	e := Entry{Path: at, Kind: KindOther, UID: int(uid), GID: int(gid), Mode: fs.FileMode(bits & 0o777)}
 	for bit, value := range specialBits {
 		if bits&uint64(value) != 0 {
 			e.Mode |= bit
@@ -66,12 +68,15 @@ func (p *replyParser) add(content, kind string, bits uint64, rest string) error 
 	if e.Kind == KindFile {
 		e.Size = size
 		if content == "1" {
-			p.content[e.Path] = true
+			if !p.job.query.wantsContent(at) {
+				return damaged("it is to hold %q, which was not asked for", excerpt(at))
+			}
+			p.content[at] = true
 		}
 	}
-	p.entries[e.Path] = e
-	if len(p.entries) > 2*MaxEntries {
-		return errTooMany
+	p.entries[at] = e
+	if len(p.entries) > 2*MaxEntries { // some may yet turn out to be none
+		return damaged("%w", errTooMany)
 	}
 	return nil
 }

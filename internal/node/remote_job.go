@@ -3,6 +3,7 @@ package node
 import (
 	"archive/tar"
 	"bytes"
+	"context"
 	"crypto/rand"
 	"crypto/sha256"
 	"embed"
@@ -32,6 +33,8 @@ type job struct {
 	change *Change // nil when the request only reads
 	query  Query
 	opt    RemoteOptions
+	// until is when the answer has to be there, whatever way the request takes.
+	until time.Time
 
 	dirs    []jobDir
 	dirAt   map[string]int
@@ -57,7 +60,13 @@ type jobFile struct {
 func newJob(c *Change, q Query, opt RemoteOptions) *job {
 	var raw [16]byte
 	_, _ = rand.Read(raw[:]) // never fails
-	return &job{nonce: hex.EncodeToString(raw[:]), change: c, query: q, opt: opt, dirAt: map[string]int{}}
+	return &job{nonce: hex.EncodeToString(raw[:]), change: c, query: q, opt: opt, dirAt: map[string]int{}, until: time.Now().Add(opt.Timeout + patience(opt.Timeout))}
+}
+
+// limit is ctx until the answer has to be there, with the reason.
+func (j *job) limit(ctx context.Context) (context.Context, context.CancelFunc) {
+	return context.WithDeadlineCause(ctx, j.until,
+		fmt.Errorf("the command did not end within %s, and was given up after %s", j.opt.Timeout, j.opt.Timeout+patience(j.opt.Timeout)))
 }
 
 // members returns what the archive holds, the file "end" last: when that has

@@ -1,6 +1,7 @@
 package node
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -10,6 +11,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	packersdk "github.com/hashicorp/packer-plugin-sdk/packer"
 )
@@ -25,6 +27,9 @@ var volatile = []string{"/proc", "/sys", "/dev", "/run", "/tmp"}
 // questionSize bounds the shell words of one question, in bytes: the kernel
 // takes no argument longer than 128 KiB, and quoting them once more adds some.
 const questionSize = 48 << 10
+
+// maxMounts bounds the answer to one question, in bytes.
+const maxMounts = 4 << 20
 
 // place is a path that a request has to do with, and how far below it.
 type place struct {
@@ -192,10 +197,12 @@ echo "k3s-cis %[1]s mounts end"`, nonce, strings.Join(words, " "))
 
 // mounts runs one question and reads its answer, which must be whole.
 func (r *RemoteMachine) mounts(ctx context.Context, j *job, command string, places int) (*containerMounts, error) {
-	limited, cancel := context.WithTimeout(ctx, r.opt.Timeout)
+	limited, cancel := j.limit(ctx)
 	defer cancel()
-	out, errOut := capture{limit: 4 << 20}, capture{limit: 64 << 10}
-	cmd := &packersdk.RemoteCmd{Command: command, Stdout: &out, Stderr: &errOut}
+	began := time.Now()
+	var data bytes.Buffer
+	out, errOut := newOutput(&data, maxMounts), newOutput(nil, maxReply)
+	cmd := &packersdk.RemoteCmd{Command: command, Stdout: out, Stderr: errOut}
 	ended := make(chan error, 1)
 	go func() {
 		err := r.comm.Start(limited, cmd)
@@ -209,20 +216,19 @@ func (r *RemoteMachine) mounts(ctx context.Context, j *job, command string, plac
 		if err != nil {
 			return nil, fmt.Errorf("starting the command: %w", err)
 		}
+	case <-out.over:
+		return nil, fmt.Errorf("the machine sent more than %d MiB in %s", maxMounts>>20, took(began))
+	case <-errOut.over:
+		return nil, errTooMuch(began)
 	case <-limited.Done():
-		if ctx.Err() != nil {
-			return nil, ctx.Err()
-		}
-		return nil, fmt.Errorf("the command did not end within %s", r.opt.Timeout)
+		return nil, context.Cause(limited)
 	}
-	data, _ := out.take()
-	answer, err := parseMounts(string(data), j.nonce)
+	answer, err := parseMounts(data.String(), j.nonce)
 	if err == nil && len(answer.real) != places {
 		err = errCut
 	}
 	if err != nil {
-		said, _ := errOut.take()
-		return nil, mountsError(err, r.redact(lastLines(string(said))))
+		return nil, mountsError(err, r.redact(errOut.lastLines()))
 	}
 	return answer, nil
 }
@@ -252,7 +258,7 @@ func parseMounts(out, nonce string) (*containerMounts, error) {
 	lines := strings.Split(strings.TrimSuffix(strings.ReplaceAll(body, "\r\n", "\n"), "\n"), "\n")
 	uid, err := strconv.Atoi(lines[0])
 	if err != nil {
-		return nil, fmt.Errorf("the answer of the container is damaged: user %q", lines[0])
+		return nil, fmt.Errorf("the answer of the container is damaged: user %q", excerpt(lines[0]))
 	}
 	a := &containerMounts{uid: uid}
 	root := false
@@ -265,7 +271,7 @@ func parseMounts(out, nonce string) (*containerMounts, error) {
 		case kind == "p" && path.IsAbs(rest):
 			a.real = append(a.real, path.Clean(rest))
 		default:
-			return nil, fmt.Errorf("the answer of the container is damaged: line %q", line)
+			return nil, fmt.Errorf("the answer of the container is damaged: line %q", excerpt(line))
 		}
 	}
 	if !root {

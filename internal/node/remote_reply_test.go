@@ -5,6 +5,9 @@ import (
 	"bytes"
 	"encoding/base64"
 	"encoding/hex"
+	"fmt"
+	"runtime"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -14,7 +17,11 @@ import (
 
 // testJob asks for what testAnswer answers.
 func testJob() *job {
-	return &job{nonce: "abc", query: Query{{Path: "/c", Depth: Deep, Content: true}}}
+	return &job{
+		nonce: "abc", query: Query{{Path: "/c", Depth: Deep, Content: true}},
+		change: &Change{Write: []Entry{{Path: "/c/b", Kind: KindFile}}, Kernel: map[string]string{"vm.panic_on_oom": "0"}},
+		opt:    RemoteOptions{KernelRead: []string{"vm.panic_on_oom"}},
+	}
 }
 
 func tarOf(t testing.TB, files ...string) string {
@@ -35,6 +42,49 @@ func tarOf(t testing.TB, files ...string) string {
 	require.NoError(t, w.Close())
 	return buf.String() + strings.Repeat("\x00", 512)
 }
+
+// member is a tar header with a valid checksum.
+func member(name string, kind byte, size int64, change func(block []byte)) string {
+	block := make([]byte, 512)
+	copy(block, name)
+	copy(block[100:], "0000600\x000000000\x000000000\x00")
+	copy(block[124:], fmt.Sprintf("%011o\x00", size))
+	copy(block[136:], "00000000000\x00        ")
+	block[156] = kind
+	copy(block[257:], "ustar  \x00")
+	if change != nil {
+		change(block)
+	}
+	sum := 0
+	for _, b := range block {
+		sum += int(b)
+	}
+	copy(block[148:], fmt.Sprintf("%06o\x00 ", sum))
+	return string(block)
+}
+
+// records is an extended header of PAX with these keys and values.
+func records(list ...string) string {
+	var all strings.Builder
+	for i := 0; i < len(list); i += 2 {
+		text := " " + list[i] + "=" + list[i+1] + "\n"
+		n := len(text)
+		for n != len(strconv.Itoa(n))+len(text) {
+			n = len(strconv.Itoa(n)) + len(text)
+		}
+		all.WriteString(strconv.Itoa(n) + text)
+	}
+	return member("pax", tar.TypeXHeader, int64(all.Len()), nil) + padded(all.String())
+}
+
+// hole is a sparse member as PAX has it: size bytes of nothing.
+func hole(name string, size int64) string {
+	n := strconv.FormatInt(size, 10)
+	return records("GNU.sparse.major", "0", "GNU.sparse.minor", "1", "GNU.sparse.name", name,
+		"GNU.sparse.size", n, "GNU.sparse.numblocks", "1", "GNU.sparse.map", n+",0") + member(name, tar.TypeReg, 0, nil)
+}
+
+func padded(s string) string { return s + strings.Repeat("\x00", -len(s)&511) }
 
 const answerLines = "machine\nkernel vm.panic_on_oom 0\nk3s k3s version v1.36.3+k3s1\nchanged /c/b\nset vm.panic_on_oom\nrecovered\n" +
 	"e 1 41ed 0 0 4096 /c/\ne 1 8180 0 0 5 /c/./a/\ne 1 81a4 1 2 5 /c/./b \\ /\ne 1 11b6 0 0 0 /c/./pipe/\nl /c/./dead/\nt /no where/\n"
@@ -58,7 +108,7 @@ func TestReply(t *testing.T) {
 		"after a second try":       "k3s-cis abc ready\nk3s-cis abc cannot root\n" + testAnswer(t),
 	} {
 		t.Run(name, func(t *testing.T) {
-			r, err := parseReply([]byte(answer), testJob())
+			r, err := parseReply(strings.NewReader(answer), testJob(), nil)
 			require.NoError(t, err)
 			assert.Equal(t, []Entry{
 				{Path: "/c", Kind: KindDirectory, Mode: 0o755},
@@ -111,13 +161,13 @@ func TestReplyThatCannotBeBelieved(t *testing.T) {
 		"base64 that is none": {"k3s-cis abc begin base64\n!!!\nk3s-cis abc coded\n", "damaged"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			r, err := parseReply([]byte(c.answer), testJob())
+			r, err := parseReply(strings.NewReader(c.answer), testJob(), nil)
 			require.ErrorContains(t, err, c.err)
 			assert.Nil(t, r)
 		})
 	}
 	for k := range len(whole) - 1 {
-		_, err := parseReply([]byte(whole[:k]), testJob())
+		_, err := parseReply(strings.NewReader(whole[:k]), testJob(), nil)
 		require.Error(t, err, "cut after %d of %d bytes", k, len(whole))
 	}
 }
@@ -128,8 +178,15 @@ func FuzzReply(f *testing.F) {
 	f.Add([]byte("k3s-cis abc begin raw\np 1 f 4755 0 0 1 /c/x/\nk3s-cis abc content plain\nf 1 /c/x\ny\nk3s-cis abc end 1 1 0 ok\n"))
 	f.Add([]byte("k3s-cis abc begin raw\ne 1 8180 0 0 1 /c/x/\nk3s-cis abc content plain\nf 1 /c/x\ny\nk3s-cis abc end 1 1 0 ok\n"))
 	f.Add([]byte("k3s-cis abc begin base64\nAAAA\nk3s-cis abc coded\n"))
+	f.Add([]byte("k3s-cis abc begin raw\ne 1 8180 0 0 4194304 /c/x/\nk3s-cis abc content tar\n" + hole("./c/x", MaxFileSize) + hole("./proc/x", MaxFileSize)))
+	f.Add([]byte("k3s-cis abc begin hex\n" + hex.EncodeToString([]byte("p 1 f 600 0 0 0 /c/x/\nk3s-cis abc content plain\n")) + "\nk3s-cis abc coded\n"))
+	f.Add([]byte("k3s-cis abc begin raw\nl /c/x/\nt x/\ns /t/\na /c/\nd /c/x/y/\nl /c/x/\nt z/\nodd /c/\nk3s-cis abc content none\nk3s-cis abc end 8 0 0 ok\n"))
 	f.Fuzz(func(t *testing.T, data []byte) {
-		r, err := parseReply(data, testJob())
+		var before, after runtime.MemStats
+		runtime.ReadMemStats(&before)
+		r, err := parseReply(bytes.NewReader(data), testJob(), nil)
+		runtime.ReadMemStats(&after)
+		require.Less(t, after.TotalAlloc-before.TotalAlloc, uint64(MaxTotalSize+16<<20+100*len(data)), "an answer of %d bytes", len(data))
 		if err != nil {
 			require.Nil(t, r)
 			return

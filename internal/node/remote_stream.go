@@ -1,66 +1,110 @@
 package node
 
 import (
-	"bytes"
 	"context"
+	"errors"
 	"io"
 	"sync"
 	"time"
 )
 
-// capture keeps output up to a limit. A command that was given up may go on
-// writing to it.
-type capture struct {
-	mu    sync.Mutex
-	buf   bytes.Buffer
-	limit int
-	over  bool
-	// ready and refused are what is looked for as long as gate is there.
-	ready, refused []byte
-	gate           chan bool
-	// last is how the last line begins; whole hears of it once it is there.
-	last  []byte
-	whole chan<- struct{}
+// output is what a command prints, up to a limit. A command that was given up
+// may go on writing to it, and gets an error: communicators then close what they
+// read it from.
+type output struct {
+	to io.Writer // nil where only the end of it counts
+
+	mu   sync.Mutex
+	left int64
+	end  []byte
+	// over is closed when there was more than the limit.
+	over chan struct{}
 }
 
-func (c *capture) Write(p []byte) (int, error) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.buf.Len()+len(p) > c.limit {
-		c.over = true
+// keptEnd is how many bytes are kept of what a command printed last.
+const keptEnd = 4 << 10
+
+var errOver = errors.New("more output than is read")
+
+// newOutput passes up to limit bytes on.
+func newOutput(to io.Writer, limit int64) *output {
+	return &output{to: to, left: limit, over: make(chan struct{})}
+}
+
+func (o *output) Write(p []byte) (int, error) {
+	if !o.take(p) {
+		return 0, errOver
+	}
+	if o.to == nil {
 		return len(p), nil
 	}
-	n, err := c.buf.Write(p)
-	if c.gate != nil {
-		if yes := bytes.Contains(c.buf.Bytes(), c.ready); yes || bytes.Contains(c.buf.Bytes(), c.refused) {
-			c.gate <- yes
-			c.gate = nil
-		}
+	return o.to.Write(p)
+}
+
+// take counts p and says whether it is within the limit.
+func (o *output) take(p []byte) bool {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if o.left < 0 {
+		return false
 	}
-	if c.whole != nil && c.ended() {
-		c.whole <- struct{}{}
-		c.whole = nil
+	if o.left -= int64(len(p)); o.left < 0 {
+		close(o.over)
+		return false
 	}
-	return n, err
+	o.end = append(o.end, p[max(0, len(p)-keptEnd):]...)
+	if len(o.end) > 2*keptEnd {
+		o.end = append(o.end[:0], o.end[len(o.end)-keptEnd:]...)
+	}
+	return true
 }
 
-// longestEnd is more than the last line has bytes.
-const longestEnd = 200
-
-// ended says whether the last line is there to its end. Behind an archive it has
-// no line break before it.
-func (c *capture) ended() bool {
-	tail := c.buf.Bytes()
-	tail = tail[max(0, len(tail)-longestEnd):]
-	i := bytes.LastIndex(tail, c.last)
-	return i >= 0 && bytes.IndexByte(tail[i:], '\n') == len(tail)-i-1
+func (o *output) exceeded() bool {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.left < 0
 }
 
-func (c *capture) take() (data []byte, whole bool) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return bytes.Clone(c.buf.Bytes()), !c.over
+// lastLines returns the end of what was printed, as one line.
+func (o *output) lastLines() string {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return lastLines(string(o.end))
 }
+
+// answer is a reply that is read while it comes in.
+type answer struct {
+	*output
+	in *io.PipeReader
+	// ready hears whether the machine takes standard input.
+	ready chan bool
+	// read gets the reply, or what is wrong with it, as soon as either is known.
+	read chan result
+}
+
+type result struct {
+	reply *reply
+	err   error
+}
+
+// listen reads the reply to j from what is written to the answer.
+func listen(j *job) *answer {
+	in, to := io.Pipe()
+	a := &answer{output: newOutput(to, maxReply), in: in, ready: make(chan bool, 1), read: make(chan result, 1)}
+	go func() {
+		rep, err := parseReply(in, j, a.ready)
+		a.read <- result{rep, err}
+		// What comes behind it is not held up, so that the command can end.
+		_, _ = io.Copy(io.Discard, in)
+	}()
+	return a
+}
+
+// ended says that all has been written.
+func (a *answer) ended() { _ = a.to.(*io.PipeWriter).Close() }
+
+// refuse reads no more: whatever the command writes from now on is an error.
+func (a *answer) refuse() { _ = a.in.CloseWithError(errOver) }
 
 // gated is input that begins when the machine is ready for it. Were it a
 // terminal that reads it, the archive would be typed into that. Waiting costs

@@ -18,7 +18,7 @@ import (
 func (r *RemoteMachine) upload(ctx context.Context, j *job, archive []byte, pieces []piece) (*reply, error) {
 	file := path.Join(uploadDirectory, "k3s-cis-"+j.nonce+".sh")
 	script := selfExtracting(j, file, archive, pieces)
-	if err := r.send(ctx, file, script); err != nil {
+	if err := r.send(ctx, j, file, script); err != nil {
 		return nil, fmt.Errorf("uploading the request to %s: %w", file, err)
 	}
 	commands, err := r.uploadCommands(j, file)
@@ -34,12 +34,30 @@ func (r *RemoteMachine) upload(ctx context.Context, j *job, archive []byte, piec
 	}
 	if err != nil && ctx.Err() == nil {
 		// The script removes itself as soon as it runs; it may not have run.
-		cleanup := &packersdk.RemoteCmd{Command: "rm -f " + file}
-		if r.comm.Start(ctx, cleanup) == nil {
-			cleanup.Wait()
-		}
+		r.remove(ctx, file)
 	}
 	return rep, err
+}
+
+// removing is how long the machine has to remove a file. One that did not answer
+// in time may not do so either.
+const removing = time.Second
+
+func (r *RemoteMachine) remove(ctx context.Context, file string) {
+	ctx, cancel := context.WithTimeout(ctx, removing)
+	defer cancel()
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		cmd := &packersdk.RemoteCmd{Command: "rm -f " + file}
+		if r.comm.Start(ctx, cmd) == nil {
+			cmd.Wait()
+		}
+	}()
+	select {
+	case <-done:
+	case <-ctx.Done():
+	}
 }
 
 // uploadCommands returns the commands that run an uploaded script, to be tried
@@ -143,17 +161,17 @@ func quoteAll(list []string) []string {
 
 // send uploads one file that only its owner may read. It may hold secrets of
 // the node's configuration; its name cannot be guessed.
-func (r *RemoteMachine) send(ctx context.Context, name string, data []byte) error {
+func (r *RemoteMachine) send(ctx context.Context, j *job, name string, data []byte) error {
 	fi := fs.FileInfo(upload{path.Base(name), int64(len(data))})
 	done := make(chan error, 1)
 	go func() { done <- r.comm.Upload(name, bytes.NewReader(data), &fi) }()
-	ctx, cancel := context.WithTimeout(ctx, r.opt.Timeout)
+	ctx, cancel := j.limit(ctx)
 	defer cancel()
 	select {
 	case err := <-done:
 		return err
 	case <-ctx.Done():
-		return ctx.Err()
+		return context.Cause(ctx)
 	}
 }
 

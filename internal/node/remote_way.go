@@ -9,6 +9,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"time"
 
 	packersdk "github.com/hashicorp/packer-plugin-sdk/packer"
 )
@@ -182,20 +183,13 @@ func (r *RemoteMachine) wrapStream(command string) (string, bool) {
 
 // run runs one command and reads its answer.
 func (r *RemoteMachine) run(ctx context.Context, j *job, command string, stdin []byte) (*reply, error) {
-	r.Settle(ctx)
-	limited, cancel := context.WithTimeout(ctx, r.opt.Timeout+patience)
-	var out, errOut capture
-	out.limit, errOut.limit = maxReply, 64<<10
-	var whole chan struct{}
-	if r.opt.Early {
-		whole = make(chan struct{}, 1)
-		out.last, out.whole = []byte("k3s-cis "+j.nonce+" end "), whole
-	}
-	cmd := &packersdk.RemoteCmd{Command: command, Stdout: &out, Stderr: &errOut}
+	limited, cancel := j.limit(ctx)
+	r.Settle(limited)
+	began := time.Now()
+	out, errOut := listen(j), newOutput(nil, maxReply)
+	cmd := &packersdk.RemoteCmd{Command: command, Stdout: out, Stderr: errOut}
 	if stdin != nil {
-		out.ready, out.refused = []byte("k3s-cis "+j.nonce+" ready"), []byte("k3s-cis "+j.nonce+" cannot")
-		out.gate = make(chan bool, 1)
-		cmd.Stdin = &gated{ctx: limited, gate: out.gate, data: bytes.NewReader(stdin)}
+		cmd.Stdin = &gated{ctx: limited, gate: out.ready, data: bytes.NewReader(stdin)}
 	}
 	exited := make(chan int, 1)
 	started := make(chan error, 1)
@@ -207,53 +201,60 @@ func (r *RemoteMachine) run(ctx context.Context, j *job, command string, stdin [
 		if err == nil {
 			exited <- cmd.Wait()
 		}
+		out.ended()
 	}()
 	r.mu.Lock()
 	r.cleaning = cleaning
 	r.mu.Unlock()
-	release := cancel
+	release := func() { out.refuse(); cancel() }
 	defer func() { release() }()
-	var status int
-	for waiting := true; waiting; {
+	var got result
+	status := 0
+	for read, ended := out.read, exited; read != nil || ended != nil; {
 		select {
 		case err := <-started:
 			if err != nil {
 				return nil, fmt.Errorf("starting the command: %w", err)
 			}
 			started = nil
-		case status = <-exited:
-			waiting = false
-		case <-whole:
-			data, _ := out.take()
-			if rep, err := parseReply(data, j); err == nil {
-				release = func() { go func() { <-cleaning; cancel() }() }
-				return rep, nil
+		case status = <-ended:
+			ended = nil
+		case got = <-read:
+			read = nil
+			if errors.Is(got.err, errDamaged) {
+				return nil, got.err
 			}
+			if got.err == nil && r.opt.Early {
+				release = func() { go func() { <-cleaning; cancel() }() }
+				return got.reply, nil
+			}
+		case <-out.over:
+			return nil, errTooMuch(began)
+		case <-errOut.over:
+			return nil, errTooMuch(began)
 		case <-limited.Done():
 			// What is under way on the machine ends by itself, all or nothing.
-			if ctx.Err() != nil {
-				return nil, ctx.Err()
-			}
-			return nil, fmt.Errorf("the command did not end within %s", r.opt.Timeout)
+			return nil, context.Cause(limited)
 		}
 	}
-	data, complete := out.take()
-	if !complete {
-		return nil, fmt.Errorf("the machine sent more than %d MiB", maxReply>>20)
+	switch {
+	case out.exceeded() || errOut.exceeded():
+		return nil, errTooMuch(began)
+	case got.err == nil:
+		return got.reply, nil
 	}
-	rep, err := parseReply(data, j)
-	if err == nil {
-		return rep, nil
-	}
-	return nil, r.explain(err, status, &errOut, data)
+	return nil, r.explain(got.err, status, errOut, out.output)
+}
+
+func errTooMuch(began time.Time) error {
+	return fmt.Errorf("the machine sent more than %d MiB in %s", maxReply>>20, took(began))
 }
 
 // explain adds to an error what the user can do about it.
-func (r *RemoteMachine) explain(err error, status int, errOut *capture, out []byte) error {
-	text, _ := errOut.take()
-	said := r.redact(lastLines(string(text)))
+func (r *RemoteMachine) explain(err error, status int, errOut, out *output) error {
+	said := r.redact(errOut.lastLines())
 	if said == "" && errors.Is(err, errSilent) {
-		said = r.redact(lastLines(string(out)))
+		said = r.redact(out.lastLines())
 	}
 	if said != "" {
 		said = "; it said: " + said
