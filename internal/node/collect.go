@@ -14,6 +14,7 @@ import (
 const (
 	unreadLarge = "larger than the 4 MiB that are collected"
 	unreadLink  = "a symbolic link to a directory is not followed inside a walk"
+	unreadDeep  = "lies deeper than the levels of directories that are collected"
 	unreadName  = "holds a name that is not valid UTF-8 or has a control character in it"
 )
 
@@ -68,16 +69,21 @@ func (c *collector) pick(ctx context.Context, p Pick) error {
 	if err != nil {
 		return fmt.Errorf("cannot look at %w", err)
 	}
-	return c.visit(ctx, p, p.Path, path.Join(parent, path.Base(p.Path)), p.Depth)
+	at := path.Join(parent, path.Base(p.Path))
+	depth := p.Depth
+	if depth == Deep {
+		depth = MaxDepth
+	}
+	return c.visit(ctx, p, p.Path, c.tree.at(at), depth)
 }
 
-// visit collects the entry shown as p, which is at at in the tree with all
+// visit collects the entry shown as p, which is at s in the tree with all
 // parents resolved, and what lies up to depth levels below it.
-func (c *collector) visit(ctx context.Context, pick Pick, p, at string, depth int) error {
+func (c *collector) visit(ctx context.Context, pick Pick, p string, s spot, depth int) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
-	fi, err := c.tree.lstat(at)
+	fi, err := s.lstat()
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}
@@ -86,11 +92,13 @@ func (c *collector) visit(ctx context.Context, pick Pick, p, at string, depth in
 	}
 	e := Entry{Path: p}
 	if fi.Mode()&fs.ModeSymlink != 0 {
-		if e.Target, err = c.tree.fs.Readlink(rel(at)); err != nil {
+		if e.Target, err = s.dir.Readlink(s.name); err != nil {
 			return fmt.Errorf("cannot look at %s: %w", p, cause(err))
 		}
-		if at, err = c.tree.resolve(at); err == nil {
-			fi, err = c.tree.lstat(at)
+		var to string
+		if to, err = c.tree.resolve(s.path); err == nil {
+			s = c.tree.at(to)
+			fi, err = s.lstat()
 		}
 		if errors.Is(err, errLoop) || errors.Is(err, fs.ErrNotExist) {
 			e.Kind = KindLink
@@ -106,7 +114,7 @@ func (c *collector) visit(ctx context.Context, pick Pick, p, at string, depth in
 	case fi.Mode().IsRegular():
 		e.Kind, e.Size = KindFile, fi.Size()
 		if pick.Content {
-			if err := c.read(&e, at); err != nil {
+			if err := c.read(&e, s); err != nil {
 				return err
 			}
 		}
@@ -117,19 +125,26 @@ func (c *collector) visit(ctx context.Context, pick Pick, p, at string, depth in
 		e.Kind = KindOther
 		return c.put(e)
 	}
-	if depth == 0 {
+	switch {
+	case depth == 0 && pick.Depth != Deep:
 		return c.put(e)
-	}
-	if e.Target != "" && p != pick.Path {
+	case e.Target != "" && p != pick.Path:
 		e.Unread = unreadLink
 		return c.put(e)
+	case depth == 0:
+		e.Unread = unreadDeep
+		return c.put(e)
 	}
-	return c.list(ctx, pick, e, at, depth)
+	return c.list(ctx, pick, e, s, depth)
 }
 
-// list collects directory e, which is at at, and what is in it.
-func (c *collector) list(ctx context.Context, pick Pick, e Entry, at string, depth int) error {
-	f, err := c.tree.open(at)
+// list collects directory e, which is at s, and what is in it.
+func (c *collector) list(ctx context.Context, pick Pick, e Entry, s spot, depth int) error {
+	f, err := s.open()
+	if err == nil {
+		defer f.Close()
+		s.dir, err = s.dir.OpenRoot(s.name)
+	}
 	if err != nil {
 		if ctx.Err() != nil {
 			return ctx.Err()
@@ -137,7 +152,7 @@ func (c *collector) list(ctx context.Context, pick Pick, e Entry, at string, dep
 		e.Unread = cause(err).Error()
 		return c.put(e)
 	}
-	defer f.Close()
+	defer s.dir.Close()
 	// The directory goes in before its children, so that the limit on
 	// entries stops a walk early.
 	if err := c.put(e); err != nil {
@@ -146,14 +161,15 @@ func (c *collector) list(ctx context.Context, pick Pick, e Entry, at string, dep
 	for {
 		names, err := f.Readdirnames(1024)
 		for _, name := range names {
-			if c.hide[path.Join(at, name)] {
+			child := spot{dir: s.dir, name: name, path: path.Join(s.path, name)}
+			if c.hide[child.path] {
 				continue
 			}
 			if !plainName(name) {
 				e.Unread = unreadName
 				continue
 			}
-			if err := c.visit(ctx, pick, path.Join(e.Path, name), path.Join(at, name), max(depth-1, Deep)); err != nil {
+			if err := c.visit(ctx, pick, path.Join(e.Path, name), child, depth-1); err != nil {
 				return err
 			}
 		}
@@ -168,8 +184,8 @@ func (c *collector) list(ctx context.Context, pick Pick, e Entry, at string, dep
 	return c.put(e)
 }
 
-// read fills in the bytes of file e, which is at at, or says why not.
-func (c *collector) read(e *Entry, at string) error {
+// read fills in the bytes of file e, which is at s, or says why not.
+func (c *collector) read(e *Entry, s spot) error {
 	if have := c.entries[e.Path]; have.Data != nil {
 		e.Data = have.Data
 		return nil
@@ -184,7 +200,7 @@ func (c *collector) read(e *Entry, at string) error {
 	if c.total+e.Size > MaxTotalSize {
 		return fmt.Errorf("cannot collect %s: more than %d MiB of content", e.Path, MaxTotalSize>>20)
 	}
-	data, err := c.tree.readFile(at)
+	data, err := s.readFile()
 	switch {
 	case errors.Is(err, errLarge):
 		e.Unread = unreadLarge
@@ -202,9 +218,9 @@ var (
 	errChanged = errors.New("changed while it was read")
 )
 
-// readFile returns the bytes of the regular file at p, resolved already.
-func (t *tree) readFile(p string) ([]byte, error) {
-	f, err := t.open(p)
+// readFile returns the bytes of the regular file at s.
+func (s spot) readFile() ([]byte, error) {
+	f, err := s.open()
 	if err != nil {
 		return nil, err
 	}

@@ -56,7 +56,7 @@ type Pick struct {
 	// Path is absolute and clean.
 	Path string
 	// Depth is how far below Path entries are collected: 0 is Path alone,
-	// 1 its children too, Deep the whole tree.
+	// 1 its children too, Deep the whole tree down to MaxDepth.
 	Depth int
 	// Content asks for the bytes of regular files.
 	Content bool
@@ -84,6 +84,9 @@ const (
 	MaxFileSize = 4 << 20
 	// MaxEntries is how many entries one collection may hold.
 	MaxEntries = 50_000
+	// MaxDepth is how far below a path a whole tree is collected, in levels; a
+	// directory that is as deep gets Entry.Unread.
+	MaxDepth = 64
 	// MaxTotalSize is how many bytes of content one collection may hold.
 	MaxTotalSize = 64 << 20
 )

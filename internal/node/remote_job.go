@@ -77,8 +77,8 @@ func (j *job) members() []jobFile {
 		mode = "apply"
 	}
 	plan := j.plan()
-	settings := fmt.Sprintf("nonce=%s\nmode=%s\nseconds=%d\nmax_size=%d\nmax_total=%d\nmax_entries=%d\n",
-		j.nonce, mode, max(1, int(j.opt.Timeout/time.Second)), MaxFileSize, MaxTotalSize, MaxEntries)
+	settings := fmt.Sprintf("nonce=%s\nmode=%s\nseconds=%d\nmax_size=%d\nmax_total=%d\nmax_entries=%d\nmax_depth=%d\n",
+		j.nonce, mode, max(1, int(j.opt.Timeout/time.Second)), MaxFileSize, MaxTotalSize, MaxEntries, MaxDepth)
 	list := []jobFile{
 		{name: "guard.sh", mode: 0o600, data: spare("guard.sh")},
 		{name: "worker.sh", mode: 0o600, data: spare("worker.sh")},

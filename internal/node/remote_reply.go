@@ -500,10 +500,15 @@ func (p *replyParser) finishEntries() error {
 		p.entries[link] = e
 	}
 	for at, e := range p.entries {
-		if e.Kind == KindDirectory && e.Target != "" && p.walkedOnly(at) {
+		switch {
+		case e.Kind != KindDirectory:
+			continue
+		case e.Target != "" && p.walkedOnly(at):
 			e.Unread = unreadLink
-			p.entries[at] = e
+		case p.walkedTo(at):
+			e.Unread = unreadDeep
 		}
+		p.entries[at] = e
 	}
 	if len(p.entries) > MaxEntries {
 		return errTooMany
@@ -615,6 +620,14 @@ func (p *replyParser) walkedOnly(at string) bool {
 		}
 	}
 	return false
+}
+
+// walkedTo says whether a walk ended at at because of its depth.
+func (p *replyParser) walkedTo(at string) bool {
+	return slices.ContainsFunc(p.job.query, func(pick Pick) bool {
+		below, ok := strings.CutPrefix(at, strings.TrimSuffix(pick.Path, "/")+"/")
+		return ok && pick.Depth == Deep && strings.Count(below, "/")+1 == MaxDepth
+	})
 }
 
 // end reads the last line and makes sure that everything before it is there.

@@ -66,21 +66,39 @@ func (t *tree) resolve(p string) (string, error) {
 
 var errLoop = errors.New("too many levels of symbolic links")
 
+// spot is where something lies in a tree, its parents resolved: at a name below
+// an open directory. From there it is a shorter way than from the root.
+type spot struct {
+	dir  *os.Root
+	name string
+	path string // from the root
+}
+
+// at is the spot of p, whose parents are resolved already.
+func (t *tree) at(p string) spot { return spot{t.fs, rel(p), p} }
+
 // lstat describes p, whose parents are resolved already.
-func (t *tree) lstat(p string) (fs.FileInfo, error) {
-	fi, err := t.fs.Lstat(rel(p))
+func (t *tree) lstat(p string) (fs.FileInfo, error) { return t.at(p).lstat() }
+
+// open opens p, which is resolved already, for reading, without a trace.
+func (t *tree) open(p string) (*os.File, error) { return t.at(p).open() }
+
+// readFile returns the bytes of the regular file at p, resolved already.
+func (t *tree) readFile(p string) ([]byte, error) { return t.at(p).readFile() }
+
+func (s spot) lstat() (fs.FileInfo, error) {
+	fi, err := s.dir.Lstat(s.name)
 	if errors.Is(err, syscall.ENOTDIR) {
 		err = fs.ErrNotExist
 	}
 	return fi, err
 }
 
-// open opens p, which is resolved already, for reading, without a trace.
-func (t *tree) open(p string) (*os.File, error) {
-	f, err := t.fs.OpenFile(rel(p), quietFlags, 0)
+func (s spot) open() (*os.File, error) {
+	f, err := s.dir.OpenFile(s.name, quietFlags, 0)
 	if errors.Is(err, fs.ErrPermission) && quietFlags != readFlags {
 		// Only the owner may ask that the access time stay.
-		f, err = t.fs.OpenFile(rel(p), readFlags, 0)
+		f, err = s.dir.OpenFile(s.name, readFlags, 0)
 	}
 	return f, err
 }

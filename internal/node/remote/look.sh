@@ -167,8 +167,8 @@ find_gnu='-name ".k3s-cis-$nonce" -prune -o -name "*$nl*" -prune -printf "odd %h
 walk() {
 	eval "todo=\$walk_$1_$2"
 	[ -n "$todo" ] || return 0
-	depth='' content=$2
-	[ "$1" = deep ] || depth="-maxdepth $1"
+	depth="-maxdepth $1" content=$2
+	[ "$1" != deep ] || depth="-maxdepth $max_depth"
 	# Links that lead nowhere, too, are a failure of find's.
 	seek 126 "find $todo -mindepth 1 $depth $find"
 }
