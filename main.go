@@ -11,6 +11,7 @@ import (
 	"github.com/hashicorp/packer-plugin-sdk/plugin"
 
 	"github.com/k3s-cis/packer-plugin-k3s/builder/image"
+	"github.com/k3s-cis/packer-plugin-k3s/internal/packerui"
 	"github.com/k3s-cis/packer-plugin-k3s/provisioner/cis"
 	"github.com/k3s-cis/packer-plugin-k3s/version"
 )
@@ -24,6 +25,7 @@ func main() {
 	if os.Getenv("GOGC") == "" {
 		debug.SetGCPercent(garbageGrowth)
 	}
+	packerui.CleanLogs()
 	set := plugin.NewSet()
 	set.RegisterProvisioner("cis", new(cis.Provisioner))
 	set.RegisterBuilder("image", new(image.Builder))

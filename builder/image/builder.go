@@ -13,6 +13,7 @@ import (
 	packersdk "github.com/hashicorp/packer-plugin-sdk/packer"
 
 	"github.com/k3s-cis/packer-plugin-k3s/internal/disk"
+	"github.com/k3s-cis/packer-plugin-k3s/internal/packerui"
 )
 
 // Names of the data that the builder generates for provisioners and
@@ -40,7 +41,7 @@ func (b *Builder) ConfigSpec() hcldec.ObjectSpec { return b.config.FlatMapstruct
 func (b *Builder) Prepare(raws ...any) (generated, warnings []string, err error) {
 	warnings, err = b.config.Prepare(raws...)
 	if err != nil {
-		return nil, warnings, err
+		return nil, warnings, packerui.Error(err)
 	}
 	return []string{RootDirectory, RootReadOnly}, warnings, nil
 }
@@ -48,8 +49,8 @@ func (b *Builder) Prepare(raws ...any) (generated, warnings []string, err error)
 // Run makes the image.
 func (b *Builder) Run(ctx context.Context, ui packersdk.Ui, hook packersdk.Hook) (packersdk.Artifact, error) {
 	state := new(multistep.BasicStateBag)
-	state.Put("ui", ui)
-	state.Put("hook", hook)
+	state.Put("ui", packerui.New(ui))
+	state.Put("hook", provisioning{hook, ui})
 	w := &work{}
 	state.Put(workKey, w)
 
@@ -57,7 +58,7 @@ func (b *Builder) Run(ctx context.Context, ui packersdk.Ui, hook packersdk.Hook)
 
 	if err, ok := state.Get("error").(error); ok {
 		// An image of a build that could not clean up is not handed out.
-		return nil, errors.Join(err, b.artifact(state, w).Destroy())
+		return nil, packerui.Error(errors.Join(err, b.artifact(state, w).Destroy()))
 	}
 	if _, ok := state.GetOk(multistep.StateCancelled); ok {
 		return nil, errors.New("the build was cancelled; nothing was written")
@@ -66,6 +67,17 @@ func (b *Builder) Run(ctx context.Context, ui packersdk.Ui, hook packersdk.Hook)
 		return nil, errors.New("the build was halted; nothing was written")
 	}
 	return b.artifact(state, w), nil
+}
+
+// provisioning runs other plugins with Packer's own Ui: what they say is theirs,
+// colours too.
+type provisioning struct {
+	packersdk.Hook
+	ui packersdk.Ui
+}
+
+func (p provisioning) Run(ctx context.Context, name string, _ packersdk.Ui, comm packersdk.Communicator, data any) error {
+	return p.Hook.Run(ctx, name, p.ui, comm, data)
 }
 
 // steps is the build in its order. Cleanup runs the other way round.

@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"github.com/k3s-cis/packer-plugin-k3s/internal/k3s"
+	"github.com/k3s-cis/packer-plugin-k3s/internal/kube"
 	"github.com/k3s-cis/packer-plugin-k3s/internal/node"
 )
 
@@ -76,8 +77,8 @@ func (a argument) judge(x *examination) verdict {
 	}
 	switch byDefault, known := fallbackFor(a.unset, x.release()); {
 	case set:
-		v.status, v.found = outcome(a.predicate.holds(x.in.Benchmark, value)), fmt.Sprintf("--%s=%s", a.flag, value)
-		v.evidence = evidenceOf(from)
+		v.status, v.found = outcome(a.predicate.holds(x.in.Benchmark, value)), fmt.Sprintf("--%s=%s", a.flag, kube.Shown(a.program, a.flag, value))
+		v.evidence = evidenceOf(a.program, from)
 	case known:
 		v.status, v.found = outcome(a.predicate.holds(x.in.Benchmark, byDefault)), fmt.Sprintf("not set; %s uses %s", a.program, byDefault)
 		v.evidence = []Evidence{{Source: fmt.Sprintf("%s %s default", a.program, x.release().MinorName()), Detail: a.flag + "=" + byDefault}}
@@ -94,14 +95,14 @@ func (a argument) judge(x *examination) verdict {
 // judgeMoved judges the field of the file that the other flag names.
 func (a argument) judgeMoved(x *examination, v verdict, file string, named []k3s.Argument) verdict {
 	v.expected += fmt.Sprintf("; %s in the file of --%s likewise", a.moved.field, a.moved.flag)
-	v.evidence = evidenceOf(named)
+	v.evidence = evidenceOf(a.program, named)
 	values, err := x.documentField(file, a.moved.field)
 	if err != nil {
 		v.status, v.found, v.reason = err.status, err.text, "the file decides and cannot be judged"
 		return v
 	}
 	value := strings.Join(values, ",")
-	v.found = fmt.Sprintf("%s: %s is %q", file, a.moved.field, value)
+	v.found = fmt.Sprintf("%s: %s is %q", file, a.moved.field, a.predicate.shown(value))
 	if len(values) == 0 {
 		v.found = fmt.Sprintf("%s has no %s", file, a.moved.field)
 		byDefault, known := fallbackFor(a.moved.unset, x.release())
@@ -161,10 +162,10 @@ func outcome(holds bool) Status {
 	return Fail
 }
 
-func evidenceOf(args []k3s.Argument) []Evidence {
+func evidenceOf(c k3s.Component, args []k3s.Argument) []Evidence {
 	var out []Evidence
 	for _, a := range args {
-		e := Evidence{a.Origin.Source, a.Origin.Line, a.Name + "=" + a.Value}
+		e := Evidence{a.Origin.Source, a.Origin.Line, a.Name + "=" + kube.Shown(c, a.Name, a.Value)}
 		if !slices.Contains(out, e) {
 			out = append(out, e)
 		}

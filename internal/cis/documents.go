@@ -13,6 +13,7 @@ import (
 	"github.com/k3s-cis/packer-plugin-k3s/internal/k3s"
 	"github.com/k3s-cis/packer-plugin-k3s/internal/kube"
 	"github.com/k3s-cis/packer-plugin-k3s/internal/node"
+	"github.com/k3s-cis/packer-plugin-k3s/internal/safetext"
 )
 
 // documentKey wants a condition to hold for a field of a YAML or JSON file, or
@@ -50,7 +51,7 @@ func (k documentKey) judge(x *examination) verdict {
 		}
 	}
 	value := strings.Join(values, ",")
-	v.status, v.found = k.outcome(x, values), fmt.Sprintf("%q", k3s.Redact(k.field[strings.LastIndex(k.field, ".")+1:], value))
+	v.status, v.found = k.outcome(x, values), fmt.Sprintf("%q", k.predicate.shown(value))
 	v.evidence = []Evidence{{Source: file, Detail: v.found}}
 	if v.status == Fail && k.running && x.running() {
 		v.status = Deferred
@@ -75,7 +76,8 @@ func (x *examination) documentField(file, field string) ([]string, *complaint) {
 	}
 	var root any
 	if err := yaml.Unmarshal(data, &root); err != nil {
-		return nil, &complaint{Fail, fmt.Sprintf("%s is not valid YAML: %v", file, err), []Evidence{{Source: file, Detail: "not valid YAML"}}}
+		line, what := safetext.YAMLFault(err)
+		return nil, &complaint{Fail, fmt.Sprintf("%s is not valid YAML: %s", k3s.Origin{Source: file, Line: line}, what), []Evidence{{file, line, what}}}
 	}
 	return fieldValues(root, strings.Split(field, ".")), nil
 }
@@ -116,7 +118,7 @@ func (x *examination) named(flag string) (string, []Evidence, *complaint) {
 	if !set || value == "" {
 		return "", nil, &complaint{Fail, "--" + flag + " is not set", []Evidence{{Source: x.defaultSource, Detail: flag + " is passed neither by K3s nor by the node's configuration"}}}
 	}
-	return x.absolute(value), evidenceOf(from), nil
+	return x.absolute(value), evidenceOf(k3s.APIServer, from), nil
 }
 
 // absolute returns the path that a component opens for a file name: K3s's
@@ -199,9 +201,9 @@ func (eventRateLimit) judge(x *examination) verdict {
 		return *blocked
 	}
 	plugins, from, _ := x.in.Effective.Flag(k3s.APIServer, "enable-admission-plugins")
-	v.evidence = evidenceOf(from)
+	v.evidence = evidenceOf(k3s.APIServer, from)
 	if !slices.Contains(items(plugins), eventRateLimitPlugin) {
-		v.status, v.found = Fail, "EventRateLimit is not enabled: --enable-admission-plugins="+plugins
+		v.status, v.found = Fail, "EventRateLimit is not enabled: --enable-admission-plugins="+kube.Shown(k3s.APIServer, "enable-admission-plugins", plugins)
 		return v
 	}
 	a, c := x.admission()
@@ -250,8 +252,8 @@ func (e etcd) judge(x *examination) verdict {
 	var found []string
 	for _, a := range x.in.Effective.Args[k3s.Etcd] {
 		if slices.Contains(e.overrides, a.Name) && !a.Origin.Default {
-			found = append(found, a.Name+"="+a.Value)
-			v.evidence = append(v.evidence, evidenceOf([]k3s.Argument{a})...)
+			found = append(found, a.Name+"="+kube.Shown(k3s.Etcd, a.Name, a.Value))
+			v.evidence = append(v.evidence, evidenceOf(k3s.Etcd, []k3s.Argument{a})...)
 		}
 	}
 	if len(found) > 0 {

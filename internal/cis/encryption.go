@@ -9,6 +9,7 @@ import (
 
 	"github.com/k3s-cis/packer-plugin-k3s/internal/k3s"
 	"github.com/k3s-cis/packer-plugin-k3s/internal/node"
+	"github.com/k3s-cis/packer-plugin-k3s/internal/safetext"
 )
 
 // encryption wants Secrets to be encrypted at rest by one of providers.
@@ -42,7 +43,7 @@ func (e encryption) judge(x *examination) verdict {
 		v.evidence = x.settings("secrets-encryption")
 		return v
 	}
-	v.evidence = evidenceOf(from)
+	v.evidence = evidenceOf(k3s.APIServer, from)
 	if own := slices.ContainsFunc(from, func(a k3s.Argument) bool { return !a.Origin.Default }); own {
 		return e.judgeFile(x, v, x.absolute(file))
 	}
@@ -52,7 +53,7 @@ func (e encryption) judge(x *examination) verdict {
 		v.evidence = append(v.evidence, x.settings("secrets-encryption-provider")...)
 	}
 	if !slices.Contains(e.providers, provider) {
-		v.status, v.found = Fail, "secrets-encryption-provider: "+provider
+		v.status, v.found = Fail, "secrets-encryption-provider: "+k3s.Redact("secrets-encryption-provider", provider)
 		return v
 	}
 	v.status, v.found = Deferred, encryptionConfig(x.paths)+" is not there before K3s has run"
@@ -89,7 +90,7 @@ func (e encryption) judgeFile(x *examination, v verdict, file string) verdict {
 			break
 		}
 		writes := strings.Join(names(r.Providers[0]), ",")
-		v.status, v.found = outcome(slices.Contains(e.providers, writes)), fmt.Sprintf("%s: %s encrypts Secrets", file, writes)
+		v.status, v.found = outcome(slices.Contains(e.providers, writes)), fmt.Sprintf("%s: %s encrypts Secrets", file, safetext.Name(writes))
 		return v
 	}
 	v.status, v.found = Fail, file+" has no provider for Secrets"

@@ -10,6 +10,7 @@ import (
 
 	"github.com/k3s-cis/packer-plugin-k3s/internal/k3s"
 	"github.com/k3s-cis/packer-plugin-k3s/internal/node"
+	"github.com/k3s-cis/packer-plugin-k3s/internal/safetext"
 )
 
 // Input is everything a verdict may rest on.
@@ -216,9 +217,7 @@ func oneLine(s string) string {
 		return s
 	}
 	s = strings.ToValidUTF8(s, "\uFFFD")
-	if strings.Contains(s, "://") {
-		s = userPassword.ReplaceAllString(s, "(hidden)@")
-	}
+	s = safetext.Passwords(s)
 	s = strings.Map(func(r rune) rune {
 		if unicode.IsControl(r) {
 			return ' '
@@ -234,7 +233,7 @@ func oneLine(s string) string {
 // plain says whether s is fit as it is, at a glance: short, printable ASCII,
 // no URL.
 func plain(s string) bool {
-	if len(s) > maxText || strings.Contains(s, "://") {
+	if len(s) > maxText || strings.ContainsAny(s, "@=") {
 		return false
 	}
 	for i := range len(s) {

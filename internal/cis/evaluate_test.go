@@ -196,6 +196,44 @@ func TestSecretsAreNamedAndNeverShown(t *testing.T) {
 	}, r.Evidence)
 }
 
+// TestSecretsInEverySpelling: a secret counts however YAML spells it, and one
+// rule says what is harmless, for the hardening too.
+func TestSecretsInEverySpelling(t *testing.T) {
+	for text, bad := range map[string]bool{
+		"token: [S3CR3T]\n":                 true,
+		"token:\n- S3CR3T\n":                true,
+		"token: {a: S3CR3T}\n":              true,
+		"node-name: &a S3CR3T\ntoken: *a\n": true,
+		"token: \"\"\n":                     false,
+		"token:\n":                          false,
+		"datastore-endpoint: postgres://db/k3s?user=k&password=p\n": true,
+		"datastore-endpoint: [\"postgres://k:p@db/k3s\"]\n":         true,
+		"datastore-endpoint: k3s:p@tcp(db:3306)/k3s\n":              true,
+		"datastore-endpoint: postgres://k3s@db/k3s?sslmode=off\n":   false,
+		"datastore-endpoint: https://etcd.example.org:2379\n":       false,
+		"etcd-s3-proxy: user:p@proxy:3128\n":                        true,
+	} {
+		tr := server(t)
+		tr.file("/etc/rancher/k3s/config.yaml.d/99.yaml", 0o600, text)
+		r := tr.result(t, "node.hygiene.config-secrets")
+		assert.Equal(t, bad, r.Status == cis.Fail, text)
+	}
+	tr := server(t)
+	tr.file("/etc/systemd/system/k3s.service", 0o644, "[Service]\nExecStart=/usr/local/bin/k3s server\n")
+	tr.file("/etc/systemd/system/k3s.service.env", 0o600, "K3S_DATASTORE_ENDPOINT='postgres://db/k3s?user=k&password=p'\n")
+	assert.Equal(t, cis.Fail, tr.result(t, "node.hygiene.environment-secrets").Status)
+}
+
+// TestAdmissionWithoutPodSecurity: an admission configuration may have no entry
+// for PodSecurity, whose default admits everything.
+func TestAdmissionWithoutPodSecurity(t *testing.T) {
+	tr := server(t)
+	tr.file(psaFile, 0o600, "apiVersion: apiserver.config.k8s.io/v1\nkind: AdmissionConfiguration\nplugins: []\n")
+	r := tr.result(t, "podsec.privileged")
+	assert.Equal(t, cis.Fail, r.Status, r.Found)
+	assert.Contains(t, r.Found, "has no entry for PodSecurity")
+}
+
 // TestSecretsInKeptCopies: the hardening keeps what it replaces beside it, and a
 // copy of the default file stays when another one is the main one later.
 func TestSecretsInKeptCopies(t *testing.T) {

@@ -153,7 +153,7 @@ func (x *examination) kernelProblems() []k3s.Problem {
 		if p, ok := boot.Lookup(want.Name); ok && p.Setting.Path != "" && p.Setting.Value != want.Value {
 			out = append(out, k3s.Problem{
 				Consequence: k3s.Fatal, Origin: k3s.Origin{Source: p.Setting.Path, Line: p.Setting.Line},
-				Text: fmt.Sprintf("the kubelet exits because %s=%s at boot and protect-kernel-defaults (%s) wants %s", want.Name, p.Setting.Value, from[0].Origin, want.Value),
+				Text: fmt.Sprintf("the kubelet exits because %s=%s at boot and protect-kernel-defaults (%s) wants %s", want.Name, kernelValue(p.Setting.Value), from[0].Origin, want.Value),
 			})
 		}
 	}

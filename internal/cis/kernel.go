@@ -2,9 +2,11 @@ package cis
 
 import (
 	"fmt"
+	"regexp"
 	"strings"
 
 	"github.com/k3s-cis/packer-plugin-k3s/internal/node"
+	"github.com/k3s-cis/packer-plugin-k3s/internal/safetext"
 )
 
 // kernel wants kernel parameters to have exact values after every boot, and
@@ -33,13 +35,13 @@ func (k kernel) judge(x *examination) verdict {
 		case !set || got.Setting.Path == "" && len(got.Conflicts) == 0:
 			wrong = append(wrong, p.name+" is not set by any file")
 		case got.Setting.Value != p.value:
-			wrong = append(wrong, fmt.Sprintf("%s=%s from %s", p.name, got.Setting.Value, got.Setting))
+			wrong = append(wrong, fmt.Sprintf("%s=%s from %s", p.name, kernelValue(got.Setting.Value), got.Setting))
 		}
 		if got.Setting.Path != "" {
 			v.evidence = append(v.evidence, kernelEvidence(p.name, got.Setting))
 		}
 		for _, c := range got.Conflicts {
-			wrong = append(wrong, fmt.Sprintf("%s=%s from %s may win", p.name, c.Value, c))
+			wrong = append(wrong, fmt.Sprintf("%s=%s from %s may win", p.name, kernelValue(c.Value), c))
 			v.evidence = append(v.evidence, kernelEvidence(p.name, c))
 		}
 		if x.running() {
@@ -62,8 +64,18 @@ func (k kernel) judge(x *examination) verdict {
 	return v
 }
 
+var numbers = regexp.MustCompile(`^[-0-9 \t]*$`)
+
+// kernelValue shows a value of a kernel parameter, which is a number or several.
+func kernelValue(value string) string {
+	if !numbers.MatchString(value) {
+		return safetext.Hidden
+	}
+	return value
+}
+
 func kernelEvidence(name string, s node.KernelSetting) Evidence {
-	detail := name + "=" + s.Value
+	detail := name + "=" + kernelValue(s.Value)
 	if s.Note != "" {
 		detail += " (" + s.Note + ")"
 	}

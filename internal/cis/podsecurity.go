@@ -181,11 +181,11 @@ func (p podSecurity) judge(x *examination) verdict {
 // judgeAdmission asks whether the Pod Security library refuses the rule's pod.
 func (p podSecurity) judgeAdmission(x *examination, v verdict) verdict {
 	if off, from, _ := x.in.Effective.Flag(k3s.APIServer, "disable-admission-plugins"); slices.Contains(items(off), "PodSecurity") {
-		v.status, v.found, v.evidence = Fail, "PodSecurity is off: --disable-admission-plugins="+off, evidenceOf(from)
+		v.status, v.found, v.evidence = Fail, "PodSecurity is off: --disable-admission-plugins="+kube.Shown(k3s.APIServer, "disable-admission-plugins", off), evidenceOf(k3s.APIServer, from)
 		return v
 	}
 	if gates, from, _ := x.in.Effective.Flag(k3s.APIServer, "feature-gates"); slices.Contains(items(gates), "PodSecurity=false") {
-		v.status, v.found, v.evidence = Fail, "PodSecurity is off: --feature-gates="+gates, evidenceOf(from)
+		v.status, v.found, v.evidence = Fail, "PodSecurity is off: --feature-gates="+kube.Shown(k3s.APIServer, "feature-gates", gates), evidenceOf(k3s.APIServer, from)
 		return v
 	}
 	a, c := x.admission()
@@ -240,6 +240,9 @@ func (x *examination) refusePods() refusals {
 	a, c := x.admission()
 	if c != nil {
 		return refusals{problem: c}
+	}
+	if a.PodSecurity == nil {
+		return refusals{} // the default admits all, as the verdict says
 	}
 	m := x.manifests()
 	if m.problem != nil {

@@ -88,9 +88,9 @@ var everyone = []string{"system:authenticated", "system:unauthenticated", "syste
 // judgePolicies wants every policy that everyone may use to refuse the pod.
 func (r podRule) judgePolicies(x *examination, v verdict) verdict {
 	plugins, from, _ := x.in.Effective.Flag(k3s.APIServer, "enable-admission-plugins")
-	v.evidence = evidenceOf(from)
+	v.evidence = evidenceOf(k3s.APIServer, from)
 	if !slices.Contains(items(plugins), pspPlugin) {
-		v.status, v.found = Fail, "PodSecurityPolicy is not enabled: --enable-admission-plugins="+plugins
+		v.status, v.found = Fail, "PodSecurityPolicy is not enabled: --enable-admission-plugins="+kube.Shown(k3s.APIServer, "enable-admission-plugins", plugins)
 		return v
 	}
 	m := x.manifests()

@@ -9,6 +9,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/k3s-cis/packer-plugin-k3s/internal/safetext"
 )
 
 // predicate is one condition on a value.
@@ -133,6 +135,23 @@ func (p predicate) holds(benchmark, value string) bool {
 func (p predicate) holdsUnset() bool { return operations[p.name].unset }
 
 func (p predicate) says(benchmark string) string { return operations[p.name].says(p, benchmark) }
+
+// shown is a value of a file fit for a report: each item of it that is a
+// number, true, false or a time, or that the condition itself names. What else
+// stands there may be a secret in the wrong place.
+func (p predicate) shown(value string) string {
+	all := strings.Split(value, ",")
+	for i, item := range all {
+		item = strings.TrimSpace(item)
+		_, boolean := strconv.ParseBool(item)
+		_, number := strconv.ParseInt(item, 0, 32)
+		_, duration := time.ParseDuration(item)
+		if item != "" && boolean != nil && number != nil && duration != nil && item != p.text && !slices.Contains(p.list, item) {
+			all[i] = safetext.Hidden
+		}
+	}
+	return strings.Join(all, ",")
+}
 
 // same compares as the flag parsers do, to whom 1, t and true are the same.
 func same(a, b string) bool {

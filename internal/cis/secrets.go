@@ -4,9 +4,7 @@ import (
 	"bytes"
 	"cmp"
 	"fmt"
-	"net/url"
 	"path"
-	"regexp"
 	"slices"
 	"strings"
 
@@ -14,6 +12,7 @@ import (
 
 	"github.com/k3s-cis/packer-plugin-k3s/internal/k3s"
 	"github.com/k3s-cis/packer-plugin-k3s/internal/node"
+	"github.com/k3s-cis/packer-plugin-k3s/internal/safetext"
 )
 
 // secrets wants no secret in a kind of files. What is found is named by file,
@@ -178,7 +177,7 @@ func secretKeys(file string, data []byte) []Evidence {
 		pairs := doc.Content[0].Content
 		for i := 0; i+1 < len(pairs); i += 2 {
 			name := strings.TrimSuffix(pairs[i].Value, "+")
-			if k3s.Secret(name) && !harmless(name, pairs[i+1].Value) {
+			if slices.ContainsFunc(scalars(pairs[i+1]), func(v string) bool { return k3s.HoldsSecret(name, v) }) {
 				out = append(out, Evidence{file, pairs[i].Line, name + " has a value (not shown)"})
 			}
 		}
@@ -186,15 +185,28 @@ func secretKeys(file string, data []byte) []Evidence {
 	return out
 }
 
-// harmless says whether a value under a secret's name is none: an empty one,
-// or the address of a datastore without a password.
-func harmless(name, value string) bool {
-	datastore := slices.Contains([]string{"datastore-endpoint", "K3S_DATASTORE_ENDPOINT"}, name)
-	return value == "" || datastore && !userPassword.MatchString(value)
+// scalars lists every text in a value once: of a list, a mapping, what an alias
+// stands for.
+func scalars(n *yaml.Node) []string {
+	var out []string
+	seen := map[*yaml.Node]bool{}
+	var visit func(*yaml.Node)
+	visit = func(n *yaml.Node) {
+		switch {
+		case n == nil || seen[n]:
+			return
+		case n.Kind == yaml.ScalarNode:
+			out = append(out, n.Value)
+		}
+		seen[n] = true
+		visit(n.Alias)
+		for _, c := range n.Content {
+			visit(c)
+		}
+	}
+	visit(n)
+	return out
 }
-
-// userPassword is the part of a URL that holds a password.
-var userPassword = regexp.MustCompile(`[A-Za-z][A-Za-z0-9+.-]*://[^/@\s:]*:[^@\s]+@`)
 
 // passwordURLs finds URLs with a password in any line that is no comment.
 func passwordURLs(file string, data []byte) []Evidence {
@@ -202,11 +214,20 @@ func passwordURLs(file string, data []byte) []Evidence {
 	line := 0
 	for text := range bytes.Lines(data) {
 		line++
-		if bytes.Contains(text, []byte("://")) && !bytes.HasPrefix(bytes.TrimSpace(text), []byte("#")) && userPassword.Match(text) {
+		if !bytes.HasPrefix(bytes.TrimSpace(text), []byte("#")) && slices.ContainsFunc(words(text), safetext.HasPassword) {
 			out = append(out, Evidence{file, line, "a URL with a password (not shown)"})
 		}
 	}
 	return out
+}
+
+// words takes a line apart where a value may begin or end.
+func words(line []byte) []string {
+	all := strings.FieldsFunc(string(line), func(r rune) bool { return strings.ContainsRune(" \t\r\n'\",", r) })
+	for i, w := range all {
+		all[i] = strings.TrimRight(strings.TrimLeft(w, "[{"), "}")
+	}
+	return all
 }
 
 func (x *examination) secretsInEnvironment() ([]Evidence, string) {
@@ -225,22 +246,14 @@ func secretVariables(vars []node.Variable) []Evidence {
 	var out []Evidence
 	for _, v := range vars {
 		switch {
-		case k3s.Secret(v.Name) && !harmless(v.Name, v.Value):
+		case !k3s.HoldsSecret(v.Name, v.Value):
+		case k3s.Secret(v.Name):
 			out = append(out, Evidence{v.Path, v.Line, v.Name + " has a value (not shown)"})
-		case hasPassword(v.Value):
+		default:
 			out = append(out, Evidence{v.Path, v.Line, v.Name + " has a URL with a password (not shown)"})
 		}
 	}
 	return out
-}
-
-func hasPassword(value string) bool {
-	if u, err := url.Parse(value); err == nil && u.User != nil {
-		if _, has := u.User.Password(); has {
-			return true
-		}
-	}
-	return userPassword.MatchString(value)
 }
 
 func (x *examination) secretsInService() ([]Evidence, string) {
@@ -265,9 +278,9 @@ func (x *examination) secretsInService() ([]Evidence, string) {
 			value = service.Start[i+1].Text
 		}
 		switch {
-		case bare != option && k3s.Secret(bare) && !harmless(bare, value):
+		case bare != option && k3s.Secret(bare) && k3s.HoldsSecret(bare, value):
 			out = append(out, Evidence{w.Path, w.Line, option + " has a value (not shown)"})
-		case hasPassword(w.Text) || hasPassword(value) && joined:
+		case safetext.HasPassword(w.Text) || joined && safetext.HasPassword(value):
 			out = append(out, Evidence{w.Path, w.Line, "a URL with a password (not shown)"})
 		}
 	}

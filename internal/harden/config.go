@@ -102,7 +102,7 @@ func (m *merger) freeList(key string, ws []want) bool {
 		var lost []string
 		for _, w := range ws {
 			if !slices.ContainsFunc(m.find(w), func(f found) bool { return w.served(f.value) }) {
-				lost = append(lost, w.text())
+				lost = append(lost, w.shownText())
 			}
 		}
 		if len(lost) == 0 {
@@ -113,7 +113,7 @@ func (m *merger) freeList(key string, ws []want) bool {
 		e := doc.entries()[j]
 		if !m.overwrite {
 			m.errs = append(m.errs, conflict(ws, "%s: %s replaces the list of the files before it, so that %s would be lost: write `%s+:` there, or set overwrite = true to have that done",
-				doc.place(e.key), key, k3s.Redact(key, strings.Join(lost, ", ")), e.key.Value))
+				doc.place(e.key), key, enumerate(lost, 5), e.key.Value))
 			return false
 		}
 		doc.rename(e, e.key.Value+"+")
@@ -146,11 +146,11 @@ func (m *merger) bring(w want) {
 			// joined below
 		case f.doc == nil:
 			m.errs = append(m.errs, conflict([]want{w}, "%s: %s, but %s wants %s: change it there, where K3s reads it last",
-				f.where, describe(w, f.value), w.asker(), k3s.Redact(w.key, w.value)))
+				f.where, describe(w, f.value), w.asker(), w.shown(w.value)))
 			return
 		case !m.overwrite:
 			m.errs = append(m.errs, conflict([]want{w}, "%s: %s, but %s wants %s: change it there, or set overwrite = true",
-				f.where, describe(w, f.value), w.asker(), k3s.Redact(w.key, w.value)))
+				f.where, describe(w, f.value), w.asker(), w.shown(w.value)))
 			return
 		default:
 			f.doc.set(f.entry, f.entry.items()[f.item], w.text())
@@ -202,9 +202,9 @@ func (m *merger) keepEnabled(wanted []string) {
 		switch {
 		case len(bad) == 0:
 		case f.doc == nil:
-			m.errs = append(m.errs, conflict([]want{w}, "%s: disable-admission-plugins=%s switches off %s, which the guide wants on: change it there", f.where, f.value, strings.Join(bad, ", ")))
+			m.errs = append(m.errs, conflict([]want{w}, "%s: disable-admission-plugins=%s switches off %s, which the guide wants on: change it there", f.where, w.shown(f.value), strings.Join(bad, ", ")))
 		case !m.overwrite:
-			m.errs = append(m.errs, conflict([]want{w}, "%s: disable-admission-plugins=%s switches off %s, which the guide wants on: change it there, or set overwrite = true", f.where, f.value, strings.Join(bad, ", ")))
+			m.errs = append(m.errs, conflict([]want{w}, "%s: disable-admission-plugins=%s switches off %s, which the guide wants on: change it there, or set overwrite = true", f.where, w.shown(f.value), strings.Join(bad, ", ")))
 		case len(rest) > 0:
 			w.value = strings.Join(rest, ",")
 			f.doc.set(f.entry, f.entry.items()[f.item], w.text())
@@ -277,7 +277,7 @@ func (m *merger) outside(o k3s.Origin) bool {
 // describe says what was found for w, secrets left out.
 func describe(w want, value string) string {
 	if w.flag != "" {
-		return fmt.Sprintf("%s %s=%s", w.key, w.flag, value)
+		return fmt.Sprintf("%s %s=%s", w.key, w.flag, w.shown(value))
 	}
-	return fmt.Sprintf("%s: %s", w.key, k3s.Redact(w.key, value))
+	return fmt.Sprintf("%s: %s", w.key, w.shown(value))
 }

@@ -4,7 +4,9 @@ import (
 	"bytes"
 	"fmt"
 	"io/fs"
+	"path"
 	"regexp"
+	"slices"
 	"sort"
 	"strings"
 
@@ -12,14 +14,17 @@ import (
 	"go.yaml.in/yaml/v3"
 
 	"github.com/k3s-cis/packer-plugin-k3s/internal/k3s"
+	"github.com/k3s-cis/packer-plugin-k3s/internal/kube"
 	"github.com/k3s-cis/packer-plugin-k3s/internal/node"
+	"github.com/k3s-cis/packer-plugin-k3s/internal/safetext"
 )
 
 // Diff shows what plan would change on a node: a unified diff for each file,
 // one line for each change of mode or owner, for what is made, copied or
-// removed, and for each parameter of a running kernel. Values of K3s keys that
-// are secrets, and whole manifests with Secrets, are not shown. It is empty
-// when nothing would change. A nil node stands for an empty one.
+// removed, and for each parameter of a running kernel. Of what the node has
+// only values of K3s keys are shown that cannot be secrets, and what the plan
+// writes too; of the user's own manifests nothing. It is empty when nothing would
+// change. A nil node stands for an empty one.
 func Diff(plan *Plan, have *node.Node) string {
 	var b strings.Builder
 	for _, e := range plan.Change.Write {
@@ -78,98 +83,176 @@ func diffEntry(b *strings.Builder, e node.Entry, old *node.Entry) {
 }
 
 // unified is the unified diff of a file with its secrets hidden.
-func unified(path string, old, data []byte, isNew bool) string {
-	if holdsSecret(old) || holdsSecret(data) {
-		return fmt.Sprintf("%s: content changes (%d to %d bytes, not shown: it may hold a secret)\n", path, len(old), len(data))
+func unified(name string, old, data []byte, isNew bool) string {
+	hide := newLines(data)
+	switch {
+	case isConfiguration(name):
+		hide = hideSecrets
+	case holdsSecret(name, old) || holdsSecret(name, data):
+		return fmt.Sprintf("%s: content changes (%d to %d bytes, not shown: it may hold a secret)\n", name, len(old), len(data))
 	}
-	from := path
+	from := name
 	if isNew {
 		from = "/dev/null"
 	}
-	out := udiff.Unified(from, path, string(hideSecrets(old)), string(hideSecrets(data)))
+	out := udiff.Unified(from, name, string(hide(old)), string(hide(data)))
 	if out == "" {
-		return fmt.Sprintf("%s: only hidden values change\n", path)
+		return fmt.Sprintf("%s: only hidden values change\n", name)
 	}
 	return out
 }
 
-// holdsSecret says whether a manifest holds an object that secrets are kept in.
-func holdsSecret(data []byte) bool { return secretKind.Match(data) }
+// isConfiguration says whether a path is one of K3s's configuration files,
+// wherever these are.
+func isConfiguration(name string) bool {
+	dir := path.Dir(name)
+	return isYAML(name) && (path.Base(name) == path.Base(k3s.ConfigFile) || isYAML(dir)) || strings.HasSuffix(dir, ".yaml.d")
+}
+
+// holdsSecret says whether a file may hold an object that secrets are kept in:
+// a manifest of the user's own, or what says that it does.
+func holdsSecret(name string, data []byte) bool {
+	own := slices.Contains(planManifests, path.Base(name))
+	return !own && strings.Contains(name, "/manifests/") || secretKind.Match(data)
+}
 
 var secretKind = regexp.MustCompile(`\bkind["']?\s*:\s*["']?(Secret|HelmChart)`)
 
-// userInfo is the name and password in a URL.
-var userInfo = regexp.MustCompile(`://[^/\s@'"]+@`)
+const hidden = safetext.Hidden
 
-// hideSecrets replaces the values of keys that K3s keeps secrets in, by whole
-// lines: a value may go on over several. A file that is not YAML is checked
-// line by line.
+// newLines returns what hides the lines that the new content of a file does not
+// have: whose they are and what they hold is not known.
+func newLines(data []byte) func([]byte) []byte {
+	known := map[string]bool{}
+	for line := range bytes.Lines(data) {
+		known[strings.TrimRight(string(line), "\r\n")] = true
+	}
+	return func(text []byte) []byte {
+		var out bytes.Buffer
+		for line := range bytes.Lines(text) {
+			shown := strings.TrimRight(string(line), "\r\n")
+			if !known[shown] && strings.TrimSpace(shown) != "" {
+				shown = hidden
+			}
+			out.WriteString(safetext.Passwords(shown) + "\n")
+		}
+		return out.Bytes()
+	}
+}
+
+// hideSecrets shows of a configuration file the values that cannot be secrets,
+// by whole lines: a value may go on over several, and what is in the others
+// need not even be YAML.
 func hideSecrets(data []byte) []byte {
-	lines := strings.SplitAfter(string(data), "\n")
-	for _, span := range secretSpans(data) {
-		for i := span.first; i <= span.last && i <= len(lines); i++ {
-			line := &lines[i-1]
-			end := ""
-			if strings.HasSuffix(*line, "\n") {
-				end = "\n"
-			}
-			if i == span.first {
-				*line = span.key + ": (hidden)" + end
-			} else {
-				*line = "  (hidden)" + end
-			}
+	shown := shownLines(data)
+	var out bytes.Buffer
+	number := 0
+	for raw := range bytes.Lines(data) {
+		number++
+		line := strings.TrimRight(string(raw), "\r\n")
+		indent := line[:len(line)-len(strings.TrimLeft(line, " "))]
+		text := strings.TrimSpace(line)
+		replacement, known := shown[number]
+		switch {
+		case known && replacement == "", text == "", text == "---", slices.Contains(comments, text):
+			out.WriteString(line)
+		case known:
+			out.WriteString(indent + replacement)
+		case strings.HasPrefix(text, "#"):
+			out.WriteString(indent + "# " + hidden)
+		default:
+			out.WriteString(indent + hidden)
 		}
+		out.WriteByte('\n')
 	}
-	for i, line := range lines {
-		if key, _, ok := strings.Cut(line, ":"); ok && !strings.HasSuffix(strings.TrimSpace(line), "(hidden)") {
-			name := strings.Trim(key, " \t-\"'#{,+")
-			if isSecretKey(name) {
-				lines[i] = key + ": (hidden)" + line[len(strings.TrimRight(line, "\r\n")):]
-				continue
-			}
-		}
-		lines[i] = userInfo.ReplaceAllString(line, "://(hidden)@")
-	}
-	return []byte(strings.Join(lines, ""))
+	return out.Bytes()
 }
 
-func isSecretKey(name string) bool {
-	_, known := k3s.FindKey(name)
-	return known && k3s.Secret(name)
-}
+// comments are those that a plan writes into a configuration file.
+var comments = []string{header, configComment, addedComment}
 
-type span struct {
-	key         string
-	first, last int // lines, from 1
-}
-
-// secretSpans are the lines of secret keys, comments behind them included, up
-// to the next key.
-func secretSpans(data []byte) []span {
+// shownLines says of the lines of a configuration file that are shown in what
+// words, "" for as they are.
+func shownLines(data []byte) map[int]string {
+	out := map[int]string{}
 	var doc yaml.Node
 	if yaml.Unmarshal(data, &doc) != nil || len(doc.Content) == 0 || doc.Content[0].Kind != yaml.MappingNode {
-		return nil
+		return out
 	}
+	lines := strings.Split(string(data), "\n")
 	root := doc.Content[0]
-	total := bytes.Count(data, []byte("\n"))
-	if len(data) > 0 && data[len(data)-1] != '\n' {
-		total++
+	if root.Style&yaml.FlowStyle != 0 {
+		return out
 	}
-	var out []span
 	for i := 0; i+1 < len(root.Content); i += 2 {
-		k := root.Content[i]
-		if !isSecretKey(strings.TrimSuffix(k.Value, "+")) {
+		key, value := root.Content[i], root.Content[i+1]
+		if key.Line > len(lines) {
 			continue
 		}
-		last := total
-		if i+2 < len(root.Content) {
-			last = max(root.Content[i+2].Line-1, k.Line)
-		} else if end, simple := lastLine(root.Content[i+1]); simple {
-			last = end
+		name := k3s.ShownKey(key.Value)
+		out[key.Line] = name + ": " + hidden
+		if name == hidden || key.Kind != yaml.ScalarNode {
+			continue
 		}
-		out = append(out, span{k.Value, k.Line, last})
+		first := value
+		if value.Kind == yaml.SequenceNode && len(value.Content) > 0 {
+			first = value.Content[0]
+		}
+		switch text := lines[key.Line-1]; {
+		case first.Line > key.Line && strings.TrimRight(text, " \r") == key.Value+":":
+			out[key.Line] = ""
+		case first.Line == key.Line && harmlessLine(text, value) && harmless(key.Value, value):
+			out[key.Line] = ""
+		}
+		if value.Kind != yaml.SequenceNode || value.Style&yaml.FlowStyle != 0 {
+			continue
+		}
+		for _, item := range value.Content {
+			if item.Line <= key.Line || item.Line > len(lines) {
+				continue
+			}
+			out[item.Line] = "- " + hidden
+			if harmlessLine(lines[item.Line-1], item) && harmless(key.Value, item) {
+				out[item.Line] = ""
+			}
+		}
 	}
 	return out
+}
+
+// harmlessLine says whether a line has nothing beside a value: no comment, no
+// anchor, no tag, no begin of a text over several lines.
+func harmlessLine(line string, n *yaml.Node) bool {
+	return !strings.ContainsAny(line, "#&*!|>\t") && n.Kind != yaml.AliasNode && n.Anchor == ""
+}
+
+// harmless says whether no value of a key is one that Redact changes.
+func harmless(key string, n *yaml.Node) bool {
+	switch n.Kind {
+	case yaml.SequenceNode:
+		return !slices.ContainsFunc(n.Content, func(c *yaml.Node) bool { return !harmless(key, c) })
+	case yaml.ScalarNode:
+		return n.Anchor == "" && redact(key, n.Value) == n.Value
+	}
+	return false
+}
+
+// redact shows a value of a key of K3s's, or an item of a component's arguments.
+func redact(key, value string) string {
+	key = strings.TrimSuffix(key, "+")
+	for _, c := range components {
+		if k3s.ArgumentKey(c) == key {
+			a := parseArg(value)
+			if shown := kube.Shown(c, a.name, a.value); shown != a.value {
+				return a.name + a.op + shown
+			}
+			return value
+		}
+	}
+	if k, ok := k3s.FindKey(key); ok && strings.HasSuffix(k.Name, "-arg") {
+		return hidden // the arguments of a component that nothing is known of
+	}
+	return k3s.Redact(key, value)
 }
 
 func octal(m fs.FileMode) string {

@@ -5,13 +5,13 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"regexp"
 	"slices"
 	"strings"
 
 	"go.yaml.in/yaml/v3"
 
 	"github.com/k3s-cis/packer-plugin-k3s/internal/k3s"
+	"github.com/k3s-cis/packer-plugin-k3s/internal/safetext"
 )
 
 // document is one K3s configuration file that is being edited. What is not
@@ -46,7 +46,8 @@ func parseDocument(path string, data []byte) (*document, error) {
 	if err := dec.Decode(&doc); errors.Is(err, io.EOF) {
 		return d, nil
 	} else if err != nil {
-		return nil, fmt.Errorf("%s: is not YAML that K3s can read: %s", path, withoutQuotes(err))
+		line, what := safetext.YAMLFault(err)
+		return nil, fmt.Errorf("%s: is not YAML that K3s can read: %s", k3s.Origin{Source: path, Line: line}, what)
 	}
 	root := doc.Content[0]
 	if root.Kind == yaml.ScalarNode && root.Tag == "!!null" {
@@ -189,9 +190,3 @@ func kindName(n *yaml.Node) string {
 		return "single value"
 	}
 }
-
-// withoutQuotes is a YAML error's text without what it quotes of the file,
-// which may be a secret.
-func withoutQuotes(err error) string { return quoted.ReplaceAllString(err.Error(), "…") }
-
-var quoted = regexp.MustCompile("`[^`]*`|'[^']{4,}'|\"[^\"]{4,}\"")

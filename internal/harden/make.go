@@ -148,7 +148,7 @@ func (p *planner) document(d *document) {
 		return
 	}
 	if !d.present {
-		data = append([]byte(header+"\n# K3s CIS hardening guide, \"Configuration for Kubernetes Components\".\n"), data...)
+		data = append([]byte(header+"\n"+configComment+"\n"), data...)
 	}
 	p.write(file(d.path, 0o600, data))
 }

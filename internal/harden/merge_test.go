@@ -289,7 +289,7 @@ func TestConflicts(t *testing.T) {
 		{
 			name:  "not YAML",
 			files: map[string]string{k3s.ConfigFile: "node-name: [a\n"},
-			want:  []string{"/etc/rancher/k3s/config.yaml: "},
+			want:  []string{"/etc/rancher/k3s/config.yaml:1: is not YAML that K3s can read: did not find expected ',' or ']'"},
 		},
 		{
 			name:  "not a mapping",

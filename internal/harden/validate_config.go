@@ -11,6 +11,7 @@ import (
 
 	"github.com/k3s-cis/packer-plugin-k3s/internal/k3s"
 	"github.com/k3s-cis/packer-plugin-k3s/internal/kube"
+	"github.com/k3s-cis/packer-plugin-k3s/internal/safetext"
 )
 
 func (v *checker) networkPolicies() {
@@ -85,7 +86,7 @@ func (v *checker) sysctl() {
 func (v *checker) config() {
 	seen := map[string]string{}
 	for _, name := range slices.Sorted(maps.Keys(v.o.Config)) {
-		option := fmt.Sprintf("config[%q]", name)
+		option := fmt.Sprintf("config[%q]", k3s.ShownKey(name))
 		key := strings.TrimSuffix(name, "+")
 		known, ok := k3s.FindKey(key)
 		if !ok {
@@ -105,8 +106,12 @@ func (v *checker) config() {
 		switch {
 		case known.Name == "config":
 			v.wrong(option, "a configuration file cannot name another: leave it out")
-		case k3s.Secret(known.Name) && !harmless(known.Name, v.o.Config[name]):
-			v.wrong(option, "a secret in the image would be the same in each of its copies, and in whoever's hands one is: let first boot bring it%s", secretHint(known.Name))
+		case holdsSecretValue(known.Name, v.o.Config[name]):
+			hint := ""
+			if file := k3s.SecretHint(known.Name); file != "" {
+				hint = ", with " + file
+			}
+			v.wrong(option, "a secret in the image would be the same in each of its copies, and in whoever's hands one is: let first boot bring it%s", hint)
 		case v.o.Role != "" && known.Only != "" && known.Only != v.o.Role:
 			v.wrong(option, "only a K3s %s has this key, and this node is a %s: leave it out", known.Only, v.o.Role)
 		case v.released() && !known.In(v.o.Release, known.Only):
@@ -117,18 +122,18 @@ func (v *checker) config() {
 	}
 }
 
-// harmless says whether the value of a key that may hold a secret holds none:
-// an endpoint of the datastore without user and password.
-func harmless(key string, value any) bool {
-	text := strings.ToLower(textOf(value))
-	return key == "datastore-endpoint" && !strings.ContainsAny(text, "@?")
-}
-
-func secretHint(key string) string {
-	if key == "token" || key == "agent-token" || key == "vpn-auth" {
-		return ", with " + key + "-file"
+// holdsSecretValue says whether a value of a key holds a secret, as a list or a
+// map too.
+func holdsSecretValue(key string, value any) bool {
+	switch v := value.(type) {
+	case nil:
+		return false
+	case []any:
+		return slices.ContainsFunc(v, func(item any) bool { return holdsSecretValue(key, item) })
+	case map[string]any:
+		return slices.ContainsFunc(slices.Collect(maps.Values(v)), func(item any) bool { return holdsSecretValue(key, item) })
 	}
-	return ""
+	return k3s.HoldsSecret(key, textOf(value))
 }
 
 // value checks the type and the form of a key's value.
@@ -161,9 +166,9 @@ func (v *checker) value(option string, key k3s.Key, value any) {
 	text := items[0]
 	switch _, err := strconv.ParseBool(text); {
 	case key.Kind == k3s.Boolean && err != nil:
-		v.wrong(option, "%q is neither true nor false", k3s.Redact(key.Name, text))
+		v.wrong(option, "is neither true nor false")
 	case key.Kind == k3s.Number && !isNumber(text):
-		v.wrong(option, "%q is not a number", k3s.Redact(key.Name, text))
+		v.wrong(option, "is not a number")
 	case key.Name == "data-dir":
 		v.absolute(option, text)
 	}
@@ -193,7 +198,7 @@ func (v *checker) args() {
 	byComponent := map[k3s.Component][]k3s.Argument{}
 	for _, w := range c.userArgs() {
 		if !flagPattern.MatchString(w.flag) {
-			v.wrong(w.option, "%q is not a flag of %s: write items such as %q, without spaces or leading dashes", w.flag, w.component, "v=2")
+			v.wrong(w.option, "%q is not a flag of %s: write items such as %q, without spaces or leading dashes", safetext.Name(w.flag), w.component, "v=2")
 			continue
 		}
 		if strings.ContainsAny(w.value, "\n\r\x00") {

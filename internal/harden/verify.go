@@ -133,7 +133,7 @@ func (p *planner) takesEffect(eff *k3s.Effective, w want) {
 		return
 	}
 	p.errs = append(p.errs, conflict([]want{w}, "%s %s would not take effect: K3s would use %q from %s; %s wants %s",
-		w.key, w.flag, k3s.Redact(w.key, strings.Join(values, "")), strings.Join(places, ", "), w.asker(), k3s.Redact(w.key, w.value)))
+		w.key, w.flag, w.shown(strings.Join(values, "")), strings.Join(places, ", "), w.asker(), w.shown(w.value)))
 }
 
 // reader reads files of a node for kube; what was not collected is asked for.

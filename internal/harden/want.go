@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"github.com/k3s-cis/packer-plugin-k3s/internal/k3s"
+	"github.com/k3s-cis/packer-plugin-k3s/internal/kube"
 )
 
 // want is one thing that K3s's configuration is to say.
@@ -41,6 +42,20 @@ func (w want) text() string {
 		return w.value
 	}
 	return w.flag + "=" + w.value
+}
+
+// shown is a value for w fit for a message.
+func (w want) shown(value string) string {
+	if w.flag == "" {
+		return k3s.Redact(w.key, value)
+	}
+	return kube.Shown(w.component, w.flag, value)
+}
+
+// shownText is text fit for a message.
+func (w want) shownText() string {
+	w.value = w.shown(w.value)
+	return w.text()
 }
 
 // served says whether a value found on the node does what is wanted.

@@ -2,7 +2,10 @@ package k3s
 
 import (
 	"slices"
+	"strconv"
 	"strings"
+
+	"github.com/k3s-cis/packer-plugin-k3s/internal/safetext"
 )
 
 // argumentKeys says which key holds the arguments of which component.
@@ -89,10 +92,10 @@ func (r *resolver) merge(c Component, defaults []Argument, user []Value) []Argum
 		if modern {
 			clean = strings.TrimRight(name, "-+")
 		} else if strings.HasSuffix(name, "+") || strings.HasSuffix(name, "-") {
-			r.problem(Fatal, item.Origin, "K3s %s does not know %s= (it does from v1.24) and passes it on, so %s exits: write %s= with the whole value", r.release, name, c, strings.TrimRight(name, "-+"))
+			r.problem(Fatal, item.Origin, "K3s %s does not know %s%s= (it does from v1.24) and passes it on, so %s exits: write %[2]s= with the whole value", r.release, safetext.Name(strings.TrimRight(name, "-+")), name[len(strings.TrimRight(name, "-+")):], c)
 		}
 		if clean == "" {
-			r.problem(Fatal, item.Origin, "%q for %s names no flag, and %s exits", item.Text, argumentKeys[c], c)
+			r.problem(Fatal, item.Origin, "an item of %s names no flag, and %s exits: write name=value", argumentKeys[c], c)
 			continue
 		}
 		a := Argument{clean, value, item.Origin}
@@ -137,7 +140,18 @@ func (r *resolver) twice(c Component, old []Argument, now Argument) {
 		return
 	}
 	r.problem(Ignored, last.Origin, "%s of %s is set to %s here and to %s at %s, which counts; remove one of them",
-		now.Name, c, Redact(now.Name, last.Value), Redact(now.Name, now.Value), now.Origin)
+		safetext.Name(now.Name), c, plainArgument(last.Value), plainArgument(now.Value), now.Origin)
+}
+
+// plainArgument shows a value of a flag, of which nothing is known here, only
+// where it cannot be a secret: true, false or a number.
+func plainArgument(value string) string {
+	_, boolean := strconv.ParseBool(value)
+	_, number := strconv.ParseInt(value, 0, 32)
+	if boolean != nil && number != nil {
+		return safetext.Hidden
+	}
+	return value
 }
 
 // listFlags are the flags whose values add up over several uses; of all other

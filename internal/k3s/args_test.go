@@ -47,7 +47,7 @@ func TestComponentArguments(t *testing.T) {
 		"+= on a flag without default":           {k3s.APIServer, "[disable-admission-plugins+=A]", "v1.36", "disable-admission-plugins", "A@config.yaml:1", ""},
 		"-= on a scalar lets the default win":    {k3s.APIServer, "[anonymous-auth-=true]", "v1.36", "anonymous-auth", "false@default", ""},
 		"an underscore is a dash":                {k3s.APIServer, "[anonymous_auth=true]", "v1.36", "anonymous-auth", "true@config.yaml:1", ""},
-		"v1.23 keeps only the last":              {k3s.APIServer, "[enable-admission-plugins=A, enable-admission-plugins=B]", "v1.23", "enable-admission-plugins", "B@config.yaml:1", "is set to A here and to B"},
+		"v1.23 keeps only the last":              {k3s.APIServer, "[enable-admission-plugins=A, enable-admission-plugins=B]", "v1.23", "enable-admission-plugins", "B@config.yaml:1", "enable-admission-plugins of kube-apiserver is set to (hidden) here and to (hidden) at"},
 		"v1.23 does not know +=":                 {k3s.APIServer, "[enable-admission-plugins+=A]", "v1.23", "enable-admission-plugins", "NodeRestriction@default", "does not know enable-admission-plugins+="},
 		"v1.24 does":                             {k3s.APIServer, "[enable-admission-plugins+=A]", "v1.24", "enable-admission-plugins", "NodeRestriction,A@default,config.yaml:1", ""},
 		"an argument without a name":             {k3s.APIServer, "['=x']", "v1.36", "x", "unset", "names no flag"},

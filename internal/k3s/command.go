@@ -85,7 +85,7 @@ func (r *resolver) commandOptions(words []node.Word) []option {
 		name, value, given := strings.Cut(name, "=")
 		key, known := FindKey(name)
 		if !known || !key.In(r.release, r.role) {
-			r.problem(Fatal, origin, "K3s %s %s has no option --%s and exits%s", r.release, r.role, name, r.suggest(name))
+			r.problem(Fatal, origin, "K3s %s %s has no option --%s and exits%s", r.release, r.role, ShownKey(name), r.suggest(name))
 			continue
 		}
 		if !given {
@@ -136,11 +136,11 @@ func (r *resolver) knownOptions(options []option) []option {
 		case onlyServer:
 			r.problem(Fatal, o.origin, "%s is for servers only, and an agent that finds it exits: remove it from agent images", o.name)
 		case r.role == Agent:
-			r.problem(Fatal, o.origin, "K3s %s agent has no key %s and exits%s", r.release, o.name, r.suggest(o.name))
+			r.problem(Fatal, o.origin, "K3s %s agent has no key %s and exits%s", r.release, ShownKey(o.name), r.suggest(o.name))
 		case !r.release.AtLeast(1, 23):
-			r.problem(Fatal, o.origin, "K3s %s has no key %s: depending on the patch release it exits or drops the key%s", r.release, o.name, r.suggest(o.name))
+			r.problem(Fatal, o.origin, "K3s %s has no key %s: depending on the patch release it exits or drops the key%s", r.release, ShownKey(o.name), r.suggest(o.name))
 		default:
-			r.problem(Ignored, o.origin, "K3s %s has no key %s and drops it with a warning%s", r.release, o.name, r.suggest(o.name))
+			r.problem(Ignored, o.origin, "K3s %s has no key %s and drops it with a warning%s", r.release, ShownKey(o.name), r.suggest(o.name))
 		}
 	}
 	return out
@@ -197,16 +197,13 @@ func equalValue(key Key, a, b string) bool {
 // checkValue reports a value that K3s's command line parser refuses.
 func (r *resolver) checkValue(key Key, v Value) {
 	if len(key.OneOf) > 0 && !slices.Contains(key.OneOf, v.Text) {
-		r.problem(Fatal, v.Origin, "%s is %q, and K3s exits: it takes %s", key.Name, v.Text, strings.Join(key.OneOf, ", "))
+		r.problem(Fatal, v.Origin, "%s has a value that is none of %s, and K3s exits: write one of them", key.Name, strings.Join(key.OneOf, ", "))
 	}
-	switch key.Kind {
-	case Boolean:
-		if _, err := strconv.ParseBool(v.Text); err != nil {
-			r.problem(Fatal, v.Origin, "%s is %q, which is not a boolean, and K3s exits: write true or false", key.Name, v.Text)
-		}
-	case Number:
-		if _, err := strconv.ParseInt(v.Text, 0, 64); err != nil {
-			r.problem(Fatal, v.Origin, "%s is %q, which is not a number, and K3s exits", key.Name, v.Text)
-		}
+	switch {
+	case !key.malformed(v.Text):
+	case key.Kind == Boolean:
+		r.problem(Fatal, v.Origin, "%s is not a boolean, and K3s exits: write true or false", key.Name)
+	case key.Kind == Number:
+		r.problem(Fatal, v.Origin, "%s is not a number, and K3s exits", key.Name)
 	}
 }

@@ -7,6 +7,7 @@ import (
 	yamlv2 "go.yaml.in/yaml/v2"
 
 	"github.com/k3s-cis/packer-plugin-k3s/internal/node"
+	"github.com/k3s-cis/packer-plugin-k3s/internal/safetext"
 )
 
 // option is one key of a configuration file or one option of the command line
@@ -77,11 +78,11 @@ func (r *resolver) replaced(old, now option) {
 	}
 	switch {
 	case old.origin.Source == now.origin.Source:
-		r.problem(Ignored, old.origin, "%s is given again at %s, which counts; remove one of them", old.name, now.origin)
+		r.problem(Ignored, old.origin, "%s is given again at %s, which counts; remove one of them", ShownKey(old.name), now.origin)
 	case old.list || now.list:
-		r.problem(Ignored, old.origin, "the list %s is replaced whole by %s; write %s+ there to append to it", old.name, now.origin, now.name)
+		r.problem(Ignored, old.origin, "the list %s is replaced whole by %s; write %s+ there to append to it", ShownKey(old.name), now.origin, ShownKey(now.name))
 	default:
-		r.problem(Ignored, old.origin, "%s: %s is replaced by %s at %s; remove one of them", old.name,
+		r.problem(Ignored, old.origin, "%s: %s is replaced by %s at %s; remove one of them", ShownKey(old.name),
 			show(old), show(now), now.origin)
 	}
 }
@@ -168,7 +169,9 @@ func (r *resolver) readConfigFile(e node.Entry) []option {
 	}
 	items, err := decodeV2(e.Data)
 	if err != nil {
-		r.problem(Fatal, whole, "K3s cannot parse it and exits: %s", oneLine(err))
+		line, what := safetext.YAMLFault(err)
+		whole.Line = line
+		r.problem(Fatal, whole, "K3s cannot parse it and exits: %s", what)
 		return nil
 	}
 	keys, several := positions(e.Data, len(items))
@@ -195,13 +198,13 @@ func (r *resolver) readConfigFile(e node.Entry) []option {
 					at.Line = keys[i].items[j]
 				}
 				if _, pairs := element.(yamlv2.MapSlice); pairs {
-					r.problem(Fatal, at, "an item of %s is a mapping, which K3s passes on as nonsense: write name=value", o.name)
+					r.problem(Fatal, at, "an item of %s is a mapping, which K3s passes on as nonsense: write name=value", ShownKey(o.name))
 					continue
 				}
 				o.values = append(o.values, Value{scalar(element), at})
 			}
 		case yamlv2.MapSlice:
-			r.problem(Fatal, origin, "%s has keys below it, which K3s does not understand: give one value or a list of values", o.name)
+			r.problem(Fatal, origin, "%s has keys below it, which K3s does not understand: give one value or a list of values", ShownKey(o.name))
 			continue
 		case nil: // see withoutValue
 		default:

@@ -1,6 +1,8 @@
 package k3s
 
 import (
+	"slices"
+
 	"github.com/agext/levenshtein"
 )
 
@@ -52,6 +54,9 @@ func FindKey(name string) (Key, bool) {
 	}
 	return keys[i], true
 }
+
+// Keys returns every key that K3s has in some release.
+func Keys() []Key { return slices.Clone(keys) }
 
 // Nearest returns the key a release accepts for a role whose name is nearest
 // to a misspelt one, or "" when none is near.

@@ -10,6 +10,7 @@ import (
 	yaml "go.yaml.in/yaml/v3"
 
 	"github.com/k3s-cis/packer-plugin-k3s/internal/node"
+	"github.com/k3s-cis/packer-plugin-k3s/internal/safetext"
 )
 
 // Names in the kubelet's configuration directory that K3s writes at start
@@ -190,7 +191,9 @@ func (r *resolver) readKubeletFile(e node.Entry, layers kubeletLayers) {
 	}
 	var doc yaml.Node
 	if err := yaml.NewDecoder(bytes.NewReader(e.Data)).Decode(&doc); err != nil {
-		r.problem(Fatal, whole, "the kubelet cannot parse it and exits: %s", oneLine(err))
+		line, what := safetext.YAMLFault(err)
+		whole.Line = line
+		r.problem(Fatal, whole, "the kubelet cannot parse it and exits: %s", what)
 		return
 	}
 	root := doc.Content[0]

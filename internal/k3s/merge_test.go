@@ -125,13 +125,13 @@ func TestMerging(t *testing.T) {
 		"environment: OpenRC's file":               {files: files{"/etc/init.d/k3s": "command=/usr/local/bin/k3s\ncommand_args=\"server '--node-label' 'a=1'\"\n. /etc/rancher/k3s/k3s.env\n", "/etc/rancher/k3s/k3s.env": "K3S_TOKEN_FILE=/e\n"}, want: "/e@k3s.env:1"},
 		"keys: a misspelt one":                     {files: files{mainFile: "secret-encryption: true\n"}, key: "secrets-encryption", problem: "did you mean secrets-encryption?"},
 		"keys: one too new for the release":        {files: files{mainFile: "secrets-encryption-provider: secretbox\n"}, version: "v1.32", key: "secrets-encryption-provider", problem: "has no key secrets-encryption-provider"},
-		"values: one K3s does not take":            {files: files{mainFile: "egress-selector-mode: none\n"}, key: "egress-selector-mode", want: "none@config.yaml:1", problem: `is "none", and K3s exits: it takes agent, cluster, pod, disabled`},
+		"values: one K3s does not take":            {files: files{mainFile: "egress-selector-mode: none\n"}, key: "egress-selector-mode", want: "none@config.yaml:1", problem: "egress-selector-mode has a value that is none of agent, cluster, pod, disabled, and K3s exits"},
 		"values: a number that is none":            {files: files{mainFile: "https-listen-port: https\n"}, key: "https-listen-port", want: "https@config.yaml:1", problem: "is not a number"},
 		"values: disable-etcd alone":               {files: files{mainFile: "disable-etcd: true\n"}, problem: "disable-etcd needs a server to join"},
 		"values: disable-etcd of a joining server": {files: files{mainFile: "disable-etcd: true\nserver: https://a\n"}},
 		"values: cluster-reset with a server":      {files: files{mainFile: "cluster-reset: true\nserver: https://a\n"}, problem: "does not go together with server"},
 		"files: config.yaml is a directory":        {files: files{mainFile + "/": ""}, problem: "is a directory, and K3s refuses to start"},
-		"yaml: an error tells nothing of the file": {files: files{mainFile: "K10secret\n"}, problem: "cannot unmarshal !!str a value into"},
+		"yaml: an error tells nothing of the file": {files: files{mainFile: "K10secret\n"}, problem: "K3s cannot parse it and exits: a value of the wrong type"},
 		"yaml: a merge key brings nothing in":      {files: files{mainFile: "x: &x\n  token-file: /x\n<<: *x\nnode-label: a=1\n"}, problem: "has keys below it"},
 		"yaml: lines behind a merge key":           {files: files{mainFile: "<<: {token-file: /x}\nnode-label: a=1\n"}, key: "node-label", want: "a=1@config.yaml:2"},
 		"yaml: a mapping within a list":            {files: files{mainFile: "kube-apiserver-arg:\n- profiling: false\n"}, key: "kube-apiserver-arg", problem: "an item of kube-apiserver-arg is a mapping"},
@@ -307,7 +307,51 @@ func TestSecretsStayHidden(t *testing.T) {
 	} {
 		assert.Equal(t, want, k3s.Secret(key), key)
 	}
-	assert.Equal(t, "http://hidden@h/", k3s.Redact("x", "http://u:p@h/"))
+	for _, c := range []struct{ key, value, want string }{
+		{"server", "http://u:p@h/", "http://(hidden)@h/"},
+		{"server", "https://h:6443", "https://h:6443"},
+		{"server", "http://u:pa%zz@p", "(hidden)"},
+		{"server", "user:pw@proxy:3128", "(hidden)"},
+		{"server", "https://h/?password=p", "(hidden)"},
+		{"tokn", "abc", "(hidden)"},
+		{"debug", "abc", "(hidden)"},
+		{"debug", "false", "false"},
+		{"https-listen-port", "abc", "(hidden)"},
+		{"https-listen-port", "6443", "6443"},
+		{"egress-selector-mode", "abc", "(hidden)"},
+		{"egress-selector-mode", "agent", "agent"},
+	} {
+		assert.Equal(t, c.want, k3s.Redact(c.key, c.value), c.key+": "+c.value)
+	}
+	for _, c := range []struct {
+		key, value string
+		want       bool
+	}{
+		{"token", "", false},
+		{"token", "x", true},
+		{"K3S_TOKEN", "x", true},
+		{"node-name", "x", false},
+		{"REGISTRY_PASSWORD", "x", true},
+		{"datastore-endpoint", "https://etcd.example.org:2379", false},
+		{"datastore-endpoint", "postgres://k3s@db/k3s?sslmode=disable", false},
+		{"datastore-endpoint", "postgres://k3s:@db/k3s", false},
+		{"datastore-endpoint", "postgres://k3s:p@db/k3s", true},
+		{"datastore-endpoint", "postgres://db/k3s?user=k&password=p", true},
+		{"datastore-endpoint", "postgres://db/k3s?pass%77ord=p", true},
+		{"K3S_DATASTORE_ENDPOINT", "postgres://db/k3s?user=k&password=p", true},
+		{"datastore-endpoint", "mysql://k3s:p@tcp(db:3306)/k3s", true},
+		{"datastore-endpoint", "k3s:p@tcp(db:3306)/k3s", true},
+		{"datastore-endpoint", "host=db user=k password=p", true},
+		{"datastore-endpoint", "host=db user=k passfile=/run/pgpass", false},
+		{"datastore-endpoint", "http://u:pa%zz@p", true},
+		{"etcd-s3-proxy", "user:p@proxy:3128", true},
+		{"HTTPS_PROXY", "http://proxy:3128", false},
+		{"HTTPS_PROXY", "http://user@proxy:3128", false},
+	} {
+		assert.Equal(t, c.want, k3s.HoldsSecret(c.key, c.value), c.key+"="+c.value)
+	}
+	assert.Equal(t, "token-file", k3s.SecretHint("token"))
+	assert.Empty(t, k3s.SecretHint("datastore-endpoint"))
 }
 
 func TestUnknownAndUnreadable(t *testing.T) {

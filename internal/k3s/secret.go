@@ -1,30 +1,28 @@
 package k3s
 
 import (
-	"net/url"
 	"slices"
 	"strconv"
 	"strings"
+
+	"github.com/k3s-cis/packer-plugin-k3s/internal/safetext"
 )
 
+const datastoreEndpoint = "datastore-endpoint"
+
 var secretKeys = []string{
-	"token", "agent-token", "cluster-secret", "vpn-auth", "datastore-endpoint",
+	"token", "agent-token", "cluster-secret", "vpn-auth", datastoreEndpoint,
 	"etcd-s3-access-key", "etcd-s3-secret-key", "etcd-s3-session-token",
 }
 
 // Secret says whether the value of a key (by its name, an alias, or its
 // environment variable) may hold a secret and must not be shown.
 func Secret(key string) bool {
-	if k, ok := FindKey(key); ok {
+	if k, ok := findKeyOrVariable(key); ok {
 		return slices.Contains(secretKeys, k.Name)
 	}
-	for _, k := range keys {
-		if k.Env != "" && k.Env == key {
-			return slices.Contains(secretKeys, k.Name)
-		}
-	}
 	upper := strings.ToUpper(key)
-	for _, part := range []string{"PASSWORD", "PASSWD", "SECRET", "TOKEN"} {
+	for _, part := range []string{"PASSWORD", "PASSWD", "PASSPHRASE", "SECRET", "TOKEN"} {
 		if strings.Contains(upper, part) && !strings.HasSuffix(upper, "_FILE") && !strings.HasSuffix(key, "-file") {
 			return true
 		}
@@ -32,18 +30,70 @@ func Secret(key string) bool {
 	return false
 }
 
+// HoldsSecret says whether a value of a key or an environment variable is a
+// secret, which must not be in an image. An empty one is none, nor is the
+// address of a datastore without a password.
+func HoldsSecret(key, value string) bool {
+	if k, _ := findKeyOrVariable(key); k.Name == datastoreEndpoint || !Secret(key) {
+		return safetext.HasPassword(value)
+	}
+	return value != ""
+}
+
+// SecretHint says what takes the place of a secret under a key, such as a file
+// that first boot brings; "" where K3s has nothing.
+func SecretHint(key string) string {
+	if file, ok := FindKey(key + "-file"); ok {
+		return file.Name
+	}
+	return ""
+}
+
+func findKeyOrVariable(name string) (Key, bool) {
+	if k, ok := FindKey(name); ok {
+		return k, true
+	}
+	for _, k := range keys {
+		if k.Env != "" && k.Env == name {
+			return k, true
+		}
+	}
+	return Key{}, false
+}
+
+// ShownKey returns the name of a key, with the + that appends, fit to be shown:
+// one that K3s does not have only where it is made of words, since a secret may
+// stand in the place of a key.
+func ShownKey(name string) string {
+	if _, known := FindKey(strings.TrimSuffix(name, "+")); known {
+		return name
+	}
+	return safetext.Name(name)
+}
+
 // Redact returns a value fit to be shown: "(hidden)" for a key that may hold a
-// secret, the value without user name and password where it is a URL.
+// secret or is not known and for what is no value of its key's kind, the value
+// without passwords where it is an address.
 func Redact(key, value string) string {
 	if _, err := strconv.ParseBool(value); value == "" || err == nil {
 		return value
 	}
-	if Secret(key) {
-		return "(hidden)"
+	k, known := findKeyOrVariable(key)
+	switch {
+	case !known, Secret(key), k.malformed(value):
+		return safetext.Hidden
 	}
-	if u, err := url.Parse(value); err == nil && u.User != nil {
-		u.User = url.User("hidden")
-		return u.String()
+	return safetext.Value(value)
+}
+
+// malformed says whether K3s's command line parser refuses a value.
+func (k Key) malformed(value string) bool {
+	var err error
+	switch k.Kind {
+	case Boolean:
+		_, err = strconv.ParseBool(value)
+	case Number:
+		_, err = strconv.ParseInt(value, 0, 64)
 	}
-	return value
+	return err != nil || len(k.OneOf) > 0 && !slices.Contains(k.OneOf, value)
 }

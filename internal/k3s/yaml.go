@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"regexp"
 	"strings"
 
 	yamlv2 "go.yaml.in/yaml/v2"
@@ -82,13 +81,4 @@ func positions(data []byte, want int) (out []position, several bool) {
 		return nil, several
 	}
 	return out, several
-}
-
-// quotedValue is how the YAML library shows part of a file in its errors.
-var quotedValue = regexp.MustCompile("`[^`]*`")
-
-// oneLine renders an error of the YAML library without what the file says,
-// which may be a secret.
-func oneLine(err error) string {
-	return quotedValue.ReplaceAllString(strings.Join(strings.Fields(err.Error()), " "), "a value")
 }

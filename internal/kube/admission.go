@@ -116,7 +116,7 @@ func (l *admissionLoader) plugin(i int, p admissionPlugin) {
 	entry := l.src.below(fmt.Sprintf("plugins[%d]", i))
 	if first, twice := l.seen[p.Name]; twice {
 		l.out.Ignored = append(l.out.Ignored, entry.errorf("name", "plugin %q has an entry already in line %d, and kube-apiserver reads that one alone: keep one",
-			p.Name, l.src.lines.at(fmt.Sprintf("plugins[%d]", first))))
+			word(p.Name), l.src.lines.at(fmt.Sprintf("plugins[%d]", first))))
 		return
 	}
 	l.seen[p.Name] = i

@@ -56,7 +56,7 @@ func checkPlugins(r k3s.Release, args []k3s.Argument) []k3s.Problem {
 	for _, name := range slices.Sorted(maps.Keys(disabled)) {
 		a := disabled[name]
 		if b, both := enabled[name]; both {
-			out = append(out, fatal(a, "[%s] in enable-admission-plugins and disable-admission-plugins overlapped (enabled at %s); name it in one of them", name, b.Origin))
+			out = append(out, fatal(a, "[%s] in enable-admission-plugins and disable-admission-plugins overlapped (enabled at %s); name it in one of them", word(name), b.Origin))
 		}
 	}
 	return out

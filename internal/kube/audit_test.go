@@ -51,9 +51,9 @@ func TestLoadAuditPolicyTellsAll(t *testing.T) {
 		got = append(got, e.Error())
 	}
 	require.Len(t, got, 3)
-	assert.Contains(t, got[0], `/etc/audit.yaml:4: rules[0].level: Unsupported value: "Most"`)
-	assert.Contains(t, got[1], `/etc/audit.yaml:6: rules[1].nonResourceURLs[0]: Invalid value: "healthz"`)
-	assert.Contains(t, got[2], `/etc/audit.yaml:7: rules[1].omitStages[0]: Invalid value: "Never"`)
+	assert.Contains(t, got[0], `/etc/audit.yaml:4: rules[0].level: Unsupported value: supported values: "None"`)
+	assert.Contains(t, got[1], `/etc/audit.yaml:6: rules[1].nonResourceURLs[0]: Invalid value: non-resource URL rules must begin`)
+	assert.Contains(t, got[2], `/etc/audit.yaml:7: rules[1].omitStages[0]: Invalid value: allowed stages are`)
 }
 
 // TestLoadAuditPolicyOtherKind: the file may be anything of that group.

@@ -37,10 +37,10 @@ func checkAuthorization(args []k3s.Argument) []k3s.Problem {
 		last = a
 		for _, mode := range splitList(a.Value) {
 			if !slices.Contains(authorizers, mode) {
-				out = append(out, fatal(a, "authorization-mode %q is not a valid mode; it is one of %s", mode, strings.Join(authorizers, ", ")))
+				out = append(out, fatal(a, "authorization-mode %q is not a valid mode; it is one of %s", word(mode), strings.Join(authorizers, ", ")))
 			}
 			if seen[mode] {
-				out = append(out, fatal(a, "authorization-mode %q has mode specified more than once; name each mode once", mode))
+				out = append(out, fatal(a, "authorization-mode %q has mode specified more than once; name each mode once", word(mode)))
 			}
 			seen[mode] = true
 		}
@@ -117,7 +117,7 @@ func checkHead(file string, data []byte, kind string) error {
 	case head.Kind == "":
 		return src.errorf("", "Object 'Kind' is missing; %s", advice)
 	case head.Kind != kind || group != "apiserver.config.k8s.io":
-		return src.errorf("kind", "expected %s, got %s of %q; %s", kind, head.Kind, head.APIVersion, advice)
+		return src.errorf("kind", "expected %s, got %s of %q; %s", kind, word(head.Kind), versionOf(head.APIVersion), advice)
 	}
 	return nil
 }

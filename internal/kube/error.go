@@ -16,9 +16,11 @@ type Error struct {
 	File string
 	// Line is the line in File, from 1; 0 where it is not known.
 	Line int
-	// Text is the reason Kubernetes or K3s gives and what would be right.
+	// Text is the reason Kubernetes or K3s gives, without what the file has
+	// there, and what would be right.
 	Text string
-	// Err is the error of Kubernetes's own loader, or nil.
+	// Err is the error of what could not be read, or nil. It is never that of a
+	// parser, whose words quote the file.
 	Err error
 
 	// unread is true when nothing is known of a file that File names.
@@ -33,7 +35,7 @@ func (e *Error) Error() string {
 	return fmt.Sprintf("%s:%d: %s", e.File, e.Line, e.Text)
 }
 
-// Unwrap returns the loader's own error.
+// Unwrap returns Err.
 func (e *Error) Unwrap() error { return e.Err }
 
 // Errors takes the error of a loader of this package apart.
@@ -52,5 +54,5 @@ func Errors(err error) []*Error {
 	if errors.As(err, &e) {
 		return []*Error{e}
 	}
-	return []*Error{{Text: err.Error(), Err: err}}
+	return []*Error{{Text: complaint(err)}}
 }

@@ -75,10 +75,10 @@ func checkFlag(r k3s.Release, c k3s.Component, a k3s.Argument) *k3s.Problem {
 	case !listed && (newer(r) || !r.AtLeast(1, 20)):
 		return &k3s.Problem{
 			Consequence: k3s.Unreadable, Origin: a.Origin,
-			Text: fmt.Sprintf("--%s is not a flag of %s from v1.20 to v1.%d, and what %s has is not known here; %s", name, c, newestMinor, r.MinorName(), instead(r, c, name)),
+			Text: fmt.Sprintf("--%s is not a flag of %s from v1.20 to v1.%d, and what %s has is not known here; %s", word(name), c, newestMinor, r.MinorName(), instead(r, c, name)),
 		}
 	case !listed:
-		p := fatal(a, "unknown flag: --%s (%s has none of that name); %s", name, c, instead(r, c, name))
+		p := fatal(a, "unknown flag: --%s (%s has none of that name); %s", word(name), c, instead(r, c, name))
 		return &p
 	}
 	if missing := f.span.missing(r); missing != "" {
@@ -86,7 +86,7 @@ func checkFlag(r k3s.Release, c k3s.Component, a k3s.Argument) *k3s.Problem {
 		return &p
 	}
 	if why := parseValue(f.kind, a.Value); why != "" {
-		p := fatal(a, "invalid argument %q for %q flag: %s", a.Value, "--"+name, why)
+		p := fatal(a, "invalid argument %q for %q flag: %s", Shown(c, name, a.Value), "--"+name, why)
 		return &p
 	}
 	return nil
@@ -160,7 +160,7 @@ func parseValue(kind, value string) string {
 		}
 	case "duration":
 		if _, err = time.ParseDuration(value); err != nil {
-			return err.Error() + "; write a number with a unit, such as 300s or 5m"
+			return "it is a number with a unit, such as 300s or 5m"
 		}
 	}
 	if err != nil {

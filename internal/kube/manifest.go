@@ -63,7 +63,7 @@ func LoadManifest(name string, data []byte) ([]Object, error) {
 		}
 		if err != nil {
 			line := bytes.Count(data[:offset], []byte("\n")) + 1
-			return nil, join(append(errs, &Error{File: name, Line: line, Text: fmt.Sprintf("in the document that begins here: %v; a line that separates documents holds --- and no more than a comment", err), Err: err}))
+			return nil, join(append(errs, &Error{File: name, Line: line, Text: "in the document that begins here: a separator that is none; a line that separates documents holds --- and no more than a comment"}))
 		}
 		start := offset
 		if i := bytes.Index(data[offset:], bytes.TrimRight(text, "\n")); i >= 0 {
@@ -124,7 +124,7 @@ func readDocument(text []byte, src source) ([]Object, []*Error) {
 	for i, item := range list.Items {
 		raw, err := json.Marshal(item.Object)
 		if err != nil {
-			return nil, []*Error{src.errorf("items", "%v", err)}
+			return nil, []*Error{src.errorf("items", "%s", complaint(err))}
 		}
 		o, problems := readObject(raw, src.below(fmt.Sprintf("items[%d]", i)))
 		objects, errs = append(objects, o), append(errs, problems...)
@@ -149,7 +149,7 @@ func readObject(raw []byte, src source) (Object, []*Error) {
 		} `json:"metadata"`
 	}
 	if err := json.Unmarshal(raw, &head); err != nil {
-		return Object{}, []*Error{src.errorf("metadata", "%s; metadata holds name, namespace, labels and annotations", oneLine(err.Error()))}
+		return Object{}, []*Error{src.errorf("metadata", "%s; metadata holds name, namespace, labels and annotations", complaint(err))}
 	}
 	o := Object{
 		File: src.file, Line: src.lines.at(src.prefix),
@@ -158,14 +158,14 @@ func readObject(raw []byte, src source) (Object, []*Error) {
 	}
 	var errs []*Error
 	if head.APIVersion == "" {
-		errs = append(errs, src.errorf("kind", "Object 'apiVersion' is missing in this %s; write it, such as apiVersion: v1", head.Kind))
+		errs = append(errs, src.errorf("kind", "Object 'apiVersion' is missing in this %s; write it, such as apiVersion: v1", word(head.Kind)))
 	}
 	if head.Metadata.Name == "" {
 		text := "metadata.name is missing in this %s: K3s needs it to create the object and to find it again"
 		if head.Metadata.GenerateName != "" {
 			text += "; generateName does not do"
 		}
-		errs = append(errs, src.errorf("metadata", text, head.Kind))
+		errs = append(errs, src.errorf("metadata", text, word(head.Kind)))
 	}
 	typed, _, err := objectSerializer().Decode(raw, nil, nil)
 	switch {
@@ -176,7 +176,7 @@ func readObject(raw []byte, src source) (Object, []*Error) {
 		}
 	case runtime.IsNotRegisteredError(err), runtime.IsMissingVersion(err):
 	default:
-		errs = append(errs, src.decodeErrors(err, fmt.Sprintf("see the fields of %s %s", head.APIVersion, head.Kind))...)
+		errs = append(errs, src.decodeErrors(err, fmt.Sprintf("see the fields of %s %s", versionOf(head.APIVersion), word(head.Kind)))...)
 	}
 	return o, errs
 }

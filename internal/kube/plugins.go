@@ -103,7 +103,7 @@ func lackingPlugin(r k3s.Release, name string) (why string, known bool) {
 	s, listed := plugins[name]
 	if !listed {
 		if newer(r) {
-			return fmt.Sprintf("plugin %q is unknown up to Kubernetes v1.%d, and what %s has is not known here", name, newestMinor, r.MinorName()), false
+			return fmt.Sprintf("plugin %q is unknown up to Kubernetes v1.%d, and what %s has is not known here", word(name), newestMinor, r.MinorName()), false
 		}
 		advice := "take it out"
 		for _, other := range slices.Sorted(maps.Keys(plugins)) {
@@ -111,7 +111,7 @@ func lackingPlugin(r k3s.Release, name string) (why string, known bool) {
 				advice = "write " + other
 			}
 		}
-		return fmt.Sprintf("plugin %q is unknown; %s", name, advice), true
+		return fmt.Sprintf("plugin %q is unknown; %s", word(name), advice), true
 	}
 	if missing := s.missing(r); missing != "" {
 		return fmt.Sprintf("plugin %q is unknown: %s; %s", name, missing, cmp.Or(pluginAdvice[name], "take it out")), true

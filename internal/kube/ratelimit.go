@@ -68,7 +68,7 @@ func (l *admissionLoader) eventRateLimit(data []byte, src source) {
 func checkRateLimit(limit rateLimit, src source) []*Error {
 	var errs []*Error
 	if !slices.Contains(rateLimitTypes, limit.Type) {
-		errs = append(errs, src.errorf("type", "type: Unsupported value: %q: it is one of %s", limit.Type, strings.Join(rateLimitTypes, ", ")))
+		errs = append(errs, src.errorf("type", "type: Unsupported value: %q: it is one of %s", word(limit.Type), strings.Join(rateLimitTypes, ", ")))
 	}
 	if limit.Burst <= 0 {
 		errs = append(errs, src.errorf("burst", "burst: Invalid value: %d: must be positive (how many events are taken at once)", limit.Burst))

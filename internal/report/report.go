@@ -49,7 +49,7 @@ type Meta struct {
 // second, in UTC, so that no format depends on the clock's precision or zone.
 //
 // The texts of results come from the node, which may be hostile: New makes
-// them printable UTF-8 of bounded length (see clean), so that no format can be
+// them printable UTF-8 of bounded length (see safetext), so that no format can be
 // broken out of by a control character and no terminal be driven by one.
 func New(m Meta, results []cis.Result) Report {
 	r := Report{

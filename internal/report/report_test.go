@@ -82,6 +82,8 @@ func TestCleanBoundsLength(t *testing.T) {
 	assert.Equal(t, maxText, utf8.RuneCountInString(line(strings.Repeat("\x00", 1<<20))), "escapes count")
 }
 
+const maxText = 2000 // characters of one text
+
 func FuzzClean(f *testing.F) {
 	f.Add(nasty)
 	f.Add(strings.Repeat("\xff", maxText))

@@ -3,6 +3,7 @@ package cis
 import (
 	"errors"
 	"reflect"
+	"regexp"
 
 	packersdk "github.com/hashicorp/packer-plugin-sdk/packer"
 	"github.com/hashicorp/packer-plugin-sdk/template/config"
@@ -23,11 +24,30 @@ func (c *Config) decode(raws ...any) error {
 		InterpolateFilter:  &interpolate.RenderFilter{Exclude: []string{"execute_command"}},
 	}, raws...)
 	if err != nil {
-		return err
+		return withoutValues(err)
 	}
 	dropUnknown(reflect.ValueOf(c).Elem())
 	return nil
 }
+
+// withoutValues is a decoder's error without what the options hold, which may
+// be a secret: config a token, execute_command the password for sudo.
+func withoutValues(err error) error {
+	text := decodedValue.ReplaceAllString(err.Error(), "")
+	return errors.New(templateText.ReplaceAllString(text, "$1 "+notRendered))
+}
+
+var (
+	// decodedValue is how mapstructure shows a value of the wrong type.
+	decodedValue = regexp.MustCompile(`, value: '[^\n]*'`)
+	// templateText is how the SDK shows a template that does not parse, with
+	// the names in it that are not known.
+	templateText = regexp.MustCompile(`(?s)((?:invalid|render) '[a-z_.\[\]0-9]+':) .*`)
+)
+
+// notRendered is all that is said of a template, since it is the user's command
+// with the user's password.
+const notRendered = "this is not a template that Packer can render: look at its {{ }}"
 
 // dropUnknown empties every string that is not known yet and leaves out blocks
 // that hold one, so that validation speaks only of what was really written.

@@ -8,6 +8,7 @@ import (
 
 	"github.com/k3s-cis/packer-plugin-k3s/internal/harden"
 	"github.com/k3s-cis/packer-plugin-k3s/internal/k3s"
+	"github.com/k3s-cis/packer-plugin-k3s/internal/safetext"
 )
 
 // defaultRateLimit is what event_rate_limit {} without limits means: one
@@ -107,17 +108,19 @@ func (c *Config) k3sConfig(errs *[]error) map[string]any {
 	if file := readFile("config_file", c.K3sConfigFile, errs); file != nil {
 		var doc yaml.Node
 		if err := yaml.Unmarshal(file.Data, &doc); err != nil {
-			*errs = append(*errs, fmt.Errorf("config_file: %s: %w: write K3s configuration keys as YAML", file.Name, err))
+			line, what := safetext.YAMLFault(err)
+			*errs = append(*errs, fmt.Errorf("config_file: %s: %s: write K3s configuration keys as YAML", k3s.Origin{Source: file.Name, Line: line}, what))
 		} else if len(doc.Content) > 0 && doc.Content[0].Kind != yaml.MappingNode {
 			*errs = append(*errs, fmt.Errorf("config_file: %s:%d: not a map: write K3s configuration keys as YAML", file.Name, doc.Content[0].Line))
 		} else if err := doc.Decode(&merged); err != nil {
-			*errs = append(*errs, fmt.Errorf("config_file: %s: %w", file.Name, err))
+			line, what := safetext.YAMLFault(err)
+			*errs = append(*errs, fmt.Errorf("config_file: %s: %s", k3s.Origin{Source: file.Name, Line: line}, what))
 		}
 	}
 	for _, key := range sortedKeys(c.K3sConfig) {
 		var value any
 		if err := yaml.Unmarshal([]byte(c.K3sConfig[key]), &value); err != nil {
-			*errs = append(*errs, fmt.Errorf("config[%q]: the value is not YAML: write a plain value, or a list with jsonencode", key))
+			*errs = append(*errs, fmt.Errorf("config[%q]: the value is not YAML: write a plain value, or a list with jsonencode", k3s.ShownKey(key)))
 			continue
 		}
 		merged[key] = value

@@ -9,6 +9,8 @@ import (
 
 	"github.com/hashicorp/hcl/v2/hcldec"
 	packersdk "github.com/hashicorp/packer-plugin-sdk/packer"
+
+	"github.com/k3s-cis/packer-plugin-k3s/internal/packerui"
 )
 
 var _ packersdk.Provisioner = (*Provisioner)(nil)
@@ -32,7 +34,7 @@ func (p *Provisioner) ConfigSpec() hcldec.ObjectSpec { return p.config.FlatMapst
 func (p *Provisioner) Prepare(raws ...any) error {
 	p.config, p.inputs = Config{}, inputs{}
 	if err := p.config.decode(raws...); err != nil {
-		return err
+		return packerui.Error(err)
 	}
 	in, errs := p.config.validate()
 	p.inputs = in
@@ -40,7 +42,7 @@ func (p *Provisioner) Prepare(raws ...any) error {
 		// Nobody waits for it, and Provision tells of any error.
 		p.rehearsal.Do(func() { go func(c Config) { _ = rehearse(context.Background(), c, in, &p.drafts) }(p.config) })
 	}
-	return join(errs)
+	return packerui.Error(join(errs))
 }
 
 // Provision hardens the node (mode apply), judges it and writes the reports.
@@ -49,14 +51,15 @@ func (p *Provisioner) Prepare(raws ...any) error {
 func (p *Provisioner) Provision(ctx context.Context, ui packersdk.Ui, comm packersdk.Communicator, generatedData map[string]any) error {
 	n := newNarrator()
 	defer n.end()
+	ui = packerui.New(ui)
 	say := n.by(ui.Say)
 	access, err := reach(p.config, comm, generatedData, say)
 	if err != nil {
-		return err
+		return packerui.Error(err)
 	}
 	if access.settle != nil {
 		defer access.settle(ctx)
 	}
 	s := &session{config: p.config, inputs: p.inputs, access: access, drafts: &p.drafts, say: say, complain: n.by(ui.Error)}
-	return s.run(ctx)
+	return packerui.Error(s.run(ctx))
 }

@@ -3,7 +3,6 @@ package cis
 import (
 	"context"
 	"errors"
-	"fmt"
 
 	packersdk "github.com/hashicorp/packer-plugin-sdk/packer"
 	"github.com/hashicorp/packer-plugin-sdk/template/interpolate"
@@ -103,7 +102,7 @@ func (c Config) wrapper(data map[string]any) func(string) (string, error) {
 		// as a template again.
 		rendered, err := interpolate.RenderOnce(template, &ctx)
 		if err != nil {
-			return "", fmt.Errorf("execute_command: %w", err)
+			return "", errors.New("execute_command: " + notRendered)
 		}
 		return rendered, nil
 	}

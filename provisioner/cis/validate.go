@@ -91,8 +91,8 @@ func (c *Config) validate() (inputs, []error) {
 		if !strings.Contains(c.ExecuteCommand, ".Path") {
 			wrong("execute_command: %q runs nothing of ours: it must contain {{ .Path }}", redactCommand(c.ExecuteCommand))
 		}
-		if err := interpolate.Validate(c.ExecuteCommand, &c.ctx); err != nil {
-			wrong("execute_command: %w", err)
+		if interpolate.Validate(c.ExecuteCommand, &c.ctx) != nil {
+			wrong("execute_command: %s", notRendered)
 		}
 	}
 	if c.CommandTimeout < 0 {
