@@ -22,6 +22,7 @@ import (
 const garbageGrowth = 400
 
 func main() {
+	image.Dispatch()
 	if os.Getenv("GOGC") == "" {
 		debug.SetGCPercent(garbageGrowth)
 	}

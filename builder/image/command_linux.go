@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"runtime"
+	"strings"
 	"sync"
 	"syscall"
 	"time"
@@ -36,15 +37,15 @@ const stopGrace = 5 * time.Second
 // it. When ctx or running ends, so do the command and all its children.
 // Processes that a command leaves behind are ended with it.
 //
-// The command has a /proc, /sys and /dev of its own where this process may
-// mount; they exist in the command's mount namespace only, so that the tree
-// as others see it never has anything mounted in it.
+// A command runs in namespaces of its own and sees and changes nothing of
+// this host but its network. Where this process may not make namespaces, as in
+// a container, what the container lets out is what the command can reach.
 func startCommand(ctx, running context.Context, root string, cmd *packersdk.RemoteCmd) (<-chan int, error) {
-	c := &command{root: root, spare: disk.ProcessesIn(root), started: make(chan error, 1), exited: make(chan int, 1)}
+	c := &command{root: root, started: make(chan error, 1), exited: make(chan int, 1), done: make(chan struct{})}
 	if err := c.prepare(cmd); err != nil {
 		return nil, err
 	}
-	go onOwnThread(c.run)
+	go c.run()
 	if err := <-c.started; err != nil {
 		return nil, err
 	}
@@ -57,11 +58,13 @@ type command struct {
 	root    string
 	spare   map[int]bool // processes that were in the tree before
 	cmd     *exec.Cmd
-	stdin   io.WriteCloser // nil without input
+	stdin   io.WriteCloser
 	input   io.Reader
 	outputs []*os.File // our ends of the pipes
 	ends    []*os.File // the command's ends
 	copies  sync.WaitGroup
+	control *os.File // closed to ask a confined command to end; else nil
+	status  *os.File // why a confined command did not start; else nil
 	started chan error
 	exited  chan int
 	done    chan struct{}
@@ -69,22 +72,23 @@ type command struct {
 
 // prepare makes the process description and its pipes.
 func (c *command) prepare(cmd *packersdk.RemoteCmd) error {
-	c.done = make(chan struct{})
-	c.cmd = &exec.Cmd{
-		Path: "/bin/sh",
-		Args: []string{"/bin/sh", "-c", cmd.Command},
-		Env:  commandEnvironment,
-		Dir:  "/",
-		// The thread lives as long as the command, so that a command dies
-		// with this process and never before.
-		SysProcAttr: &syscall.SysProcAttr{Chroot: c.root, Setsid: true, Pdeathsig: syscall.SIGKILL},
+	var err error
+	if mayConfine() {
+		err = c.confine(cmd.Command)
+	} else {
+		c.onlyChroot(cmd.Command)
 	}
-	if cmd.Stdin != nil {
-		stdin, err := c.cmd.StdinPipe()
-		if err != nil {
-			return err
-		}
-		c.stdin, c.input = stdin, cmd.Stdin
+	if err != nil {
+		return err
+	}
+	// Also without input it is a pipe: this host's /dev/null would be the
+	// command's to change.
+	if c.stdin, err = c.cmd.StdinPipe(); err != nil {
+		return err
+	}
+	c.input = cmd.Stdin
+	if c.input == nil {
+		c.input = strings.NewReader("")
 	}
 	out, err := c.pipe(cmd.Stdout)
 	if err != nil {
@@ -96,6 +100,42 @@ func (c *command) prepare(cmd *packersdk.RemoteCmd) error {
 	}
 	c.cmd.Stdout, c.cmd.Stderr = out, errOut
 	return nil
+}
+
+// confine describes a process that is the first of namespaces of its own.
+func (c *command) confine(line string) error {
+	control, ours, err := os.Pipe()
+	if err != nil {
+		return err
+	}
+	status, theirs, err := os.Pipe()
+	if err != nil {
+		return errors.Join(err, control.Close(), ours.Close())
+	}
+	c.control, c.status, c.ends = ours, status, []*os.File{control, theirs}
+	c.cmd = &exec.Cmd{
+		Path:       "/proc/self/exe",
+		Args:       []string{confinedName, c.root, line},
+		Env:        commandEnvironment,
+		ExtraFiles: []*os.File{control, theirs},
+		SysProcAttr: &syscall.SysProcAttr{
+			Cloneflags: syscall.CLONE_NEWNS | syscall.CLONE_NEWPID | syscall.CLONE_NEWUTS | syscall.CLONE_NEWIPC,
+			Setsid:     true, Pdeathsig: syscall.SIGKILL,
+		},
+	}
+	return nil
+}
+
+// onlyChroot describes a process that has this host's namespaces.
+func (c *command) onlyChroot(line string) {
+	c.spare = disk.ProcessesIn(c.root)
+	c.cmd = &exec.Cmd{
+		Path:        "/bin/sh",
+		Args:        []string{"/bin/sh", "-c", line},
+		Env:         commandEnvironment,
+		Dir:         "/",
+		SysProcAttr: &syscall.SysProcAttr{Chroot: c.root, Setsid: true, Pdeathsig: syscall.SIGKILL},
+	}
 }
 
 // pipe returns a file whose bytes go to w. Pipes of our own, unlike those of
@@ -123,44 +163,78 @@ func (c *command) pipe(w io.Writer) (*os.File, error) {
 
 // run starts the command and sees it to its end.
 func (c *command) run() {
-	leave := furnish(c.root)
-	err := c.cmd.Start()
-	for _, end := range c.ends {
-		_ = end.Close()
+	// The kernel ends the command with the thread that started it, so that it
+	// dies with this process; the thread must not end before.
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	leave := func() {}
+	if c.control != nil {
+		leave = placeForResolver(c.root)
 	}
+	err := c.start()
 	if err != nil {
 		c.copies.Wait()
 		leave()
-		c.started <- explainStart(c.root, err)
+		c.started <- err
 		return
 	}
-	if c.stdin != nil {
-		go func() {
-			_, _ = io.Copy(c.stdin, c.input)
-			_ = c.stdin.Close()
-		}()
-	}
+	go func() {
+		_, _ = io.Copy(c.stdin, c.input)
+		_ = c.stdin.Close()
+	}()
 	c.started <- nil
 	_ = c.cmd.Wait()
 	close(c.done)
-	disk.EndProcesses(c.root, c.spare)
+	if c.control == nil {
+		disk.EndProcesses(c.root, c.spare)
+	}
 	c.copies.Wait()
 	for _, r := range c.outputs {
 		_ = r.Close()
 	}
 	leave()
-	c.exited <- exitStatus(c.cmd.ProcessState)
+	c.exited <- shellStatus(c.waitStatus())
 }
 
-// watch ends the command's process group when a context ends.
+// start starts the process and returns once the command itself runs.
+func (c *command) start() error {
+	err := c.cmd.Start()
+	for _, end := range c.ends {
+		_ = end.Close()
+	}
+	switch {
+	case err != nil && c.control == nil:
+		return explainStart(c.root, err)
+	case err != nil:
+		return errors.Join(fmt.Errorf("namespaces for commands: %w", err), c.control.Close(), c.status.Close())
+	case c.control == nil:
+		return nil
+	}
+	why, err := io.ReadAll(c.status)
+	if len(why) > 0 {
+		err = errors.New(string(why))
+	}
+	if err = errors.Join(err, c.status.Close()); err != nil {
+		_ = c.cmd.Wait()
+		return errors.Join(err, c.control.Close())
+	}
+	return nil
+}
+
+// watch asks the command to end when a context ends, and then makes it.
 func (c *command) watch(ctx, running context.Context) {
+	defer c.control.Close() // without effect on nil
 	select {
 	case <-c.done:
 		return
 	case <-ctx.Done():
 	case <-running.Done():
 	}
-	_ = syscall.Kill(-c.cmd.Process.Pid, syscall.SIGTERM)
+	if c.control != nil {
+		_ = c.control.Close()
+	} else {
+		_ = syscall.Kill(-c.cmd.Process.Pid, syscall.SIGTERM)
+	}
 	select {
 	case <-c.done:
 	case <-time.After(stopGrace):
@@ -168,16 +242,25 @@ func (c *command) watch(ctx, running context.Context) {
 	}
 }
 
-// exitStatus is the status as a shell would give it.
-func exitStatus(state *os.ProcessState) int {
-	if status, ok := state.Sys().(syscall.WaitStatus); ok && status.Signaled() {
+// waitStatus is how the process ended.
+func (c *command) waitStatus() syscall.WaitStatus {
+	status, _ := c.cmd.ProcessState.Sys().(syscall.WaitStatus)
+	return status
+}
+
+// shellStatus is the status as a shell would give it.
+func shellStatus(status syscall.WaitStatus) int {
+	if status.Signaled() {
 		return 128 + int(status.Signal())
 	}
-	return state.ExitCode()
+	return status.ExitStatus()
 }
 
 // explainStart says why a command could not be started in a tree.
 func explainStart(root string, err error) error {
+	if odd := disk.CheckShell(root); odd != nil {
+		return fmt.Errorf("commands cannot run in this tree: %w", odd)
+	}
 	switch {
 	case errors.Is(err, syscall.ENOEXEC):
 		arch, _ := disk.Architecture(root)
@@ -193,24 +276,6 @@ func explainStart(root string, err error) error {
 	default:
 		return fmt.Errorf("running a command in the tree: %w", err)
 	}
-}
-
-// onOwnThread runs f on an operating system thread that is thrown away
-// afterwards, never on the process's first one, whose namespaces are what
-// /proc/self shows.
-func onOwnThread(f func()) {
-	runtime.LockOSThread()
-	if syscall.Gettid() != syscall.Getpid() {
-		f()
-		return // still locked: the runtime ends the thread
-	}
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		onOwnThread(f)
-	}()
-	<-done
-	runtime.UnlockOSThread()
 }
 
 // keepOwner gives f the owner of the file it is to replace, if any.

@@ -16,4 +16,9 @@ func startCommand(context.Context, context.Context, string, *packersdk.RemoteCmd
 	return nil, disk.ErrNotLinux
 }
 
+func mountVolatile(string) (func() error, error) { return nil, disk.ErrNotLinux }
+
+// Dispatch needs Linux to do anything.
+func Dispatch() {}
+
 func keepOwner(*os.File, fs.FileInfo) error { return disk.ErrNotLinux }

@@ -25,6 +25,9 @@ type communicator struct {
 	root     string
 	readOnly bool
 
+	// volatile takes the tree's /run in memory away.
+	volatile func() error
+
 	// running ends when the tree is taken away; commands end with it.
 	running context.Context
 	end     context.CancelFunc
@@ -37,17 +40,30 @@ var _ packersdk.Communicator = (*communicator)(nil)
 
 func newCommunicator(ctx context.Context, root string, readOnly bool) *communicator {
 	running, end := context.WithCancel(ctx)
-	return &communicator{root: root, readOnly: readOnly, running: running, end: end}
+	return &communicator{root: root, readOnly: readOnly, running: running, end: end, volatile: func() error { return nil }}
+}
+
+// open makes the tree ready for commands.
+func (c *communicator) open() (err error) {
+	if c.readOnly {
+		return nil
+	}
+	volatile, err := mountVolatile(c.root)
+	if err == nil {
+		c.volatile = sync.OnceValue(volatile)
+	}
+	return err
 }
 
 // close ends all commands and refuses new work; when it returns, nothing of
 // the communicator's uses the tree.
-func (c *communicator) close() {
+func (c *communicator) close() error {
 	c.mu.Lock()
 	c.closed = true
 	c.mu.Unlock()
 	c.end()
 	c.busy.Wait()
+	return c.volatile()
 }
 
 // enter announces work on the tree; the caller calls c.busy.Done after it.
@@ -74,16 +90,26 @@ func (c *communicator) host(inside string) (string, error) {
 	return securejoin.SecureJoin(c.root, inside)
 }
 
+// cannotRun is the exit status of a command that could not be started, as a
+// shell would give it.
+const cannotRun = 126
+
 // Start runs a command in the tree by its own /bin/sh, exactly as written. It
-// returns once the command runs.
+// returns once the command runs. A command that the tree cannot run ends at
+// once and says why on its standard error: to Packer's provisioners an error
+// is a machine that still boots, which they try again for minutes.
 func (c *communicator) Start(ctx context.Context, cmd *packersdk.RemoteCmd) error {
 	if err := c.change("running a command"); err != nil {
 		return err
 	}
 	done, err := startCommand(ctx, c.running, c.root, cmd)
 	if err != nil {
-		c.busy.Done()
-		return err
+		defer c.busy.Done()
+		if cmd.Stderr != nil {
+			_, _ = fmt.Fprintf(cmd.Stderr, "k3s-image: %s\n", err)
+		}
+		cmd.SetExited(cannotRun)
+		return nil
 	}
 	go func() {
 		defer c.busy.Done()
@@ -161,7 +187,7 @@ func (c *communicator) write(inside string, r io.Reader, mode *fs.FileMode) (err
 
 // UploadDir copies the directory src of this host below dst, which is made if
 // it is not there. As with rsync, the directory itself is made in dst unless
-// src ends with a slash. Modes are exact; symbolic links become copies of
+// src ends with a slash. Modes of what is new are exact; symbolic links become copies of
 // what they point to, as with the other communicators. exclude holds patterns
 // of paths below src.
 func (c *communicator) UploadDir(dst, src string, exclude []string) error {
@@ -196,15 +222,9 @@ func (c *communicator) uploadTree(dst, src, below string, exclude []string) erro
 	if err != nil {
 		return err
 	}
-	made := false
+	// A directory that is there keeps its mode: /tmp and /root have their own.
 	if _, err := os.Stat(host); errors.Is(err, fs.ErrNotExist) {
-		made = true
-		if err := os.MkdirAll(host, 0o755); err != nil {
-			return err
-		}
-	}
-	if made || below != "" {
-		if err := os.Chmod(host, mode); err != nil {
+		if err := errors.Join(os.MkdirAll(host, 0o755), os.Chmod(host, mode)); err != nil {
 			return err
 		}
 	}

@@ -21,7 +21,8 @@ import (
 )
 
 // applets are the commands of the test's root file system.
-var applets = []string{"sh", "cat", "echo", "id", "env", "sleep", "ls", "mkdir", "chmod", "rm", "touch", "stat", "kill", "nohup", "setsid", "readlink", "head", "test", "ln", "mv"}
+var applets = []string{"sh", "cat", "echo", "id", "env", "sleep", "ls", "mkdir", "chmod", "rm", "touch", "stat", "kill", "nohup", "setsid", "readlink", "head", "test", "ln", "mv",
+	"chattr", "chroot", "date", "dd", "grep", "hostname", "killall", "mknod", "mount", "pkill", "reboot", "swapoff", "sysctl", "umount"}
 
 // busybox makes a root file system that commands run in.
 func busybox(t testing.TB) string {
@@ -34,7 +35,7 @@ func busybox(t testing.TB) string {
 		t.Skip("needs busybox (package busybox-static)")
 	}
 	root := filepath.Join(t.TempDir(), "root")
-	for _, dir := range []string{"bin", "etc", "dev", "proc", "sys", "tmp", "root", "usr"} {
+	for _, dir := range []string{"bin", "etc", "dev", "proc", "sys", "tmp", "root", "run", "usr"} {
 		require.NoError(t, os.MkdirAll(filepath.Join(root, dir), 0o755))
 	}
 	require.NoError(t, os.Chmod(filepath.Join(root, "tmp"), 0o1777|fs.ModeSticky))
@@ -53,7 +54,8 @@ func busybox(t testing.TB) string {
 func open(t testing.TB, root string) *communicator {
 	t.Helper()
 	c := newCommunicator(t.Context(), root, false)
-	t.Cleanup(c.close)
+	require.NoError(t, c.open())
+	t.Cleanup(func() { assert.NoError(t, c.close()) })
 	return c
 }
 
@@ -142,6 +144,10 @@ func TestCommandLeavesNothingBehind(t *testing.T) {
 	assert.NoFileExists(t, filepath.Join(root, "etc/resolv.conf"))
 	mounts, err := os.ReadFile("/proc/self/mounts")
 	require.NoError(t, err)
+	assert.NotContains(t, strings.ReplaceAll(string(mounts), root+"/run ", ""), root, "more than the /run of all commands")
+	require.NoError(t, c.close())
+	mounts, err = os.ReadFile("/proc/self/mounts")
+	require.NoError(t, err)
 	assert.NotContains(t, string(mounts), root)
 }
 
@@ -175,7 +181,7 @@ func TestCommandEndsWithItsContext(t *testing.T) {
 	root := busybox(t)
 	for name, stop := range map[string]func(cancel context.CancelFunc, c *communicator){
 		"context":      func(cancel context.CancelFunc, _ *communicator) { cancel() },
-		"communicator": func(_ context.CancelFunc, c *communicator) { c.close() },
+		"communicator": func(_ context.CancelFunc, c *communicator) { assert.NoError(t, c.close()) },
 	} {
 		t.Run(name, func(t *testing.T) {
 			c := newCommunicator(t.Context(), root, false)
@@ -189,25 +195,43 @@ func TestCommandEndsWithItsContext(t *testing.T) {
 			assert.NotZero(t, cmd.Wait())
 			assert.Less(t, time.Since(start), 2*stopGrace)
 			assert.Empty(t, disk.ProcessesIn(root))
-			c.close()
+			require.NoError(t, c.close())
 			require.ErrorContains(t, c.Start(t.Context(), &packersdk.RemoteCmd{Command: "true"}), "closed")
 		})
 	}
 }
 
+// Packer's provisioners try a command again for minutes whose start is an
+// error: one that cannot run ends at once and says why.
 func TestCommandThatCannotStart(t *testing.T) {
 	if os.Geteuid() != 0 {
 		t.Skip("needs root")
 	}
-	root := t.TempDir()
-	c := open(t, root)
-	err := c.Start(t.Context(), &packersdk.RemoteCmd{Command: "true"})
-	require.ErrorContains(t, err, "it has no usable /bin/sh")
-
-	require.NoError(t, os.Mkdir(filepath.Join(root, "bin"), 0o755))
-	require.NoError(t, os.WriteFile(filepath.Join(root, "bin/sh"), foreignProgram(), 0o755))
-	err = c.Start(t.Context(), &packersdk.RemoteCmd{Command: "true"})
-	require.ErrorContains(t, err, "its /bin/sh is for s390x and this host is")
+	for name, tt := range map[string]struct {
+		shell func(path string) error
+		want  string
+	}{
+		"no shell":         {shell: func(string) error { return nil }, want: "it has no usable /bin/sh"},
+		"foreign program":  {shell: func(path string) error { return os.WriteFile(path, foreignProgram(), 0o755) }, want: "its /bin/sh is for s390x and this host is"},
+		"pipe":             {shell: func(path string) error { return syscall.Mkfifo(path, 0o755) }, want: "it has no usable /bin/sh: is no regular file but p"},
+		"device":           {shell: func(path string) error { return syscall.Mknod(path, syscall.S_IFCHR|0o755, 1<<8|5) }, want: "it has no usable /bin/sh: is no regular file but D"},
+		"directory":        {shell: func(path string) error { return os.Mkdir(path, 0o755) }, want: "it has no usable /bin/sh: is no regular file but d"},
+		"not executable":   {shell: func(path string) error { return os.WriteFile(path, foreignProgram(), 0o644) }, want: "not executable: -rw-r--r--"},
+		"link to nowhere":  {shell: func(path string) error { return os.Symlink("none", path) }, want: "it has no usable /bin/sh"},
+		"link to the host": {shell: func(path string) error { return os.Symlink("../../../../../../bin/true", path) }, want: "it has no usable /bin/sh"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			root := t.TempDir()
+			require.NoError(t, os.Mkdir(filepath.Join(root, "bin"), 0o755))
+			require.NoError(t, tt.shell(filepath.Join(root, "bin/sh")))
+			start := time.Now()
+			got := runIn(t, open(t, root), "true", nil)
+			assert.Equal(t, cannotRun, got.status)
+			assert.Contains(t, got.errOut, "commands cannot run in this tree: ")
+			assert.Contains(t, got.errOut, tt.want)
+			assert.Less(t, time.Since(start), time.Second)
+		})
+	}
 }
 
 // foreignProgram is the header of a program for s390x.
@@ -326,6 +350,15 @@ func TestDirectories(t *testing.T) {
 	require.NoError(t, err)
 	assert.True(t, fi.Mode().IsRegular())
 
+	// A directory that is there keeps its mode, whatever is uploaded into it.
+	for name, mode := range map[string]fs.FileMode{"opt/with": 0o777 | fs.ModeSticky, "opt/with/sub": 0o700} {
+		require.NoError(t, os.Chmod(filepath.Join(root, name), mode))
+		require.NoError(t, c.UploadDir("/opt/with", src+"/", nil))
+		fi, err = os.Lstat(filepath.Join(root, name))
+		require.NoError(t, err)
+		assert.Equal(t, fs.ModeDir|mode, fi.Mode(), name)
+	}
+
 	back := t.TempDir()
 	require.NoError(t, c.DownloadDir("/opt/without/src", back, []string{"deep"}))
 	assert.FileExists(t, filepath.Join(back, "src/run"))
@@ -347,7 +380,7 @@ func TestDownloadDirOfACircle(t *testing.T) {
 func TestReadOnlyRefusesChanges(t *testing.T) {
 	root := t.TempDir()
 	c := newCommunicator(t.Context(), root, true)
-	defer c.close()
+	defer func() { require.NoError(t, c.close()) }()
 	require.NoError(t, os.WriteFile(filepath.Join(root, "f"), []byte("f"), 0o600))
 	require.ErrorContains(t, c.Upload("/f", strings.NewReader("x"), nil), "read_only = true: uploading /f is refused")
 	require.ErrorContains(t, c.UploadDir("/f", root, nil), "read_only = true")

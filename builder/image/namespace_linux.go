@@ -2,15 +2,18 @@ package image
 
 import (
 	"errors"
+	"fmt"
 	"io/fs"
-	"log"
 	"os"
 	"path/filepath"
+	"strings"
 
+	securejoin "github.com/cyphar/filepath-securejoin"
 	"golang.org/x/sys/unix"
 )
 
-// devices are the nodes that a command finds in its /dev.
+// devices are the nodes that a command finds in its /dev: no disk of this
+// host's is among them.
 var devices = []string{"null", "zero", "full", "random", "urandom", "tty"}
 
 // deviceLinks are the links that a command finds in its /dev.
@@ -22,47 +25,47 @@ var deviceLinks = map[string]string{
 	"ptmx":   "pts/ptmx",
 }
 
-// furnish gives the calling thread, which must be thrown away afterwards, a
-// mount namespace of its own in which the tree at root has /proc, /sys, /dev
-// and this host's resolv.conf. Where mounting is not permitted, commands run
-// without them. The returned function undoes what is visible to others.
-func furnish(root string) (leave func()) {
-	nothing := func() {}
-	if err := unix.Unshare(unix.CLONE_FS | unix.CLONE_NEWNS); err != nil {
-		log.Printf("[INFO] k3s-image: commands run without /proc, /sys and /dev: no mount namespace: %s", err)
-		return nothing
-	}
-	// Slave: what is unmounted outside goes away inside, and nothing that is
-	// mounted inside is seen outside.
-	if err := unix.Mount("", "/", "", unix.MS_SLAVE|unix.MS_REC, ""); err != nil {
-		log.Printf("[INFO] k3s-image: commands run without /proc, /sys and /dev: %s", err)
-		return nothing
-	}
-	try := func(what string, err error) {
-		if err != nil && !errors.Is(err, fs.ErrNotExist) {
-			log.Printf("[INFO] k3s-image: commands run without %s: %s", what, err)
+// hostControls are what changes this host in a /proc that is otherwise the
+// namespace's own.
+var hostControls = []string{"sys", "sysrq-trigger", "acpi", "bus", "fs", "irq", "mtrr", "scsi"}
+
+// furnish gives the tree at root what programs expect of a running system:
+// /proc, /sys and /dev, of which none lets them change this host, and this
+// host's name servers. What the tree has no directory for, and what may not
+// be mounted here, it goes without.
+func furnish(root string) error {
+	for _, f := range []struct {
+		name    string
+		furnish func(root string) error
+	}{
+		{"/proc", mountProc},
+		{"/sys", func(root string) error {
+			return mountOn(root, "sys", "sysfs", unix.MS_RDONLY|unix.MS_NOSUID|unix.MS_NODEV|unix.MS_NOEXEC, "")
+		}},
+		{"/dev", mountDev},
+		{resolverPath, lendResolver},
+	} {
+		err := f.furnish(root)
+		if err != nil && !errors.Is(err, errGoWithout) {
+			return fmt.Errorf("a %s for commands: %w", f.name, err)
 		}
 	}
-	try("/proc", mountOn(root, "proc", "proc", unix.MS_NOSUID|unix.MS_NODEV|unix.MS_NOEXEC, ""))
-	try("/sys", mountOn(root, "sys", "sysfs", unix.MS_RDONLY|unix.MS_NOSUID|unix.MS_NODEV|unix.MS_NOEXEC, ""))
-	try("/dev", mountDev(root))
-	leave, err := lendResolver(root)
-	try("/etc/resolv.conf", err)
-	return leave
+	return nil
 }
+
+// errGoWithout is returned where a tree has no place for a mount, or the
+// mount is not permitted.
+var errGoWithout = errors.New("not mounted")
 
 // plainDirectory returns the path of a directory of the tree, which may not
 // be a link, so that nothing outside the tree is mounted over.
 func plainDirectory(root, name string) (string, error) {
 	dir := filepath.Join(root, name)
 	info, err := os.Lstat(dir)
-	if err != nil {
-		return "", err
+	if errors.Is(err, fs.ErrNotExist) || err == nil && !info.IsDir() {
+		return "", errGoWithout
 	}
-	if !info.IsDir() {
-		return "", errors.New("is no directory")
-	}
-	return dir, nil
+	return dir, err
 }
 
 func mountOn(root, name, kind string, flags uintptr, data string) error {
@@ -70,13 +73,41 @@ func mountOn(root, name, kind string, flags uintptr, data string) error {
 	if err != nil {
 		return err
 	}
-	return unix.Mount(kind, dir, kind, flags, data)
+	err = unix.Mount(kind, dir, kind, flags, data)
+	if errors.Is(err, unix.EPERM) {
+		return fmt.Errorf("%w: %w", errGoWithout, err)
+	}
+	return err
+}
+
+// mountProc mounts the namespace's own /proc.
+func mountProc(root string) error {
+	if err := mountOn(root, "proc", "proc", unix.MS_NOSUID|unix.MS_NODEV|unix.MS_NOEXEC, ""); err != nil {
+		return err
+	}
+	for _, name := range hostControls {
+		place := filepath.Join(root, "proc", name)
+		err := unix.Mount(place, place, "", unix.MS_BIND|unix.MS_REC, "")
+		if errors.Is(err, unix.ENOENT) {
+			continue
+		}
+		if err := errors.Join(err, readOnly(place)); err != nil {
+			return fmt.Errorf("/proc/%s: %w", name, err)
+		}
+	}
+	return nil
+}
+
+// readOnly makes the mount at place read-only here, wherever else it is
+// mounted.
+func readOnly(place string) error {
+	return unix.Mount("", place, "", unix.MS_BIND|unix.MS_REMOUNT|unix.MS_RDONLY|unix.MS_NOSUID|unix.MS_NODEV, "")
 }
 
 // mountDev mounts a small /dev. This host's own is not lent: a command that
 // clears its /dev would clear this host's.
 func mountDev(root string) error {
-	if err := mountOn(root, "dev", "tmpfs", unix.MS_NOSUID|unix.MS_NOEXEC, "mode=0755,size=16m"); err != nil {
+	if err := mountOn(root, "dev", "tmpfs", unix.MS_NOSUID|unix.MS_NOEXEC|unix.MS_NODEV, "mode=0755,size=16m"); err != nil {
 		return err
 	}
 	dev := filepath.Join(root, "dev")
@@ -85,7 +116,11 @@ func mountDev(root string) error {
 		if err := os.WriteFile(place, nil, 0o666); err != nil {
 			return err
 		}
+		// Read-only: to be written to, but to keep its mode and owner.
 		if err := unix.Mount("/dev/"+name, place, "", unix.MS_BIND, ""); err != nil {
+			return err
+		}
+		if err := unix.Mount("", place, "", unix.MS_BIND|unix.MS_REMOUNT|unix.MS_RDONLY|unix.MS_NOSUID|unix.MS_NOEXEC, ""); err != nil {
 			return err
 		}
 	}
@@ -94,59 +129,97 @@ func mountDev(root string) error {
 			return err
 		}
 	}
-	for name, mount := range map[string][2]string{
-		"pts": {"devpts", "newinstance,mode=0620,ptmxmode=0666,gid=5"},
-		"shm": {"tmpfs", "mode=1777"},
+	for _, m := range []struct {
+		name, kind, data string
+		flags            uintptr
+	}{
+		{"pts", "devpts", "newinstance,mode=0620,ptmxmode=0666,gid=5", unix.MS_NOSUID | unix.MS_NOEXEC},
+		{"shm", "tmpfs", "mode=1777", unix.MS_NOSUID | unix.MS_NOEXEC | unix.MS_NODEV},
 	} {
-		if err := os.Mkdir(filepath.Join(dev, name), 0o755); err != nil {
+		if err := os.Mkdir(filepath.Join(dev, m.name), 0o755); err != nil {
 			return err
 		}
-		if err := mountOn(dev, name, mount[0], unix.MS_NOSUID|unix.MS_NOEXEC, mount[1]); err != nil {
+		if err := mountOn(dev, m.name, m.kind, m.flags, m.data); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// hostResolver is where this host keeps its name servers.
-const hostResolver = "/etc/resolv.conf"
+// resolverPath is where a system keeps its name servers.
+const resolverPath = "/etc/resolv.conf"
 
-// lendResolver lets a tree without name servers of its own use this host's: it
-// mounts this host's resolv.conf, read-only, on the tree's where that is
-// missing or empty. One that had to be made to mount on is taken away again.
-func lendResolver(root string) (leave func(), err error) {
-	leave = func() {}
-	if _, err := os.Stat(hostResolver); err != nil {
-		return leave, err
+// lendResolver lets a tree without name servers of its own use this host's.
+// Where its resolv.conf is empty, this host's is mounted on it, read-only.
+// Where it is a link to what a resolver makes in /run while the system runs,
+// this host's is put there, so that the link stays what it is.
+func lendResolver(root string) error {
+	place, err := securejoin.SecureJoin(root, resolverPath)
+	if err != nil {
+		return err
 	}
-	if _, err := plainDirectory(root, "etc"); err != nil {
-		return leave, err
-	}
-	place := filepath.Join(root, "etc", "resolv.conf")
 	info, err := os.Lstat(place)
 	switch {
+	case errors.Is(err, fs.ErrNotExist) && strings.HasPrefix(place, filepath.Join(root, volatile)+"/"):
+		return copyResolver(place)
 	case errors.Is(err, fs.ErrNotExist):
-		f, err := os.OpenFile(place, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o644)
-		if err != nil {
-			return leave, err
-		}
-		_ = f.Close()
-		leave = func() { removeIfEmpty(place) }
+		return errGoWithout // a link that leads nowhere
 	case err != nil:
-		return leave, err
+		return err
 	case !info.Mode().IsRegular() || info.Size() > 0:
-		return leave, nil // its own
+		return nil // its own
 	}
-	if err := unix.Mount(hostResolver, place, "", unix.MS_BIND, ""); err != nil {
-		return leave, err
+	err = unix.Mount(resolverPath, place, "", unix.MS_BIND, "")
+	if errors.Is(err, unix.ENOENT) {
+		return errGoWithout // this host has none
 	}
-	return leave, unix.Mount("", place, "", unix.MS_BIND|unix.MS_REMOUNT|unix.MS_RDONLY, "")
+	return errors.Join(err, readOnly(place))
 }
 
-// removeIfEmpty removes the empty file that a mount needed.
-func removeIfEmpty(place string) {
-	_ = unix.Unmount(place, unix.MNT_DETACH)
-	if info, err := os.Lstat(place); err == nil && info.Mode().IsRegular() && info.Size() == 0 {
-		_ = os.Remove(place)
+// copyResolver makes place a copy of this host's resolv.conf.
+func copyResolver(place string) error {
+	servers, err := os.ReadFile(resolverPath)
+	if errors.Is(err, fs.ErrNotExist) {
+		return errGoWithout
 	}
+	return errors.Join(err, os.MkdirAll(filepath.Dir(place), 0o755), os.WriteFile(place, servers, 0o644))
+}
+
+// placeForResolver makes an empty resolv.conf in a tree that has none, for
+// this host's to be mounted on. The returned function takes it away again.
+func placeForResolver(root string) (leave func()) {
+	nothing := func() {}
+	place := filepath.Join(root, resolverPath)
+	if _, err := plainDirectory(root, filepath.Dir(resolverPath)); err != nil {
+		return nothing
+	}
+	f, err := os.OpenFile(place, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o644)
+	if err != nil {
+		return nothing
+	}
+	_ = f.Close()
+	return func() {
+		if info, err := os.Lstat(place); err == nil && info.Mode().IsRegular() && info.Size() == 0 {
+			_ = os.Remove(place)
+		}
+	}
+}
+
+// volatile is the directory whose content ends with a build, as it would with
+// a running system.
+const volatile = "run"
+
+// mountVolatile gives the tree at root a /run in memory, which all commands
+// and uploads of a build share. The returned function takes it away.
+func mountVolatile(root string) (leave func() error, err error) {
+	err = mountOn(root, volatile, "tmpfs", unix.MS_NOSUID|unix.MS_NODEV, "mode=0755")
+	if errors.Is(err, errGoWithout) {
+		return func() error { return nil }, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("a /%s in memory for commands: %w", volatile, err)
+	}
+	return func() error {
+		return unix.Unmount(filepath.Join(root, volatile), unix.MNT_DETACH|unix.UMOUNT_NOFOLLOW)
+	}, nil
 }

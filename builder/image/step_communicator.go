@@ -17,6 +17,9 @@ type stepCommunicator struct {
 func (s *stepCommunicator) Run(ctx context.Context, state multistep.StateBag) multistep.StepAction {
 	w, _ := of(state)
 	w.comm = newCommunicator(ctx, w.root, s.ReadOnly)
+	if err := w.comm.open(); err != nil {
+		return halt(state, err)
+	}
 	state.Put("communicator", w.comm)
 	data := packerbuilderdata.GeneratedData{State: state}
 	data.Put(RootDirectory, w.root)
@@ -27,7 +30,7 @@ func (s *stepCommunicator) Run(ctx context.Context, state multistep.StateBag) mu
 // Cleanup ends every command that still runs.
 func (s *stepCommunicator) Cleanup(state multistep.StateBag) {
 	if w, _ := of(state); w.comm != nil {
-		w.comm.close()
+		failCleanup(state, w.comm.close())
 	}
 }
 
@@ -37,7 +40,9 @@ type stepSeal struct{}
 
 func (s *stepSeal) Run(_ context.Context, state multistep.StateBag) multistep.StepAction {
 	w, _ := of(state)
-	w.comm.close()
+	if err := w.comm.close(); err != nil {
+		return halt(state, err)
+	}
 	return multistep.ActionContinue
 }
 

@@ -4,8 +4,6 @@ import (
 	"debug/elf"
 	"errors"
 	"fmt"
-
-	securejoin "github.com/cyphar/filepath-securejoin"
 )
 
 // programs are looked at, in this order, to know a tree's architecture: every
@@ -34,20 +32,43 @@ var ErrNoProgram = errors.New("the tree holds no program that shows its architec
 // are for, such as "amd64".
 func Architecture(dir string) (string, error) {
 	for _, program := range programs {
-		host, err := securejoin.SecureJoin(dir, program)
-		if err != nil {
-			continue
-		}
-		f, err := elf.Open(host)
+		machine, err := machineOf(dir, program)
 		if err != nil {
 			continue // missing, or a script
 		}
-		machine := f.Machine
-		_ = f.Close()
 		if name, ok := machines[machine]; ok {
 			return name, nil
 		}
 		return "", fmt.Errorf("%s is for %s, which K3s does not run on", program, machine)
 	}
 	return "", ErrNoProgram
+}
+
+// machineOf returns the architecture of one program of the tree at dir.
+func machineOf(dir, program string) (elf.Machine, error) {
+	f, err := openIn(dir, program)
+	if err != nil {
+		return 0, err
+	}
+	defer f.Close()
+	e, err := elf.NewFile(f)
+	if err != nil {
+		return 0, err
+	}
+	return e.Machine, nil
+}
+
+// CheckShell says what is wrong with the /bin/sh of the tree at dir, if it
+// cannot be a program.
+func CheckShell(dir string) error {
+	f, err := openIn(dir, "/bin/sh")
+	if err != nil {
+		return fmt.Errorf("it has no usable /bin/sh: %w", err)
+	}
+	defer f.Close()
+	info, err := f.Stat()
+	if err == nil && info.Mode()&0o111 == 0 {
+		err = fmt.Errorf("it has no usable /bin/sh: not executable: %s", info.Mode())
+	}
+	return err
 }

@@ -1,0 +1,12 @@
+package image
+
+import (
+	"os"
+	"testing"
+)
+
+// The tests' program is the builder's own in them.
+func TestMain(m *testing.M) {
+	Dispatch()
+	os.Exit(m.Run())
+}
