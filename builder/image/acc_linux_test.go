@@ -63,6 +63,9 @@ const accProvisioners = `
   provisioner "shell-local" {
     inline = ["cat ${build.RootDirectory}/etc/made > seen; echo ${build.RootReadOnly} >> seen"]
   }
+  post-processor "shell-local" {
+    inline = ["echo seen by a post-processor: ${build.ID}"]
+  }
 `
 
 const accMade = "value its $name\nnode\nuploaded\na\nb\\c\n"
@@ -113,12 +116,37 @@ func TestAccEveryBaseToEveryFormat(t *testing.T) {
 					require.NoError(t, err)
 					assert.Equal(t, want, string(got), name)
 				}
-				check := exec.Command("sha256sum", "-c", "node."+format+".sha256")
-				check.Dir = filepath.Join(dir, "out")
-				out, err := check.CombinedOutput()
-				require.NoError(t, err, string(out))
+				_, id, ok := strings.Cut(r.Output, "seen by a post-processor: ")
+				require.True(t, ok, r.Output)
+				id, _, _ = strings.Cut(id, "\n")
+				b.verify(image, id)
 			})
 		}
+	}
+}
+
+// Packer's own compress post-processor packs one file, which is the image, and
+// with it goes what the image was known by.
+func TestAccCompress(t *testing.T) {
+	packer := packertest.New(t, nil)
+	b := newBench(t)
+	b.need(disk.Mke2fs, disk.Debugfs, disk.E2fsck, disk.QemuImg)
+	for _, format := range []string{"raw", "qcow2"} {
+		t.Run(format, func(t *testing.T) {
+			dir := packertest.Write(t, acc(fmt.Sprintf("rootfs_directory = %q\nformat = %q\nvm_name = \"node\"\noutput_directory = \"out\"\n", busybox(t), format), fmt.Sprintf(`
+  post-processor "compress" {
+    output = "out/node.%s.gz"
+  }
+`, format)))
+			r := packer.Run(t, dir, "build", ".")
+			require.Zero(t, r.ExitCode, r.Output)
+			entries, err := os.ReadDir(filepath.Join(dir, "out"))
+			require.NoError(t, err)
+			require.Len(t, entries, 1, "the packed image alone: %v", entries)
+			image := filepath.Join(dir, "node."+format)
+			require.NoError(t, exec.Command("sh", "-c", "gzip -dc <"+filepath.Join(dir, "out", "node."+format+".gz")+" >"+image).Run())
+			assert.Contains(t, b.content(image, format, "/bin/busybox"), "ELF")
+		})
 	}
 }
 

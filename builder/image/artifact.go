@@ -39,30 +39,31 @@ var _ packersdk.Artifact = (*Artifact)(nil)
 //nolint:revive // the method's name is fixed by Packer
 func (*Artifact) BuilderId() string { return BuilderID }
 
-// Files are the files to ship: the image and its checksum file.
+// Files are what post-processors work on: the image alone, without its
+// checksum file, since some take one file only.
 func (a *Artifact) Files() []string {
 	if a.image == nil {
 		return nil
 	}
-	return []string{a.image.Path, a.image.Checksum}
+	return []string{a.image.Path}
 }
 
-// Id is the image's digest, "sha256:" and hex, or the path of what was worked
-// on in place.
+// Id is the image's digest, "sha256:" or "fsverity-sha256:" and hex, or the
+// path of what was worked on in place.
 //
 //nolint:revive // the method's name is fixed by Packer
 func (a *Artifact) Id() string {
 	if a.image == nil {
 		return a.place
 	}
-	return "sha256:" + a.image.Digest
+	return a.image.Digest.String()
 }
 
 // String says in one line what came of the build.
 func (a *Artifact) String() string {
 	switch {
 	case a.image != nil:
-		return fmt.Sprintf("%s (%s, sha256 %s)", a.image.Path, units.BytesSize(float64(a.image.Size)), a.image.Digest)
+		return fmt.Sprintf("%s (%s, %s %s)", a.image.Path, units.BytesSize(float64(a.image.Size)), a.image.Digest.Algorithm, a.image.Digest.Hex)
 	case a.readOnly:
 		return a.place + " (only looked at, nothing was changed)"
 	default:
@@ -79,16 +80,17 @@ func (a *Artifact) State(name string) any {
 		if a.image == nil {
 			return nil
 		}
+		labels := map[string]any{
+			"architecture": a.architecture,
+			"format":       a.format,
+			"path":         a.image.Path,
+		}
+		labels[string(a.image.Digest.Algorithm)] = a.image.Digest.Hex
 		image, err := registry.FromArtifact(a,
 			registry.WithProvider("k3s-image"),
 			registry.WithRegion("local"),
 			registry.WithSourceID(a.source),
-			registry.SetLabels(map[string]any{
-				"architecture": a.architecture,
-				"format":       a.format,
-				"path":         a.image.Path,
-				"sha256":       a.image.Digest,
-			}))
+			registry.SetLabels(labels))
 		if err != nil {
 			return nil
 		}
@@ -101,8 +103,11 @@ func (a *Artifact) State(name string) any {
 // Destroy removes the image and its checksum file. What was worked on in
 // place stays: it was there before.
 func (a *Artifact) Destroy() error {
+	if a.image == nil {
+		return nil
+	}
 	var errs []error
-	for _, file := range a.Files() {
+	for _, file := range []string{a.image.Path, a.image.Checksum} {
 		if err := os.Remove(file); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			errs = append(errs, err)
 		}

@@ -172,6 +172,32 @@ func (b *bench) content(image, format, name string) string {
 	return string(out)
 }
 
+// verify compares an image with its Id and its checksum file, by the programs
+// that users do it with.
+func (b *bench) verify(image, id string) {
+	b.t.Helper()
+	algorithm, digest, ok := strings.Cut(id, ":")
+	require.True(b.t, ok, id)
+	program, ending := []string{"sha256sum"}, ".sha256"
+	said := digest + "  " + filepath.Base(image) + "\n"
+	if algorithm == "fsverity-sha256" {
+		program, ending = []string{"fsverity", "digest"}, ".fsverity"
+		said = "sha256:" + digest + " " + filepath.Base(image) + "\n"
+	}
+	line, err := os.ReadFile(image + ending)
+	require.NoError(b.t, err)
+	assert.Equal(b.t, said, string(line))
+	if _, err := exec.LookPath(program[0]); err != nil {
+		b.t.Logf("digest not compared: %s", err)
+		return
+	}
+	cmd := exec.Command(program[0], append(program[1:], filepath.Base(image))...)
+	cmd.Dir = filepath.Dir(image)
+	out, err := cmd.Output()
+	require.NoError(b.t, err)
+	assert.Equal(b.t, said, string(out))
+}
+
 func (b *bench) text(content string) string {
 	path := filepath.Join(b.dir, "base.txt")
 	require.NoError(b.t, os.WriteFile(path, []byte(content), 0o600))

@@ -6,6 +6,7 @@ package image
 import (
 	"context"
 	"errors"
+	"maps"
 
 	"github.com/hashicorp/hcl/v2/hcldec"
 	"github.com/hashicorp/packer-plugin-sdk/multistep"
@@ -24,6 +25,9 @@ const (
 	RootDirectory = "RootDirectory"
 	// RootReadOnly is "true" when the tree must not be changed, else "false".
 	RootReadOnly = "RootReadOnly"
+	// artifactID is what Packer itself calls the artifact's Id: build.ID. Only
+	// post-processors can have it.
+	artifactID = "ID"
 )
 
 // Builder implements packersdk.Builder.
@@ -108,7 +112,7 @@ func (b *Builder) steps() []multistep.Step {
 		&stepCommunicator{ReadOnly: c.ReadOnly},
 		&commonsteps.StepProvision{},
 		&stepSeal{},
-		multistep.If(makesImage, &stepImage{Format: format, DiskSize: c.diskSize}),
+		multistep.If(makesImage, &stepImage{Format: format, DiskSize: c.diskSize, Checksum: c.Checksum}),
 	}
 }
 
@@ -119,8 +123,12 @@ func (b *Builder) artifact(state multistep.StateBag, w *work) *Artifact {
 		place = w.base
 	}
 	data, _ := state.Get("generated_data").(map[string]any)
-	return &Artifact{
+	a := &Artifact{
 		image: w.published, place: place, readOnly: b.config.ReadOnly, source: w.source,
-		architecture: w.architecture, format: b.config.Format, data: data,
+		architecture: w.architecture, format: b.config.Format, data: maps.Clone(data),
 	}
+	if a.data != nil {
+		a.data[artifactID] = a.Id()
+	}
+	return a
 }

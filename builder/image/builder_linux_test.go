@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -45,17 +46,17 @@ func TestEveryBaseToEveryFormat(t *testing.T) {
 				require.NoError(t, err)
 				assert.Equal(t, "false", seen[RootReadOnly])
 				assert.True(t, filepath.IsAbs(rootOf(seen)))
-				assert.Contains(t, artifact.State("generated_data"), RootDirectory)
+				generated, ok := artifact.State("generated_data").(map[string]any)
+				require.True(t, ok)
+				assert.Equal(t, seen[RootDirectory], generated[RootDirectory])
+				assert.Equal(t, artifact.Id(), generated["ID"])
 
 				image := filepath.Join(b.out, "node."+format)
-				assert.Equal(t, []string{image, image + ".sha256"}, artifact.Files())
+				assert.Equal(t, []string{image}, artifact.Files())
 				entries, err := os.ReadDir(b.out)
 				require.NoError(t, err)
 				assert.Len(t, entries, 2)
-				assert.Equal(t, "sha256:"+sha(t, image), artifact.Id())
-				line, err := os.ReadFile(image + ".sha256")
-				require.NoError(t, err)
-				assert.Equal(t, sha(t, image)+"  node."+format+"\n", string(line))
+				b.verify(image, artifact.Id())
 				assert.Equal(t, "made", b.content(image, format, "/etc/mark"))
 				assert.Equal(t, "base\n", b.content(image, format, "/etc/hostname"))
 				if base != "" {
@@ -66,8 +67,72 @@ func TestEveryBaseToEveryFormat(t *testing.T) {
 				assert.Equal(t, fs.FileMode(0o644), fi.Mode())
 				assert.Contains(t, artifact.String(), image)
 				require.NoError(t, artifact.Destroy())
-				assert.NoFileExists(t, image)
+				left, err := os.ReadDir(b.out)
+				require.NoError(t, err)
+				assert.Empty(t, left, "neither the image nor its checksum")
 				require.NoError(t, artifact.Destroy(), "a second time")
+			})
+		}
+	}
+}
+
+// A raw image has a SHA-256 where that is asked for, and only one checksum
+// file at a time, whatever was asked for before.
+func TestChecksumOfRaw(t *testing.T) {
+	b := newBench(t)
+	b.need(disk.Mke2fs, disk.Debugfs, disk.E2fsck)
+	base := b.base("tar")
+	for _, checksum := range []bool{true, false, true} {
+		artifact, err := b.run(t.Context(), b.options(base, map[string]any{"format": "raw", "checksum": checksum, "packer_force": true}), provision(leaveMark))
+		require.NoError(t, err)
+		image := filepath.Join(b.out, "node.raw")
+		ending := map[bool]string{true: ".sha256", false: ".fsverity"}[checksum]
+		left, err := filepath.Glob(image + ".*")
+		require.NoError(t, err)
+		assert.Equal(t, []string{image + ending}, left)
+		assert.Equal(t, checksum, strings.HasPrefix(artifact.Id(), "sha256:"), artifact.Id())
+		b.verify(image, artifact.Id())
+	}
+	// Neither file is replaced without being told to.
+	require.NoError(t, os.Remove(filepath.Join(b.out, "node.raw")))
+	_, err := b.run(t.Context(), b.options(base, map[string]any{"format": "raw"}), provision(leaveMark))
+	require.ErrorContains(t, err, "node.raw.sha256 is there already")
+}
+
+// What a provisioner removes again is not in the image, not even in blocks
+// that no file has.
+func TestRemovedSecretsAreGone(t *testing.T) {
+	const token = "token-that-was-removed"
+	for _, kind := range []string{"tar", "raw", "qcow2"} {
+		for _, format := range []string{"raw", "qcow2"} {
+			t.Run(kind+" to "+format, func(t *testing.T) {
+				b := newBench(t)
+				b.need(disk.Mke2fs, disk.Debugfs, disk.E2fsck, disk.QemuImg)
+				if kind != "tar" {
+					b.needLoop()
+				}
+				_, err := b.run(t.Context(), b.options(b.base(kind), map[string]any{"format": format}), provision(func(_ context.Context, _ packersdk.Communicator, data map[string]any) error {
+					removed := filepath.Join(rootOf(data), "etc/removed")
+					if err := os.WriteFile(removed, bytes.Repeat([]byte(token+"\n"), 200), 0o600); err != nil {
+						return err
+					}
+					if err := os.WriteFile(filepath.Join(rootOf(data), "etc/kept"), []byte("text-that-was-"+"kept"), 0o600); err != nil {
+						return err
+					}
+					syscall.Sync() // it has been on the disk
+					return os.Remove(removed)
+				}))
+				require.NoError(t, err)
+				image := filepath.Join(b.out, "node."+format)
+				if format == "qcow2" {
+					raw := filepath.Join(b.dir, "made.raw")
+					require.NoError(t, disk.Convert(t.Context(), image, disk.QCOW2, raw, disk.Raw))
+					image = raw
+				}
+				content, err := os.ReadFile(image)
+				require.NoError(t, err)
+				assert.Contains(t, string(content), "text-that-was-kept")
+				assert.Zero(t, bytes.Count(content, []byte(token)))
 			})
 		}
 	}

@@ -49,6 +49,11 @@ type Config struct {
 	// larger). A base that is a disk keeps its size by default; a larger size
 	// also grows its Linux file system where that is the last one on the disk.
 	DiskSize string `mapstructure:"disk_size"`
+	// Write the SHA-256 of a raw image, as for the other formats. It takes as
+	// long as the disk is large, half a minute for 32 GiB; without it the
+	// fs-verity digest is written, which binds every byte too and takes as
+	// long as what is on the disk. Defaults to `false`.
+	Checksum bool `mapstructure:"checksum"`
 	// The architecture that the base must have, in K3s's terms: `amd64`,
 	// `arm64`, `arm`, `riscv64` or `s390x`. By default any is taken; it is
 	// known from the base's own programs.
@@ -155,6 +160,9 @@ func (c *Config) checkOutput() (errs []error) {
 	}
 	if strings.ContainsAny(c.VMName, "/\x00\n") || c.VMName == "." || c.VMName == ".." {
 		errs = append(errs, fmt.Errorf("vm_name: %q is not a file name; it is the image's name without its ending, such as \"node\"", c.VMName))
+	}
+	if c.Checksum && c.Format == "" {
+		errs = append(errs, errors.New("checksum: only an image has one, and none is made; remove it or set format"))
 	}
 	if c.DiskSize == "" {
 		return errs

@@ -28,6 +28,7 @@ type FlatConfig struct {
 	VMName              *string           `mapstructure:"vm_name" cty:"vm_name" hcl:"vm_name"`
 	Format              *string           `mapstructure:"format" cty:"format" hcl:"format"`
 	DiskSize            *string           `mapstructure:"disk_size" cty:"disk_size" hcl:"disk_size"`
+	Checksum            *bool             `mapstructure:"checksum" cty:"checksum" hcl:"checksum"`
 	Architecture        *string           `mapstructure:"architecture" cty:"architecture" hcl:"architecture"`
 	Partition           *string           `mapstructure:"partition" cty:"partition" hcl:"partition"`
 	ReadOnly            *bool             `mapstructure:"read_only" cty:"read_only" hcl:"read_only"`
@@ -63,6 +64,7 @@ func (*FlatConfig) HCL2Spec() map[string]hcldec.Spec {
 		"vm_name":                    &hcldec.AttrSpec{Name: "vm_name", Type: cty.String, Required: false},
 		"format":                     &hcldec.AttrSpec{Name: "format", Type: cty.String, Required: false},
 		"disk_size":                  &hcldec.AttrSpec{Name: "disk_size", Type: cty.String, Required: false},
+		"checksum":                   &hcldec.AttrSpec{Name: "checksum", Type: cty.Bool, Required: false},
 		"architecture":               &hcldec.AttrSpec{Name: "architecture", Type: cty.String, Required: false},
 		"partition":                  &hcldec.AttrSpec{Name: "partition", Type: cty.String, Required: false},
 		"read_only":                  &hcldec.AttrSpec{Name: "read_only", Type: cty.Bool, Required: false},

@@ -16,6 +16,7 @@ import (
 type stepImage struct {
 	Format   disk.Format
 	DiskSize int64
+	Checksum bool
 }
 
 func (s *stepImage) Run(ctx context.Context, state multistep.StateBag) multistep.StepAction {
@@ -24,7 +25,7 @@ func (s *stepImage) Run(ctx context.Context, state multistep.StateBag) multistep
 	if err := s.make(ctx, state, w); err != nil {
 		return halt(state, fmt.Errorf("making the %s image: %w", s.Format, err))
 	}
-	published, err := disk.Publish(ctx, w.partial, w.final)
+	published, err := disk.Publish(ctx, w.partial, w.final, digestOf(s.Format, s.Checksum))
 	if err != nil {
 		return halt(state, fmt.Errorf("making the %s image: %w", s.Format, err))
 	}
@@ -37,6 +38,9 @@ func (s *stepImage) make(ctx context.Context, state multistep.StateBag, w *work)
 	case s.Format == disk.Tar:
 		return s.archive(ctx, state, w)
 	case w.disk != "":
+		if err := trim(ctx, state, w); err != nil {
+			return err
+		}
 		if err := unmount(w); err != nil {
 			return err
 		}

@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strings"
 
 	"github.com/hashicorp/packer-plugin-sdk/multistep"
 
@@ -48,7 +49,7 @@ func (s *stepOutput) reserve(w *work) error {
 		return err
 	}
 	w.partial = partial
-	return s.free(w.final, w.final+disk.ChecksumSuffix)
+	return s.free(append(disk.ChecksumFiles(w.final), w.final)...)
 }
 
 // free says what is in the way of the image.
@@ -67,6 +68,26 @@ func (s *stepOutput) free(paths ...string) error {
 		}
 	}
 	return errors.Join(errs...)
+}
+
+// digestOf is the algorithm for an image's digest. A raw image is as long as
+// its disk, however little is on it, so that its SHA-256 has to be asked for.
+func digestOf(format disk.Format, checksum bool) disk.Algorithm {
+	if format == disk.Raw && !checksum {
+		return disk.FSVerity
+	}
+	return disk.SHA256
+}
+
+// trim takes what the provisioners removed out of the disk as well.
+func trim(ctx context.Context, state multistep.StateBag, w *work) error {
+	_, ui := of(state)
+	untrimmed, err := w.mounted.Trim(ctx)
+	if len(untrimmed) > 0 {
+		ui.Error(fmt.Sprintf("Not trimmed, so the image may still hold what was removed from %s: "+
+			"the file system of the work directory or of output_directory cannot make holes in files", strings.Join(untrimmed, ", ")))
+	}
+	return err
 }
 
 // makeDirectories makes dir and its missing parents and returns those that it
@@ -97,7 +118,7 @@ func (s *stepOutput) Cleanup(state multistep.StateBag) {
 	if s.lock != nil && w.published != nil {
 		failCleanup(state, s.lock.Close()) // the partial image is the image now
 	} else if s.lock != nil {
-		for _, path := range []string{w.partial, w.partial + disk.ChecksumSuffix} {
+		for _, path := range append(disk.ChecksumFiles(w.partial), w.partial) {
 			if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
 				failCleanup(state, err)
 			}

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"iter"
 	"os"
 )
 
@@ -15,33 +16,64 @@ const chunkSize = 1 << 20
 // holeSize is the smallest run of zeros that becomes a hole in a file.
 const holeSize = 4096
 
+// zeroBlock is what a hole reads as.
+var zeroBlock = make([]byte, holeSize)
+
 // copySparse copies r into the empty file w, leaving out runs of zeros so
 // that they take no room, and returns the length. It reads pieces of size
 // bytes, at most chunkSize.
 func copySparse(ctx context.Context, w *os.File, r io.Reader, size int64) (int64, error) {
-	var at int64
+	n, err := copyNonZero(ctx, w, 0, r, size)
+	if err != nil {
+		return n, err
+	}
+	return n, w.Truncate(n)
+}
+
+// copyNonZero writes what r holds into w from the offset at on, but for blocks
+// of zeros, and returns the length of r.
+func copyNonZero(ctx context.Context, w io.WriterAt, at int64, r io.Reader, size int64) (int64, error) {
+	var done int64
 	chunk := make([]byte, min(max(size, holeSize), chunkSize))
-	zeros := make([]byte, holeSize)
 	for {
 		if err := ctx.Err(); err != nil {
-			return at, err
+			return done, err
 		}
 		n, err := fill(r, chunk)
-		for off := 0; off < n; off += holeSize {
-			block := chunk[off:min(off+holeSize, n)]
-			if bytes.Equal(block, zeros[:len(block)]) {
-				continue
-			}
-			if _, err := w.WriteAt(block, at+int64(off)); err != nil {
-				return at, err
+		for start, end := range nonZero(chunk[:n]) {
+			if _, err := w.WriteAt(chunk[start:end], at+done+int64(start)); err != nil {
+				return done, err
 			}
 		}
-		at += int64(n)
+		done += int64(n)
 		if errors.Is(err, io.EOF) {
-			return at, w.Truncate(at)
+			return done, nil
 		}
 		if err != nil {
-			return at, err
+			return done, err
+		}
+	}
+}
+
+// nonZero yields the runs of blocks in p that are not all zero.
+func nonZero(p []byte) iter.Seq2[int, int] {
+	return func(yield func(int, int) bool) {
+		start := -1
+		for at := 0; at < len(p); at += holeSize {
+			block := p[at:min(at+holeSize, len(p))]
+			zero := bytes.Equal(block, zeroBlock[:len(block)])
+			switch {
+			case !zero && start < 0:
+				start = at
+			case zero && start >= 0:
+				if !yield(start, at) {
+					return
+				}
+				start = -1
+			}
+		}
+		if start >= 0 {
+			yield(start, len(p))
 		}
 	}
 }

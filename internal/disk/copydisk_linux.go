@@ -4,8 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
+	"iter"
 	"os"
 	"path/filepath"
+
+	"golang.org/x/sys/unix"
 )
 
 // CopyDisk makes the raw disk image to from the base from, which is a disk of
@@ -29,4 +33,70 @@ func CopyDisk(ctx context.Context, from string, kind Kind, to, scratch string) (
 		return fmt.Errorf("reading the base: %w", err)
 	}
 	return nil
+}
+
+// cloneOrCopy copies the raw image from to the file to, sharing its blocks
+// where the file system can. What is a hole in from is not even read.
+func cloneOrCopy(ctx context.Context, from, to string) (err error) {
+	in, err := os.Open(from)
+	if err != nil {
+		return err
+	}
+	defer in.Close()
+	out, err := os.OpenFile(to, os.O_RDWR|os.O_CREATE|os.O_TRUNC, 0o600)
+	if err != nil {
+		return err
+	}
+	if unix.IoctlFileClone(int(out.Fd()), int(in.Fd())) != nil {
+		err = copyData(ctx, out, in)
+	}
+	return errors.Join(err, out.Close())
+}
+
+// copyData copies what in holds into the empty file out.
+func copyData(ctx context.Context, out, in *os.File) error {
+	info, err := in.Stat()
+	if err != nil {
+		return err
+	}
+	if err := out.Truncate(info.Size()); err != nil {
+		return err
+	}
+	for e, err := range dataIn(in, info.Size()) {
+		if err != nil {
+			return err
+		}
+		if _, err := copyNonZero(ctx, out, e.Start, io.NewSectionReader(in, e.Start, e.Size), chunkSize); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// dataIn yields the parts of a file of size bytes that are not holes, in
+// order.
+func dataIn(f *os.File, size int64) iter.Seq2[Extent, error] {
+	return func(yield func(Extent, error) bool) {
+		for at := int64(0); at < size; {
+			start, err := unix.Seek(int(f.Fd()), at, unix.SEEK_DATA)
+			switch {
+			case errors.Is(err, unix.ENXIO):
+				return // a hole up to the end
+			case errors.Is(err, unix.EINVAL) && at == 0:
+				yield(Extent{0, size}, nil) // a file system that knows no holes
+				return
+			}
+			if err == nil {
+				at, err = unix.Seek(int(f.Fd()), start, unix.SEEK_HOLE)
+			}
+			if err != nil {
+				yield(Extent{}, &os.PathError{Op: "seek", Path: f.Name(), Err: err})
+				return
+			}
+			at = min(at, size)
+			if start < at && !yield(Extent{start, at - start}, nil) {
+				return
+			}
+		}
+	}
 }

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
@@ -244,22 +243,4 @@ func fstabSubvolume(dir string) string {
 		}
 	}
 	return ""
-}
-
-// cloneOrCopy copies the raw image from to the file to, sharing its blocks
-// where the file system can.
-func cloneOrCopy(ctx context.Context, from, to string) (err error) {
-	in, err := os.Open(from)
-	if err != nil {
-		return err
-	}
-	defer in.Close()
-	out, err := os.OpenFile(to, os.O_RDWR|os.O_CREATE|os.O_TRUNC, fs.FileMode(0o600))
-	if err != nil {
-		return err
-	}
-	if unix.IoctlFileClone(int(out.Fd()), int(in.Fd())) != nil {
-		_, err = copySparse(ctx, out, in, chunkSize)
-	}
-	return errors.Join(err, out.Close())
 }

@@ -5,6 +5,7 @@ package disk
 import (
 	"context"
 	"io"
+	"iter"
 	"os"
 )
 
@@ -39,6 +40,9 @@ func (*Mounted) Uncover() error { return ErrNotLinux }
 
 // HiddenIn needs Linux.
 func HiddenIn(string) ([]Hidden, error) { return nil, ErrNotLinux }
+
+// Trim needs Linux.
+func (*Mounted) Trim(context.Context) ([]string, error) { return nil, ErrNotLinux }
 
 // Unmount needs Linux.
 func (*Mounted) Unmount() error { return ErrNotLinux }
@@ -77,3 +81,8 @@ func RemoveTree(string) error { return ErrNotLinux }
 
 // TreeIn needs Linux.
 func TreeIn(string) string { return "" }
+
+// dataIn yields the whole file: holes are only looked for on Linux.
+func dataIn(_ *os.File, size int64) iter.Seq2[Extent, error] {
+	return func(yield func(Extent, error) bool) { yield(Extent{0, size}, nil) }
+}

@@ -2,45 +2,52 @@ package disk
 
 import (
 	"context"
-	"crypto/sha256"
 	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
 )
-
-// ChecksumSuffix is what the name of an image's checksum file ends with.
-const ChecksumSuffix = ".sha256"
 
 // Published is an image in its final place.
 type Published struct {
 	// Path and Checksum are the image and its checksum file.
 	Path, Checksum string
-	// Digest is the SHA-256 of the image in lower-case hex.
-	Digest string
+	// Digest is that of the image.
+	Digest Digest
 	// Size is the image's length in bytes.
 	Size int64
 }
 
 // Publish makes the finished image at partial, on the same file system, the
-// file at final, with a checksum file beside it in the form of sha256sum.
-// Everything is on the disk before the first rename. Files that are there
-// are replaced; on an error none of the new ones stays.
-func Publish(ctx context.Context, partial, final string) (*Published, error) {
-	p := &Published{Path: final, Checksum: final + ChecksumSuffix}
+// file at final, with a checksum file beside it. Everything is on the disk
+// before the first rename. Files that are there are replaced, and the checksum
+// of another algorithm is removed with the image that it was of; on an error
+// none of the new ones stays.
+func Publish(ctx context.Context, partial, final string, with Algorithm) (*Published, error) {
+	algorithm := algorithms[with]
+	p := &Published{Path: final, Checksum: final + algorithm.suffix}
 	var err error
-	if p.Digest, p.Size, err = digest(ctx, partial); err != nil {
+	if p.Digest, p.Size, err = digest(ctx, partial, with); err != nil {
 		return nil, err
 	}
 	if err := os.Chmod(partial, 0o644); err != nil {
 		return nil, err
 	}
-	partialSum := partial + ChecksumSuffix
-	line := fmt.Sprintf("%s  %s\n", p.Digest, filepath.Base(final))
+	partialSum := partial + algorithm.suffix
+	line := fmt.Sprintf(algorithm.line, p.Digest.Hex, filepath.Base(final))
 	if err := writeSynced(partialSum, line); err != nil {
 		return nil, errors.Join(err, os.Remove(partialSum))
+	}
+	for _, old := range ChecksumFiles(final) {
+		if old == p.Checksum {
+			continue
+		}
+		if err := os.Remove(old); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return nil, errors.Join(err, os.Remove(partialSum))
+		}
 	}
 	if err := os.Rename(partial, final); err != nil {
 		return nil, errors.Join(err, os.Remove(partialSum))
@@ -51,19 +58,22 @@ func Publish(ctx context.Context, partial, final string) (*Published, error) {
 	return p, syncDirectory(filepath.Dir(final))
 }
 
-// digest hashes a file and makes sure that it is on the disk.
-func digest(ctx context.Context, path string) (sum string, size int64, err error) {
+// digest makes sure that a file is on the disk, and computes its digest.
+func digest(ctx context.Context, path string, with Algorithm) (d Digest, size int64, err error) {
 	f, err := os.OpenFile(path, os.O_RDWR, 0)
 	if err != nil {
-		return "", 0, err
+		return d, 0, err
 	}
 	defer f.Close()
 	if err := f.Sync(); err != nil {
-		return "", 0, err
+		return d, 0, err
 	}
-	hash := sha256.New()
-	size, err = io.CopyBuffer(hash, reader{ctx, f}, make([]byte, chunkSize))
-	return hex.EncodeToString(hash.Sum(nil)), size, err
+	info, err := f.Stat()
+	if err != nil {
+		return d, 0, err
+	}
+	value, err := algorithms[with].compute(ctx, f, info.Size())
+	return Digest{with, hex.EncodeToString(value)}, info.Size(), err
 }
 
 // reader stops when its context ends.

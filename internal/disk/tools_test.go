@@ -37,31 +37,6 @@ func TestRunExplainsFailure(t *testing.T) {
 	assert.NotContains(t, err.Error(), "bad news", "the tail is what matters")
 }
 
-func TestPublish(t *testing.T) {
-	dir := t.TempDir()
-	partial, final := filepath.Join(dir, ".a.partial"), filepath.Join(dir, "a.raw")
-	require.NoError(t, os.WriteFile(partial, []byte("image"), 0o600))
-	p, err := Publish(t.Context(), partial, final)
-	require.NoError(t, err)
-	assert.Equal(t, &Published{
-		Path: final, Checksum: final + ".sha256", Size: 5,
-		Digest: "6105d6cc76af400325e94d588ce511be5bfdbb73b437dc51eca43917d7a43e3d",
-	}, p)
-	line, err := os.ReadFile(p.Checksum)
-	require.NoError(t, err)
-	assert.Equal(t, p.Digest+"  a.raw\n", string(line))
-	assert.NoFileExists(t, partial)
-
-	// The checksum file cannot be put in its place: the image does not stay either.
-	require.NoError(t, os.WriteFile(partial, []byte("image"), 0o600))
-	blocked := filepath.Join(dir, "b.raw")
-	require.NoError(t, os.MkdirAll(filepath.Join(blocked+".sha256", "x"), 0o755))
-	_, err = Publish(t.Context(), partial, blocked)
-	require.Error(t, err)
-	assert.NoFileExists(t, blocked)
-	assert.NoFileExists(t, partial+".sha256")
-}
-
 func TestArchitecture(t *testing.T) {
 	dir := t.TempDir()
 	_, err := Architecture(dir)
