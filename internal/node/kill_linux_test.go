@@ -48,7 +48,7 @@ func killable(t *testing.T, flavor string) (string, *chrootComm) {
 	t.Helper()
 	dir := t.TempDir()
 	comm := newChroot(t, dir, flavor)
-	for _, tool := range strings.Fields("mawk base64 cat chmod chown cp find grep head id ln mkdir mv od readlink rm rmdir setsid sha256sum sh sort stat tail tar timeout uniq") {
+	for _, tool := range strings.Fields("mawk base64 cat chmod chown cp env find grep head id ln mkdir mv od readlink rm rmdir setsid sha256sum sh sort stat tail tar timeout uniq wc") {
 		lay(t, dir, "file /kill/"+tool+" 0755 "+killer)
 	}
 	comm.enter = "PATH=/kill:$PATH; export PATH"
@@ -75,7 +75,6 @@ func sweepKills(t *testing.T, how, way string) {
 	for due := 1; ; due++ {
 		require.Less(t, due, 500)
 		dir, comm := killable(t, "dash")
-		comm.noStdin = way == wayUpload
 		comm.isolate = how == "all"
 		set := func(text string) {
 			require.NoError(t, os.WriteFile(filepath.Join(dir, "kill/due"), []byte(text), 0o644))
@@ -87,7 +86,9 @@ func sweepKills(t *testing.T, how, way string) {
 		}
 		set(fmt.Sprintf("%d %s\n", due, how))
 		machine := Remote(comm, RemoteOptions{})
-		machine.noStdin = way == wayUpload
+		if way == wayUpload {
+			machine.way = poured
+		}
 		// What is not written is not missed where it is not read back.
 		q := append(Query{{Path: "/aside", Depth: 1}}, faultQuery...)
 		got, err := machine.Apply(context.Background(), faultChange, q)

@@ -21,7 +21,11 @@ type proxy struct {
 	listener net.Listener
 	server   string
 	cut      int64 // 0 for never
+	once     bool  // whether later connections hold
 	passed   atomic.Int64
+	broken   atomic.Bool
+	// bytes per second, 0 for any
+	speed int64
 }
 
 func newProxy(t testing.TB, server string, cut int64) *proxy {
@@ -53,7 +57,8 @@ func (p *proxy) join(client net.Conn) {
 	var once sync.Once
 	end := func() {
 		once.Do(func() {
-			if p.cut > 0 && p.passed.Load() >= p.cut {
+			if p.cuts(p.passed.Load()) {
+				p.broken.Store(true)
 				// As a cable that is pulled out: no goodbye.
 				_ = client.(*net.TCPConn).SetLinger(0)
 				_ = server.(*net.TCPConn).SetLinger(0)
@@ -66,6 +71,10 @@ func (p *proxy) join(client net.Conn) {
 	go p.pass(client, server, end)
 }
 
+func (p *proxy) cuts(passed int64) bool {
+	return p.cut > 0 && passed >= p.cut && !(p.once && p.broken.Load())
+}
+
 // pass moves bytes one way.
 func (p *proxy) pass(to, from net.Conn, end func()) {
 	defer end()
@@ -73,7 +82,10 @@ func (p *proxy) pass(to, from net.Conn, end func()) {
 	for {
 		n, err := from.Read(buf)
 		data, last := buf[:n], err != nil
-		if total := p.passed.Add(int64(n)); p.cut > 0 && total >= p.cut {
+		if p.speed > 0 {
+			time.Sleep(time.Duration(n) * time.Second / time.Duration(p.speed))
+		}
+		if total := p.passed.Add(int64(n)); p.cuts(total) {
 			data, last = data[:max(0, int64(n)-(total-p.cut))], true
 		}
 		if _, err := to.Write(data); err != nil || last {
@@ -89,15 +101,6 @@ func TestConnectionCut(t *testing.T) {
 	dir := t.TempDir()
 	lay(t, dir, faultTree...)
 	m := newMachine(t, dir, "", "")
-	reset := func() {
-		t.Helper()
-		_, err := Root(dir).Apply(context.Background(), Change{Write: undoing.Write}, nil)
-		require.NoError(t, err)
-		require.NoError(t, os.RemoveAll(filepath.Join(dir, "etc/rancher/k3s/new")))
-		require.NoError(t, os.RemoveAll(filepath.Join(dir, "var/lib/rancher/k3s/server/logs")))
-		require.NoError(t, os.Remove(filepath.Join(dir, "etc/rancher/k3s/config.yaml.orig")))
-		require.Equal(t, "as before", state(t, dir))
-	}
 	apply := func(addr string) error {
 		comm, err := m.connect(addr, sshUser{name: "ops"})
 		if err != nil {
@@ -109,7 +112,7 @@ func TestConnectionCut(t *testing.T) {
 	whole := newProxy(t, m.addr, 0)
 	require.NoError(t, apply(whole.addr()))
 	require.Equal(t, "hardened", state(t, dir))
-	reset()
+	takeBack(t, dir)
 
 	const step = 1024
 	counts := map[string]int{}
@@ -128,9 +131,20 @@ func TestConnectionCut(t *testing.T) {
 
 		require.NoError(t, apply(m.addr), "the next run ends; cut after %d bytes", cut)
 		hardened(t, dir)
-		reset()
+		takeBack(t, dir)
 	}
 	t.Logf("%d bytes, cut after every %d: %v", whole.passed.Load(), step, counts)
+}
+
+// takeBack makes the tree at dir faultTree again.
+func takeBack(t *testing.T, dir string) {
+	t.Helper()
+	_, err := Root(dir).Apply(context.Background(), Change{Write: undoing.Write}, nil)
+	require.NoError(t, err)
+	require.NoError(t, os.RemoveAll(filepath.Join(dir, "etc/rancher/k3s/new")))
+	require.NoError(t, os.RemoveAll(filepath.Join(dir, "var/lib/rancher/k3s/server/logs")))
+	require.NoError(t, os.Remove(filepath.Join(dir, "etc/rancher/k3s/config.yaml.orig")))
+	require.Equal(t, "as before", state(t, dir))
 }
 
 var cutQuery = Query{{Path: "/etc/rancher", Depth: Deep, Content: true}, {Path: "/var/lib", Depth: Deep}, {Path: "/z", Depth: Deep, Content: true}}

@@ -57,9 +57,9 @@ type RemoteMachine struct {
 	opt  RemoteOptions
 
 	mu sync.Mutex
-	// noStdin is true once the machine has said that standard input does not
-	// carry the archive, so that the next exchange need not ask again.
-	noStdin bool
+	// way is the first way that the machine has not refused yet, so that the next
+	// exchange need not ask again.
+	way int
 	// cleaning is closed when the last command has ended; nil before the first.
 	cleaning <-chan struct{}
 }

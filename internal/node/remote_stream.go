@@ -69,7 +69,7 @@ func (o *output) exceeded() bool {
 func (o *output) lastLines() string {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	return lastLines(string(o.end))
+	return lastLines(ownLines.ReplaceAllString(string(o.end), ""))
 }
 
 // answer is a reply that is read while it comes in.
@@ -138,4 +138,17 @@ func (g *gated) Read(p []byte) (int, error) {
 		g.open = true
 	}
 	return g.data.Read(p)
+}
+
+// ending is input that ends with a context.
+type ending struct {
+	ctx  context.Context
+	data io.Reader
+}
+
+func (e ending) Read(p []byte) (int, error) {
+	if err := e.ctx.Err(); err != nil {
+		return 0, err
+	}
+	return e.data.Read(p)
 }

@@ -70,28 +70,56 @@ func (r *RemoteMachine) exchange(ctx context.Context, j *job) (*reply, string, e
 		return nil, "", err
 	}
 	r.opt.Log(fmt.Sprintf("Sending a request of %d KiB: %s", (len(archive)+1023)/1024, j.summary()))
-	r.mu.Lock()
-	noStdin := r.noStdin
-	r.mu.Unlock()
-	if !noStdin {
-		if command, ok := r.streamCommand(j); ok {
-			rep, err := r.run(ctx, j, command, archive)
-			var no refusal
-			if !errors.As(err, &no) || !no.passes() {
-				return rep, wayStdin, err
+	ways := []way{
+		{wayStdin, func() (*reply, error) {
+			command, ok := r.streamCommand(j)
+			if !ok {
+				return nil, refusal("template")
 			}
-			r.opt.Log(fmt.Sprintf("Uploading the request, since it cannot go in through the command itself: %s", string(no)))
-			r.mu.Lock()
-			r.noStdin = true
-			r.mu.Unlock()
-		}
+			return r.run(ctx, j, command, archive)
+		}},
+		{wayUpload, func() (*reply, error) { return r.pour(ctx, j, archive, pieces) }},
+		{wayUpload, func() (*reply, error) { return r.typeIn(ctx, j, archive, pieces) }},
+		{wayUpload, func() (*reply, error) { return r.upload(ctx, j, archive, pieces) }},
 	}
-	rep, err := r.upload(ctx, j, archive, pieces)
-	return rep, wayUpload, err
+	for {
+		r.mu.Lock()
+		first := r.way
+		r.mu.Unlock()
+		rep, err := ways[first].send()
+		var no refusal
+		next := first
+		if errors.As(err, &no) {
+			next = max(first, passes[no])
+		}
+		if next == first {
+			return rep, ways[first].name, err
+		}
+		if no != "template" {
+			r.opt.Log(fmt.Sprintf("Uploading the request, since it cannot go in through the command itself: %s", string(no)))
+		}
+		r.mu.Lock()
+		r.way = next
+		r.mu.Unlock()
+	}
 }
 
-// passes says whether another way may work where this one did not.
-func (r refusal) passes() bool { return r == "tty" || r == "stdin" || r == "tar" }
+// way is one way in which a request can travel.
+type way struct {
+	name string
+	send func() (*reply, error)
+}
+
+// The ways in the order in which they are tried.
+const (
+	stream = iota
+	poured
+	typed
+	uploaded
+)
+
+// passes has the way that may work where another was refused.
+var passes = map[refusal]int{"template": poured, "tar": poured, "tty": typed, "base64": uploaded, "stdin": uploaded}
 
 // summary says in a few words what the request is about.
 func (j *job) summary() string {
@@ -114,6 +142,11 @@ func (j *job) summary() string {
 // process, unless both the root directory and the first process of a container
 // are another's.
 const onlyRoot = "test -O / && test -O /proc/1 || id -u | grep -qx 0 || exit 1"
+
+// calm undoes what an environment can do to a shell that can be bash: options,
+// functions in the place of tools, tools with options of their own. See guard.sh
+// for what else it may hold.
+const calm = "{ set +aefuvxC; } 2>/dev/null; unset -f cat cd command echo false find grep head id mkdir printf read readlink rm sh stat tar test true wc; unset GREP_OPTIONS TAR_OPTIONS"
 
 // streamCommand returns the one command that takes the archive on its standard
 // input. It holds nothing that a shell on the way could expand: no dollar sign,
@@ -146,8 +179,8 @@ func (r *RemoteMachine) streamCommand(j *job) (string, bool) {
 		// guard have been killed too, what is left goes now.
 		") 9>&1 >&8 8>&- | while read line; do :; done; } 8>&1; " + strings.Join(sweep, "; ") + "; exit 0"
 	// Standard input is read by the first of these that runs as root only.
-	direct := "sh -c '" + onlyRoot + "; " + unpack + "'"
-	command := "sh -c '" + unpack + "'"
+	direct := "sh -c '" + calm + "; " + onlyRoot + "; " + unpack + "'"
+	command := "sh -c '" + calm + "; " + unpack + "'"
 	if r.opt.Wrap == nil {
 		return direct + " || sudo -n " + command + " || doas -n " + command + " || " + say + "root", true
 	}
@@ -171,7 +204,7 @@ func (r *RemoteMachine) wrapStream(command string) (string, bool) {
 	}
 	for _, word := range strings.Fields(prefix) {
 		switch base := path.Base(word); {
-		case base == "sh", base == "bash", base == "dash", base == "ash", base == "zsh", base == "ksh", base == "su":
+		case strings.HasSuffix(base, "sh"), base == "su":
 			return "", false
 		case strings.HasPrefix(word, "-") && !strings.HasPrefix(word, "--") && strings.Contains(word, "S"), word == "--stdin":
 			return "", false
@@ -252,19 +285,22 @@ func errTooMuch(began time.Time) error {
 
 // explain adds to an error what the user can do about it.
 func (r *RemoteMachine) explain(err error, status int, errOut, out *output) error {
+	var no refusal
 	said := r.redact(errOut.lastLines())
-	if said == "" && errors.Is(err, errSilent) {
+	if said == "" && (errors.Is(err, errSilent) || errors.As(err, &no)) {
+		// A terminal has one output.
 		said = r.redact(out.lastLines())
 	}
 	if said != "" {
 		said = "; it said: " + said
 	}
-	var no refusal
 	switch {
 	case errors.As(err, &no) && no == "root" && r.opt.Wrap == nil:
 		return fmt.Errorf("the command needs root's rights: the user of the connection is not root, and neither sudo -n nor doas -n works without a password; set execute_command, or ssh_pty = true where sudo requires a terminal%s", said)
 	case errors.As(err, &no) && no == "root":
 		return fmt.Errorf("the command needs root's rights, and execute_command does not give them%s", said)
+	case errors.As(err, &no) && no == "upload":
+		return fmt.Errorf("the request could not be written to %s; nothing was changed%s", uploadDirectory, said)
 	case errors.As(err, &no) && no == "directory":
 		return fmt.Errorf("no directory can be made in /var/lib, /run, /etc or /: the file systems are full or read-only, or a policy such as SELinux's denies it%s", said)
 	case errors.As(err, &no) && no == "whole", errors.As(err, &no) && no == "unpack":
@@ -274,7 +310,11 @@ func (r *RemoteMachine) explain(err error, status int, errOut, out *output) erro
 	case errors.Is(err, errSilent) && status == packersdk.CmdDisconnect:
 		return fmt.Errorf("the connection was cut before an answer came back%s", said)
 	case errors.Is(err, errSilent) && status == 0:
-		return fmt.Errorf("%w although the command ended with status 0: the communicator runs nothing, or something else answered%s", err, said)
+		what := "the communicator"
+		if r.opt.Wrap != nil {
+			what = "execute_command, or the communicator,"
+		}
+		return fmt.Errorf("%w although the command ended with status 0: %s runs nothing, or something else answered%s", err, what, said)
 	case errors.Is(err, errSilent):
 		return fmt.Errorf("%w: the command ended with status %d%s", err, status, said)
 	case errors.Is(err, errCut):
@@ -282,6 +322,9 @@ func (r *RemoteMachine) explain(err error, status int, errOut, out *output) erro
 	}
 	return err
 }
+
+// ownLines matches what the commands say to this side.
+var ownLines = regexp.MustCompile(`k3s-cis [0-9a-f]{32} .*`)
 
 var spaces = regexp.MustCompile(`\s+`)
 

@@ -33,21 +33,22 @@ func TestWays(t *testing.T) {
 		err      string
 	}{
 		{name: "stdin", flavor: "dash", way: wayStdin, commands: 1},
-		{name: "stdin is not passed on", flavor: "dash", prepare: func(c *chrootComm) { c.noStdin = true }, way: wayUpload, commands: 2, uploads: 1},
-		{name: "no tar", flavor: "notar", way: wayUpload, commands: 2, uploads: 1},
+		{name: "stdin is not passed on", flavor: "dash", prepare: func(c *chrootComm) { c.noStdin = true }, way: wayUpload, commands: 3, uploads: 1},
+		{name: "stdin is not passed on to a shell", flavor: "dash", prepare: func(c *chrootComm) { c.noStdin = true }, wrap: "sh '%s'", way: wayUpload, commands: 3, uploads: 1},
+		{name: "no tar", flavor: "notar", way: wayUpload, commands: 2},
 		{name: "plain prefix", flavor: "dash", wrap: "env A=b %s", way: wayStdin, commands: 1},
 		{name: "command alone", flavor: "dash", wrap: "%s", way: wayStdin, commands: 1},
-		{name: "password on stdin", flavor: "dash", wrap: "echo hunter2 | cat - >/dev/null; %s", way: wayUpload, commands: 1, uploads: 1},
-		{name: "as for shell provisioners", flavor: "dash", wrap: "chmod +x %s; env A=b %s", way: wayUpload, commands: 1, uploads: 1},
-		{name: "quoted in a shell", flavor: "dash", wrap: "sh -c 'A=b %s'", way: wayUpload, commands: 1, uploads: 1},
-		{name: "path of a shell", flavor: "dash", wrap: "bash '%s'", way: wayUpload, commands: 1, uploads: 1},
-		{name: "noexec /tmp", flavor: "dash", prepare: func(c *chrootComm) { c.enter = "mount --bind tmp tmp; mount -o remount,bind,noexec tmp" }, wrap: "sh -c 'A=b %s'", way: wayUpload, commands: 2, uploads: 1},
+		{name: "password on stdin", flavor: "dash", wrap: "echo hunter2 | cat - >/dev/null; %s", way: wayUpload, commands: 1},
+		{name: "as for shell provisioners", flavor: "dash", wrap: "chmod +x %s; env A=b %s", way: wayUpload, commands: 1},
+		{name: "quoted in a shell", flavor: "dash", wrap: "sh -c 'A=b %s'", way: wayUpload, commands: 1},
+		{name: "path of a shell", flavor: "dash", wrap: "bash '%s'", way: wayUpload, commands: 1},
+		{name: "noexec /tmp", flavor: "dash", prepare: func(c *chrootComm) { c.enter = "mount --bind tmp tmp; mount -o remount,bind,noexec tmp" }, wrap: "sh -c 'A=b %s'", way: wayUpload, commands: 2},
 		{name: "noexec everywhere", flavor: "dash", prepare: func(c *chrootComm) {
 			c.enter = "mkdir -p run; mount -t tmpfs -o noexec tmpfs run; mount --bind tmp tmp; mount -o remount,bind,noexec tmp"
 		}, way: wayStdin, commands: 1},
 		{name: "a communicator that only says it did", flavor: "dash", prepare: func(c *chrootComm) { c.lie = true }, commands: 1, err: "no answer came back although the command ended with status 0"},
 		{name: "no rights", flavor: "dash", wrap: "setpriv --reuid 65534 --clear-groups %s", commands: 1, err: "execute_command does not give them"},
-		{name: "a wrapper that fails", flavor: "dash", wrap: "sh -c 'echo hunter2 is wrong >/dev/stderr; exit 3' hunter2 %s", commands: 2, uploads: 1, err: "ended with status 3; it said: … … …"},
+		{name: "a wrapper that fails", flavor: "dash", wrap: "sh -c 'echo hunter2 is wrong >/dev/stderr; exit 3' hunter2 %s", commands: 2, err: "ended with status 3; it said: … … …"},
 		{name: "read-only file system", flavor: "dash", prepare: func(c *chrootComm) { c.enter = "mount --rbind . /mnt; mount -o remount,bind,ro /mnt; cd /mnt" }, commands: 1, err: "no directory can be made"},
 	}
 	for _, c := range cases {

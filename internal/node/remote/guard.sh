@@ -2,14 +2,18 @@
 # stays until the worker and everything that the worker started has ended. If
 # the worker was killed before it could tidy up, the guard puts back what was
 # changed and removes what was staged.
-LC_ALL=C
-export LC_ALL
+. ./settings
+# It begins again in a shell of its own, which has no options, functions, aliases
+# and variables of the caller's. The request file has done so already.
 PATH=${PATH:-/bin}:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
+case ${1-} in
+"$nonce") ;;
+*) exec env -i PATH="$PATH" HOME="${HOME:-/}" LC_ALL=C sh ./guard.sh "$nonce" ;;
+esac
 export PATH
 umask 077
 trap '' HUP PIPE
 work=$PWD
-. ./settings
 
 # stop_late ends the worker after the timeout, and all that the worker waits
 # for; what does not end by itself in time is killed. It holds none of the
