@@ -112,7 +112,10 @@ func (b *Builder) steps() []multistep.Step {
 		&stepCommunicator{ReadOnly: c.ReadOnly},
 		&commonsteps.StepProvision{},
 		&stepSeal{},
-		multistep.If(makesImage, &stepImage{Format: format, DiskSize: c.diskSize, Checksum: c.Checksum}),
+		multistep.If(makesImage, &stepRecord{}),
+		multistep.If(makesImage, &stepImage{Format: format, DiskSize: c.diskSize}),
+		multistep.If(makesImage, &stepReread{Format: format}),
+		multistep.If(makesImage, &stepPublish{Format: format, Checksum: c.Checksum}),
 	}
 }
 

@@ -58,13 +58,16 @@ func (s *stepTree) mount(ctx context.Context, state multistep.StateBag, image, d
 		if root, err = disk.Grow(ctx, image, layout, root, s.DiskSize); err != nil {
 			return err
 		}
+		if layout, err = disk.ReadLayout(image); err != nil {
+			return fmt.Errorf("disk_size: %w", err)
+		}
 	}
 	// A copy may be written to even if the tree is only looked at: that is
 	// how a journal gets replayed.
 	if w.mounted, err = disk.Mount(ctx, image, root, dir, disk.Access{ReadOnly: s.ReadOnly, Image: s.ReadOnly && image == w.base}); err != nil {
 		return fmt.Errorf("iso_url: %w", err)
 	}
-	w.root = dir
+	w.root, w.layout, w.partition = dir, layout, root
 	if err := disk.CheckRoot(dir); err != nil {
 		return fmt.Errorf("partition: partition %d %w; the disk has:\n%s", root.Number, err, layout)
 	}

@@ -12,11 +12,10 @@ import (
 )
 
 // stepImage makes the image from the tree, or from the disk that the tree was
-// mounted from, and puts it in its place as the last thing of all.
+// mounted from, next to its place.
 type stepImage struct {
 	Format   disk.Format
 	DiskSize int64
-	Checksum bool
 }
 
 func (s *stepImage) Run(ctx context.Context, state multistep.StateBag) multistep.StepAction {
@@ -25,11 +24,6 @@ func (s *stepImage) Run(ctx context.Context, state multistep.StateBag) multistep
 	if err := s.make(ctx, state, w); err != nil {
 		return halt(state, fmt.Errorf("making the %s image: %w", s.Format, err))
 	}
-	published, err := disk.Publish(ctx, w.partial, w.final, digestOf(s.Format, s.Checksum))
-	if err != nil {
-		return halt(state, fmt.Errorf("making the %s image: %w", s.Format, err))
-	}
-	w.published = published
 	return multistep.ActionContinue
 }
 
@@ -52,12 +46,13 @@ func (s *stepImage) make(ctx context.Context, state multistep.StateBag, w *work)
 
 func (s *stepImage) archive(ctx context.Context, state multistep.StateBag, w *work) error {
 	_, ui := of(state)
+	var sockets int
+	var err error
 	if w.mounted != nil {
-		if err := w.mounted.Uncover(); err != nil {
-			return err
-		}
+		sockets, err = w.mounted.Archive(ctx, w.partial)
+	} else {
+		sockets, err = disk.ArchiveFile(ctx, w.root, w.partial, w.held)
 	}
-	sockets, err := disk.ArchiveFile(ctx, w.root, w.partial, w.held)
 	if err != nil {
 		return err
 	}
@@ -89,14 +84,14 @@ func (s *stepImage) fromTree(ctx context.Context, w *work) error {
 		return fmt.Errorf("disk_size: %s is too small: the files need %s",
 			units.BytesSize(float64(size)), units.BytesSize(float64(least)))
 	}
-	if s.Format == disk.Raw {
-		return disk.MakeExt4(ctx, w.root, w.partial, size, w.held, w.scratch)
+	w.disk = w.partial
+	if s.Format != disk.Raw {
+		w.disk = filepath.Join(w.scratch, "disk.raw")
 	}
-	raw := filepath.Join(w.scratch, "disk.raw")
-	if err := disk.MakeExt4(ctx, w.root, raw, size, w.held, w.scratch); err != nil {
+	if err := disk.MakeExt4(ctx, w.root, w.disk, size, w.held, w.scratch); err != nil {
 		return err
 	}
-	return disk.Convert(ctx, raw, disk.Raw, w.partial, s.Format)
+	return s.fromDisk(ctx, w)
 }
 
 func (s *stepImage) Cleanup(multistep.StateBag) {}

@@ -38,6 +38,9 @@ func (s *stepTree) Run(ctx context.Context, state multistep.StateBag) multistep.
 	if err == nil {
 		err = s.checkArchitecture(w)
 	}
+	if err == nil {
+		w.opened, err = disk.Changed()
+	}
 	if err != nil {
 		return halt(state, err)
 	}

@@ -1,6 +1,8 @@
 package image
 
 import (
+	"time"
+
 	"github.com/hashicorp/packer-plugin-sdk/multistep"
 	packersdk "github.com/hashicorp/packer-plugin-sdk/packer"
 
@@ -34,11 +36,20 @@ type work struct {
 	mounted *disk.Mounted
 	// hidden is what of the tree a node does not see at boot; by stepTree.
 	hidden []disk.Hidden
-	// disk is the raw disk that the tree was mounted from; by stepTree.
+	// disk is the raw disk that the tree was mounted from, by stepTree, or that
+	// was made of it, by stepImage.
 	disk string
+	// layout is how a disk that was mounted is divided, partition where its
+	// root is; by stepTree.
+	layout    *disk.Layout
+	partition disk.Partition
+	// opened is when the tree was there for the provisioners; by stepTree.
+	opened time.Time
+	// listing is what the tree held after them; by stepRecord.
+	listing disk.Listing
 	// comm is the tree's communicator; by stepCommunicator.
 	comm *communicator
-	// published is the finished image; by stepImage.
+	// published is the finished image; by stepPublish.
 	published *disk.Published
 }
 

@@ -23,7 +23,11 @@ import (
 func Archive(ctx context.Context, w io.Writer, dir string, held *Held) (sockets int, err error) {
 	dir = filepath.Clean(dir)
 	a := &archiver{root: dir, held: index(dir, held), links: map[inode]string{}, out: tar.NewWriter(w)}
-	err = filepath.WalkDir(dir, func(host string, _ fs.DirEntry, err error) error {
+	return a.run(ctx)
+}
+
+func (a *archiver) run(ctx context.Context) (sockets int, err error) {
+	err = filepath.WalkDir(a.root, func(host string, _ fs.DirEntry, err error) error {
 		if err != nil {
 			return err
 		}
@@ -48,6 +52,7 @@ type archiver struct {
 	links   map[inode]string // name of the first link to a file
 	out     *tar.Writer
 	device  uint64 // of the root
+	across  bool   // other file systems belong to the tree
 	sockets int
 }
 
@@ -88,7 +93,7 @@ func (a *archiver) add(host string) error {
 			return fmt.Errorf("archiving %s: %w", d.Path, err)
 		}
 	}
-	if st.Dev != a.device {
+	if st.Dev != a.device && !a.across {
 		return fs.SkipDir
 	}
 	return nil

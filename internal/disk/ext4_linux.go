@@ -116,15 +116,17 @@ func amend(ctx context.Context, image, dir string, held heldIndex, scratch strin
 			fmt.Fprintf(&script, "ea_set -f %s %s %s\n", quote(value), quote(a.Path), a.Name)
 		}
 	}
-	return debugfs(ctx, image, script.String())
+	_, err = debugfs(ctx, script.String(), "-w", image)
+	return err
 }
 
-// debugfs runs a script on an image. The program's exit status says nothing,
-// so that whatever it has to say beyond its banner is an error.
-func debugfs(ctx context.Context, image, script string) error {
-	out, err := run(ctx, Debugfs, script, nil, "-w", "-f", "-", image)
+// debugfs runs a script on an image and returns what it prints. The program's
+// exit status says nothing, so that whatever it has to say beyond its banner
+// is an error.
+func debugfs(ctx context.Context, script string, args ...string) (string, error) {
+	out, err := run(ctx, Debugfs, script, nil, append([]string{"-f", "-"}, args...)...)
 	if err != nil {
-		return err
+		return "", err
 	}
 	var complaints []string
 	for _, line := range strings.Split(out.stderr, "\n") {
@@ -133,9 +135,9 @@ func debugfs(ctx context.Context, image, script string) error {
 		}
 	}
 	if complaints != nil {
-		return fmt.Errorf("debugfs on %s: %s", image, strings.Join(complaints, "; "))
+		return "", fmt.Errorf("debugfs %s: %s", strings.Join(args, " "), strings.Join(complaints, "; "))
 	}
-	return nil
+	return out.stdout, nil
 }
 
 // quote makes a path one word of a debugfs script.

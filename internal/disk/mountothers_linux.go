@@ -78,9 +78,13 @@ func (m *Mounted) follow(ctx context.Context, layout *Layout, name string, l mou
 // the node mounts something there or not.
 var bootDirectory = map[string]bool{"/boot": true, "/efi": true, "/boot/efi": true, "/boot/firmware": true}
 
-// orHide lets a line that the node boots without fail.
+// orHide lets a line fail that the node boots without, or whose directory
+// systemd makes at boot and nobody may make now.
 func (m *Mounted) orHide(l mountLine, err error) (*Hidden, error) {
-	if err == nil || !l.has("nofail") {
+	if err == nil {
+		return nil, nil
+	}
+	if !l.has("nofail") && (!errors.Is(err, fs.ErrNotExist) || m.writable()) {
 		return nil, err
 	}
 	return l.hide("is to show %s, which fails: %s", l.source, err), nil
@@ -118,7 +122,7 @@ func (m *Mounted) mountPoint(inside string) (string, error) {
 	}
 	info, err := os.Lstat(dir)
 	switch {
-	case errors.Is(err, fs.ErrNotExist) && !m.access.ReadOnly && !m.access.Image:
+	case errors.Is(err, fs.ErrNotExist) && m.writable():
 		return dir, os.MkdirAll(dir, 0o755)
 	case err != nil:
 		return "", err
@@ -127,6 +131,9 @@ func (m *Mounted) mountPoint(inside string) (string, error) {
 	}
 	return dir, nil
 }
+
+// writable says whether the tree may be changed.
+func (m *Mounted) writable() bool { return !m.access.ReadOnly && !m.access.Image }
 
 // bind shows a directory or file of the tree in a second place.
 func (m *Mounted) bind(l mountLine) error {
@@ -158,7 +165,7 @@ func (m *Mounted) bind(l mountLine) error {
 
 // cover keeps others from writing below a directory that another disk hides.
 func (m *Mounted) cover(l mountLine) error {
-	if m.access.ReadOnly || m.access.Image {
+	if !m.writable() {
 		return nil
 	}
 	dir, err := m.mountPoint(l.dir)

@@ -7,6 +7,7 @@ import (
 	"io"
 	"iter"
 	"os"
+	"time"
 )
 
 // Measure needs Linux.
@@ -86,3 +87,34 @@ func TreeIn(string) string { return "" }
 func dataIn(_ *os.File, size int64) iter.Seq2[Extent, error] {
 	return func(yield func(Extent, error) bool) { yield(Extent{0, size}, nil) }
 }
+
+// Changed needs Linux.
+func Changed() (time.Time, error) { return time.Time{}, ErrNotLinux }
+
+// List needs Linux.
+func List(context.Context, string, func(string, int64, time.Time) bool) (Listing, error) {
+	return nil, ErrNotLinux
+}
+
+// List needs Linux.
+func (*Mounted) List(context.Context, func(string, int64, time.Time) bool) (Listing, error) {
+	return nil, ErrNotLinux
+}
+
+// Archive needs Linux.
+func (*Mounted) Archive(context.Context, string) (int, error) { return 0, ErrNotLinux }
+
+// CheckMounted needs Linux.
+func (Listing) CheckMounted(context.Context, *Mounted) error { return ErrNotLinux }
+
+// CheckTable needs Linux.
+func CheckTable(string, *Layout) error { return ErrNotLinux }
+
+// CheckTar needs Linux.
+func (Listing) CheckTar(context.Context, string, *Held) error { return ErrNotLinux }
+
+// CheckExt4 needs Linux.
+func (Listing) CheckExt4(context.Context, string, *Held, string) error { return ErrNotLinux }
+
+// CompareDisks needs Linux.
+func CompareDisks(context.Context, string, string, Format) error { return ErrNotLinux }
