@@ -1,6 +1,23 @@
 package node
 
-import "strings"
+import (
+	"bytes"
+	"errors"
+	"strings"
+)
+
+// readEnvironment reads an environment file and says what systemd refuses it
+// for as a whole.
+func readEnvironment(path string, data []byte) ([]Variable, error) {
+	if bytes.IndexByte(data, 0) >= 0 {
+		return nil, errors.New("holds a zero byte")
+	}
+	vars, whole := parseEnvironment(path, data)
+	if !whole {
+		return nil, errors.New("holds text that is not UTF-8")
+	}
+	return vars, nil
+}
 
 // EnvironmentFile reads the syntax of systemd's EnvironmentFile (systemd.exec(5)):
 // NAME=VALUE lines, comments with # or ;, single and double quotes around the
@@ -8,7 +25,14 @@ import "strings"
 // assignment, or whose name is not valid, is passed over as systemd does.
 // Every assignment is returned, in order; the last of a name counts.
 func EnvironmentFile(path string, data []byte) []Variable {
-	var out []Variable
+	out, _ := parseEnvironment(path, data)
+	return out
+}
+
+// parseEnvironment also says whether all names and values are text: a file of
+// which one is not is refused by systemd.
+func parseEnvironment(path string, data []byte) (out []Variable, whole bool) {
+	whole = true
 	r := &envReader{s: data, line: 1}
 	for r.i < len(r.s) {
 		switch r.s[r.i] {
@@ -20,13 +44,14 @@ func EnvironmentFile(path string, data []byte) []Variable {
 			line := r.line
 			if name, ok := r.name(); ok {
 				value := r.value()
+				whole = whole && validText(name) && validText(value)
 				if variableName(name) {
 					out = append(out, Variable{name, value, path, line})
 				}
 			}
 		}
 	}
-	return out
+	return out, whole
 }
 
 type envReader struct {
@@ -85,7 +110,7 @@ func (r *envReader) value() string {
 			return cut(b.String(), trim)
 		case c == '\\':
 			if r.i < len(r.s) {
-				if e := r.next(); e != '\n' {
+				if e := r.next(); e != '\n' && e != '\r' {
 					b.WriteByte(e)
 				}
 			}
@@ -123,7 +148,8 @@ func (r *envReader) quoted(b *strings.Builder, quote byte) {
 		switch {
 		case c == quote:
 			return
-		case quote == '"' && c == '\\' && r.i < len(r.s):
+		case quote == '"' && c == '\\' && r.i == len(r.s): // escapes nothing, and is lost
+		case quote == '"' && c == '\\':
 			e := r.next()
 			if strings.IndexByte("\"\\`$", e) < 0 && e != '\n' {
 				b.WriteByte('\\')

@@ -72,13 +72,15 @@ func OpenRCService(n *Node, name string) (*Service, error) {
 	if err != nil {
 		return nil, err
 	}
-	s.Environment = lastOfEach(all, nil)
+	for _, v := range lastOfEach(all, nil) {
+		s.Environment = append(s.Environment, v.Variable)
+	}
 	return s, nil
 }
 
 // sourcedEnvironment reads the files that the script sources.
-func sourcedEnvironment(n *Node, s *Service, script, text string, known []string) ([]Variable, error) {
-	var all []Variable
+func sourcedEnvironment(n *Node, s *Service, script, text string, known []string) ([]assignedVariable, error) {
+	var all []assignedVariable
 	for i, line := range strings.Split(text, "\n") {
 		if strings.HasPrefix(strings.TrimSpace(line), "#") {
 			continue
@@ -100,7 +102,9 @@ func sourcedEnvironment(n *Node, s *Service, script, text string, known []string
 			if err != nil {
 				return nil, err
 			}
-			all = append(all, shellEnvironment(e.Path, data)...)
+			for _, v := range shellEnvironment(e.Path, data) {
+				all = append(all, assignedVariable{Variable: v})
+			}
 		}
 	}
 	_ = known

@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"path"
 	"slices"
-	"sort"
 	"strings"
 )
 
@@ -84,32 +83,13 @@ func (as assignments) find(key string) (assignment, bool) {
 // files with one base name the strongest directory's counts, all are applied
 // in the order of their base names, and a later assignment wins.
 func readSysctlDirs(n *Node, dirs []string) (assignments, error) {
-	files := map[string]Entry{}
-	for _, dir := range dirs {
-		switch e, p := n.Lookup(dir); {
-		case p == Unknown:
-			return assignments{}, &UnknownPathError{Path: dir}
-		case p == Present && e.Unread != "" && e.Kind != KindLink:
-			return assignments{}, fmt.Errorf("%s cannot be listed: %s", dir, e.Unread)
-		}
-		for _, e := range n.Below(dir) {
-			base := path.Base(e.Path)
-			if path.Dir(e.Path) != dir || !strings.HasSuffix(base, ".conf") || base[0] == '.' {
-				continue
-			}
-			if _, hidden := files[base]; !hidden {
-				files[base] = e
-			}
-		}
+	files, err := configurationFiles(n, dirs)
+	if err != nil {
+		return assignments{}, err
 	}
-	names := make([]string, 0, len(files))
-	for base := range files {
-		names = append(names, base)
-	}
-	sort.Strings(names)
 	var all []assignment
-	for _, base := range names {
-		as, err := readSysctlFile(files[base])
+	for _, e := range files {
+		as, err := readSysctlFile(e)
 		if err != nil {
 			return assignments{}, err
 		}
@@ -118,43 +98,26 @@ func readSysctlDirs(n *Node, dirs []string) (assignments, error) {
 	return fold(all)
 }
 
-const (
-	// systemdBlank is what systemd strips around keys and values: nothing else
-	// that is white space to Unicode.
-	systemdBlank = " \t\n\r"
-	// systemdLineMax is the length in bytes from which systemd refuses a line,
-	// and with it the rest of the file.
-	systemdLineMax = 1 << 20
-)
-
 // readSysctlFile reads one file by the syntax of sysctl.d(5). A line that is
 // no assignment is passed over, as systemd-sysctl does.
 func readSysctlFile(e Entry) ([]assignment, error) {
-	if masked(e) || e.Kind == KindLink || e.Kind == KindDirectory {
-		return nil, nil
-	}
-	data, err := content(e)
+	data, err := configuration(e)
 	if err != nil {
 		return nil, err
 	}
 	var out []assignment
-	rest, number := string(data), 1
-	for rest != "" {
-		length := strings.IndexAny(rest, "\n\r\x00") // any of them ends a line
-		if length < 0 {
-			length = len(rest)
-		}
-		if length >= systemdLineMax {
+	number := 1
+	for text := string(data); text != ""; {
+		line, rest := cutLine(text)
+		if len(line) >= systemdLineMax {
 			break
 		}
-		if a, ok := sysctlAssignment(rest[:length]); ok {
+		if a, ok := sysctlAssignment(line); ok {
 			a.Path, a.Line = e.Path, number
 			out = append(out, a)
 		}
-		if length < len(rest) && rest[length] == '\n' {
-			number++
-		}
-		rest = rest[min(length+1, len(rest)):]
+		number += strings.Count(text[:len(text)-len(rest)], "\n")
+		text = rest
 	}
 	return out, nil
 }
@@ -186,13 +149,19 @@ func sysctlPath(name string) string {
 	if i := strings.IndexAny(name, "./"); i >= 0 && name[i] == '.' {
 		name = strings.NewReplacer(".", "/", "/", ".").Replace(name)
 	}
+	return strings.Join(pathParts(name), "/")
+}
+
+// pathParts takes a path apart as systemd simplifies it: what goes up ("..")
+// stays, since links may lead elsewhere.
+func pathParts(p string) []string {
 	var parts []string
-	for part := range strings.SplitSeq(name, "/") {
+	for part := range strings.SplitSeq(p, "/") {
 		if part != "" && part != "." {
 			parts = append(parts, part)
 		}
 	}
-	return strings.Join(parts, "/")
+	return parts
 }
 
 // masked says whether e is a link to /dev/null or an empty regular file: both

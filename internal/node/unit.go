@@ -1,10 +1,10 @@
 package node
 
 import (
+	"errors"
 	"fmt"
 	"path"
 	"slices"
-	"sort"
 	"strings"
 )
 
@@ -51,10 +51,11 @@ type Fault struct {
 	Fatal bool
 }
 
-// unitDirs are the directories systemd loads system units from, strongest
-// first (systemd.unit(5)). /lib is the same as /usr/lib on a merged /usr.
+// unitDirs are the directories systemd loads system units from after a boot,
+// strongest first (systemd.unit(5)): what lies in /run is gone then. /lib is
+// the same as /usr/lib on a merged /usr.
 var unitDirs = []string{
-	"/etc/systemd/system.control", "/etc/systemd/system", "/run/systemd/system",
+	"/etc/systemd/system.control", "/etc/systemd/system", "/etc/systemd/system.attached",
 	"/usr/local/lib/systemd/system", "/usr/lib/systemd/system", "/lib/systemd/system",
 }
 
@@ -64,74 +65,128 @@ func UnitDirectories() []string { return slices.Clone(unitDirs) }
 
 // SystemdQuery returns what SystemdService wants to know of a node for a
 // service; the files its EnvironmentFile settings name, beyond those in
-// environmentFiles, come on top.
+// environmentFiles, and what its aliases bring come on top.
 func SystemdQuery(name string, environmentFiles ...string) Query {
 	var q Query
 	for _, dir := range unitDirs {
-		q = append(q, Pick{Path: path.Join(dir, name+".service"), Content: true})
-		for _, d := range dropInNames(name) {
+		q = append(q, Pick{Path: dir, Depth: 1}, Pick{Path: path.Join(dir, name+serviceSuffix), Content: true})
+		if prefix, _, ok := instanceOf(name); ok {
+			q = append(q, Pick{Path: path.Join(dir, prefix+"@"+serviceSuffix), Content: true})
+		}
+		for _, d := range append(dropInNames(name), anyDropIns) {
 			q = append(q, Pick{Path: path.Join(dir, d), Depth: 1, Content: true})
 		}
 	}
+	q = append(append(q, managerQuery()...), specifierQuery()...)
 	for _, f := range environmentFiles {
 		q = append(q, Pick{Path: f, Content: true})
 	}
 	return q
 }
 
-// dropInNames lists the names of the drop-in directories of a service, the
-// nearest first: its own, those of its name cut at each dash, all services'.
-func dropInNames(name string) []string {
-	out := []string{name + ".service.d"}
-	for i := strings.LastIndexByte(name, '-'); i > 0; i = strings.LastIndexByte(name[:i], '-') {
-		out = append(out, name[:i+1]+".service.d")
-	}
-	return append(out, "service.d")
-}
-
 // SystemdService reads a systemd service with its drop-ins and environment
 // files. It returns nil and no error when the node has no such unit. A file of
 // the set that could not be read, or was never looked at, is an error.
 func SystemdService(n *Node, name string) (*Service, error) {
-	unit, err := findUnit(n, name+".service")
+	unit, err := unitFinder{n}.find(name)
 	if unit == nil || err != nil {
 		return nil, err
 	}
 	s := &Service{Name: name, Path: unit.Path}
-	if masked(*unit) {
+	switch {
+	case masked(unit.Entry):
 		s.Masked = true
 		return s, nil
+	case unit.Kind == KindLink, unit.Kind == KindDirectory:
+		s.refuse(unit.Path, 0, "leads to no file: systemd cannot load the unit")
+		return s, nil
 	}
-	dropIns, err := findDropIns(n, name)
+	p := unitParser{service: s, specifiers: specifiers{node: n, name: unit.names[0], aliased: len(unit.names) > 1}}
+	if loads, err := p.load(unit); !loads || err != nil {
+		return s, err
+	}
+	manager, err := managerEnvironment(n)
 	if err != nil {
 		return nil, err
 	}
-	p := unitParser{service: s}
-	for _, e := range append([]Entry{*unit}, dropIns...) {
-		if masked(e) {
-			continue
-		}
-		data, err := content(e)
-		if err != nil {
-			return nil, err
-		}
-		p.parse(e.Path, string(data))
-	}
-	if err := p.environment(n); err != nil {
+	if err := p.environment(manager); err != nil {
 		return nil, err
 	}
+	p.command(unit.Path)
+	return s, nil
+}
+
+// load reads the unit and its drop-ins; false if systemd does not load it.
+func (p *unitParser) load(unit *unitFile) (bool, error) {
+	data, err := content(unit.Entry)
+	if err != nil {
+		return false, err
+	}
+	dropIns, err := findDropIns(p.node, unit.names)
+	if err != nil {
+		return false, err
+	}
+	var refused *iniError
+	switch err := p.parse(unit.Path, string(data)); {
+	case errors.As(err, &refused):
+		p.service.refuse(unit.Path, refused.line, "%v: systemd refuses the unit", refused)
+		return false, nil
+	case err != nil:
+		return false, err
+	}
+	for _, e := range dropIns {
+		data, err := configuration(e)
+		if err != nil {
+			return false, err
+		}
+		// What systemd stops at in a drop-in ends that drop-in alone.
+		if err := p.parse(e.Path, string(data)); err != nil && !errors.As(err, &refused) {
+			return false, err
+		}
+	}
+	return true, nil
+}
+
+// command decides what the service starts.
+func (p *unitParser) command(unit string) {
+	s := p.service
 	switch {
-	case p.refused:
 	case len(p.start) == 0:
-		s.refuse(unit.Path, 0, "no ExecStart: systemd refuses the unit")
+		s.refuse(unit, 0, "no ExecStart: systemd refuses the unit")
 	case len(p.start) > 1 && p.kind != "oneshot":
-		s.refuse(unit.Path, 0, "more than one ExecStart: systemd refuses the unit (begin the drop-in with an empty ExecStart=)")
+		s.refuse(unit, 0, "more than one ExecStart: systemd refuses the unit (begin the drop-in with an empty ExecStart=)")
+	case p.kind == "oneshot" && (p.restart == "always" || p.restart == "on-success"):
+		s.refuse(unit, 0, "Type=oneshot with Restart=%s: systemd refuses the unit", p.restart)
 	default:
-		s.Start = expand(p.start[len(p.start)-1], s.Environment, p.literal)
-		return s, nil
+		if len(p.start) > 1 {
+			s.fault(unit, 0, "several ExecStart: which of them matters is not judged: leave one")
+		}
+		for _, c := range p.start {
+			s.Faults = append(s.Faults, c.faults...)
+			if !c.literal {
+				c.words = expand(c.words, s.Environment, p.given)
+			}
+			s.Start = append(s.Start, c.words...)
+		}
+		return
 	}
 	s.Environment = nil
-	return s, nil
+}
+
+// givenVariables are those that systemd itself sets when it starts a service,
+// to values that no file tells.
+var givenVariables = []string{
+	"CACHE_DIRECTORY", "CONFIGURATION_DIRECTORY", "CREDENTIALS_DIRECTORY", "HOME", "INVOCATION_ID", "JOURNAL_STREAM", "LANG", "LISTEN_FDNAMES",
+	"LISTEN_FDS", "LISTEN_PID", "LOGNAME", "LOGS_DIRECTORY", "MAINPID", "MANAGERPID", "MEMORY_PRESSURE_WATCH", "NOTIFY_SOCKET", "PATH", "PIDFILE",
+	"RUNTIME_DIRECTORY", "SHELL", "STATE_DIRECTORY", "SYSTEMD_EXEC_PID", "TERM", "USER", "WATCHDOG_PID", "WATCHDOG_USEC",
+}
+
+// given notes the use of a variable whose value systemd makes up.
+func (p *unitParser) given(name string, w Word) {
+	known := slices.ContainsFunc(p.service.Environment, func(v Variable) bool { return v.Name == name })
+	if !known && (slices.Contains(givenVariables, name) || strings.HasPrefix(name, "LC_")) {
+		p.service.fault(w.Path, w.Line, "systemd sets %s when it starts the service, so what it stands for here is not judged: write the value", name)
+	}
 }
 
 func (s *Service) fault(path string, line int, format string, args ...any) {
@@ -142,57 +197,4 @@ func (s *Service) fault(path string, line int, format string, args ...any) {
 func (s *Service) refuse(path string, line int, format string, args ...any) {
 	s.fault(path, line, format, args...)
 	s.Faults[len(s.Faults)-1].Fatal = true
-}
-
-func findUnit(n *Node, file string) (*Entry, error) {
-	for _, dir := range unitDirs {
-		p := path.Join(dir, file)
-		switch e, presence := n.Lookup(p); presence {
-		case Unknown:
-			return nil, &UnknownPathError{Path: p}
-		case Present:
-			return &e, nil
-		}
-	}
-	return nil, nil
-}
-
-// findDropIns returns the drop-ins of a service in the order they apply:
-// sorted by file name over all directories, where of files with one name only
-// that of the strongest directory counts.
-func findDropIns(n *Node, name string) ([]Entry, error) {
-	names := dropInNames(name)
-	var dirs []string
-	for _, dir := range unitDirs {
-		for _, d := range names[:len(names)-1] {
-			dirs = append(dirs, path.Join(dir, d))
-		}
-	}
-	for _, dir := range unitDirs {
-		dirs = append(dirs, path.Join(dir, names[len(names)-1]))
-	}
-	found := map[string]Entry{}
-	for _, dir := range dirs {
-		switch e, presence := n.Lookup(dir); {
-		case presence == Unknown:
-			return nil, &UnknownPathError{Path: dir}
-		case presence == Present && e.Unread != "":
-			return nil, fmt.Errorf("%s cannot be listed: %s", dir, e.Unread)
-		}
-		for _, e := range n.Below(dir) {
-			base := path.Base(e.Path)
-			if path.Dir(e.Path) != dir || !strings.HasSuffix(base, ".conf") || strings.HasPrefix(base, ".") || e.Kind == KindDirectory {
-				continue
-			}
-			if _, hidden := found[base]; !hidden {
-				found[base] = e
-			}
-		}
-	}
-	out := make([]Entry, 0, len(found))
-	for _, e := range found {
-		out = append(out, e)
-	}
-	sort.Slice(out, func(i, j int) bool { return path.Base(out[i].Path) < path.Base(out[j].Path) })
-	return out, nil
 }

@@ -1,7 +1,9 @@
 package node
 
 import (
+	"errors"
 	"fmt"
+	"path"
 	"strings"
 	"testing"
 
@@ -73,7 +75,38 @@ func TestSystemdService(t *testing.T) {
 		"UnsetEnvironment":         {files: map[string]string{unit: "[Service]\nEnvironment=A=1 B=2\nUnsetEnvironment=A\nExecStart=/k3s\n"}, want: "/k3s@k3s.service:4\nB=2@k3s.service:2"},
 		"a missing environment":    {files: map[string]string{unit: "[Service]\nEnvironmentFile=" + env + "\nExecStart=/k3s\n"}, want: "/k3s@k3s.service:3\n! " + unit + ":2: the environment file " + env + " does not exist: the service will not start"},
 		"an emptied file list":     {files: map[string]string{unit: "[Service]\nEnvironmentFile=/nope\nEnvironmentFile=\nExecStart=/k3s\n"}, want: "/k3s@k3s.service:4"},
-		"a wildcard in file names": {files: map[string]string{unit: "[Service]\nEnvironmentFile=-/etc/default/*\nExecStart=/k3s\n"}, want: "/k3s@k3s.service:3\n? " + unit + ":2: EnvironmentFile=/etc/default/*: only absolute paths without wildcards are understood"},
+		"a wildcard in file names": {files: map[string]string{unit: "[Service]\nEnvironmentFile=-/etc/default/*\nExecStart=/k3s\n"}, want: "/k3s@k3s.service:3\n? " + unit + ":2: EnvironmentFile=/etc/default/*: wildcards and paths that go up are not followed, so the environment is not known: name the files"},
+
+		"a section without a bracket":   {files: map[string]string{unit: "[Service\nExecStart=/k3s\n"}, want: "! " + unit + ":1: \"[Service\", which is no section: systemd refuses the unit"},
+		"the same in a drop-in ends it": {files: map[string]string{unit: "[Service]\nExecStart=/k3s\n", unit + ".d/a.conf": "[Service]\nEnvironment=A=1\n[Service\nEnvironment=B=1\n"}, want: "/k3s@k3s.service:2\nA=1@a.conf:2"},
+		"an empty program":              {files: map[string]string{unit: "[Service]\nExecStart=@\n"}, want: "! " + unit + ":2: no program in ExecStart: systemd refuses the unit"},
+		"a program without its name":    {files: map[string]string{unit: "[Service]\nExecStart=@/k3s\n"}, want: "! " + unit + ":2: no name for the program behind the prefix @ in ExecStart: systemd refuses the unit"},
+		"such errors behind a dash":     {files: map[string]string{unit: "[Service]\nExecStart=-@/k3s\nExecStart=/k3s\n"}, want: "/k3s@k3s.service:3"},
+		"another command is refused":    {files: map[string]string{unit: "[Service]\nExecStartPre=/bin/\nExecStart=/k3s\n"}, want: "! " + unit + ":2: a directory for a program in ExecStartPre: systemd refuses the unit"},
+		"the prefix of newer releases": {files: map[string]string{unit: "[Service]\nExecStart=|/k3s server\n"}, want: "/k3s@k3s.service:2\nserver@k3s.service:2\n? " + unit +
+			":2: the prefix | in ExecStart is refused by older releases of systemd and runs the command through a shell in newer ones, so what starts is not judged: leave it out"},
+		"specifiers": {files: map[string]string{unit: "[Service]\nExecStart=/k3s %h %E %t %j %n %%\n"}, want: "/k3s@k3s.service:2\n/root@k3s.service:2\n/etc@k3s.service:2\n/run@k3s.service:2\nk3s@k3s.service:2\nk3s.service@k3s.service:2\n%@k3s.service:2"},
+		"specifiers of the image": {
+			files: map[string]string{unit: "[Service]\nExecStart=/k3s %H %l %m %o %w\n", "/etc/hostname": "# c\nn1.example.org\n", "/etc/machine-id": "0123456789abcdef0123456789abcdef\n", "/usr/lib/os-release": "ID=debian\nVERSION_ID=\"12\"\n"},
+			want:  "/k3s@k3s.service:2\nn1.example.org@k3s.service:2\nn1@k3s.service:2\n0123456789abcdef0123456789abcdef@k3s.service:2\ndebian@k3s.service:2\n12@k3s.service:2",
+		},
+		"a host name that is not there": {files: map[string]string{unit: "[Service]\nExecStart=/k3s %H\n"}, want: "/k3s@k3s.service:2\n%H@k3s.service:2\n? " + unit + ":2: %H is known on the running machine only, so what it stands for here is not judged: write the value"},
+		"an unknown specifier":          {files: map[string]string{unit: "[Service]\nExecStart=/k3s %Z\n"}, want: "! " + unit + ":2: a specifier that systemd does not know in ExecStart: systemd refuses the unit"},
+		"one that was taken back":       {files: map[string]string{unit: "[Service]\nExecStart=/k3s %v\n", unit + ".d/a.conf": "[Service]\nExecStart=\nExecStart=/k3s\n"}, want: "/k3s@a.conf:3"},
+		"a variable systemd sets":       {files: map[string]string{unit: "[Service]\nExecStart=/k3s $HOME\n"}, want: "/k3s@k3s.service:2\n? " + unit + ":2: systemd sets HOME when it starts the service, so what it stands for here is not judged: write the value"},
+		"no name behind a dollar":       {files: map[string]string{unit: "[Service]\nExecStart=/k3s $A-b ${A-b}x ${A:-b} $ a$b\n"}, want: "/k3s@k3s.service:2\nx@k3s.service:2\n${A:-b}@k3s.service:2\na$b@k3s.service:2"},
+		"PassEnvironment":               {files: map[string]string{unit: "[Service]\nEnvironment=A=1\nPassEnvironment=A B\nUnsetEnvironment=\nExecStart=/k3s\n"}, want: "/k3s@k3s.service:5\nA=1@k3s.service:2\n? " + unit + ":3: PassEnvironment=B: the value is known on the running machine only, so it is not judged: set it with Environment="},
+		"UnsetEnvironment taken back":   {files: map[string]string{unit: "[Service]\nEnvironment=A=1\nUnsetEnvironment=A\nUnsetEnvironment=\nExecStart=/k3s\n"}, want: "/k3s@k3s.service:5\nA=1@k3s.service:2"},
+		"an unknown escape ends a line": {files: map[string]string{unit: "[Service]\nEnvironment=A=1 B=\\q C=1\nExecStart=/k3s\n"}, want: "/k3s@k3s.service:3\nA=1@k3s.service:2"},
+		"DefaultEnvironment": {
+			files: map[string]string{unit: "[Service]\nEnvironment=B=unit\nExecStart=/k3s\n", "/etc/systemd/system.conf": "[Manager]\nDefaultEnvironment=A=1 B=1\n", "/usr/lib/systemd/system.conf.d/x.conf": "[Manager]\nDefaultEnvironment=A=2\n"},
+			want:  "/k3s@k3s.service:3\nA=2@x.conf:2\nB=unit@k3s.service:2",
+		},
+		"what is in /run is gone":      {files: map[string]string{"/run/systemd/system/k3s.service": "[Service]\nExecStart=/k3s\n"}, want: "none"},
+		"an empty drop-in hides":       {files: map[string]string{unit: "[Service]\nExecStart=/k3s\n", unit + ".d/a.conf": "-> /gone", "/usr/lib/systemd/system/k3s.service.d/a.conf": "[Service]\nExecStart=\n"}, want: "/k3s@k3s.service:2"},
+		"a link to itself elsewhere":   {files: map[string]string{unit: "-> /usr/lib/systemd/system/k3s.service", "/usr/lib/systemd/system/k3s.service": "[Service]\nExecStart=/k3s\n"}, want: "/k3s@k3s.service:2"},
+		"a link that leads nowhere":    {files: map[string]string{unit: "-> /opt/k3s.service"}, want: "! " + unit + ":0: leads to no file: systemd cannot load the unit"},
+		"an environment file not text": {files: map[string]string{unit: "[Service]\nEnvironmentFile=" + env + "\nEnvironmentFile=-/etc/default/k3s\nExecStart=/k3s\n", env: "A=1\nB=\xff\n", "/etc/default/k3s": "A=\x00\n"}, want: "/k3s@k3s.service:4\n! " + unit + ":2: the environment file " + env + " holds text that is not UTF-8: the service will not start"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			n := serviceFiles(SystemdQuery("k3s", "/etc/default/k3s", "/etc/sysconfig/k3s", env), c.files)
@@ -82,6 +115,34 @@ func TestSystemdService(t *testing.T) {
 			assert.Equal(t, c.want, described(s))
 		})
 	}
+}
+
+// TestSystemdAlias follows an alias to the unit that systemd loads, by name.
+func TestSystemdAlias(t *testing.T) {
+	const etc, vendor = "/etc/systemd/system/", "/usr/lib/systemd/system/"
+	files := map[string]string{
+		etc + "k3s.service":                 "-> " + vendor + "k3s-server.service",
+		vendor + "k3s-server.service":       "[Service]\nExecStart=/k3s vendor\n",
+		etc + "k3s-server.service":          "[Service]\nExecStart=/k3s admin\nEnvironment=N=%N\n",
+		etc + "rke.service":                 "-> k3s.service",
+		etc + "k3s-server.service.d/a.conf": "[Service]\nEnvironment=A=own\n",
+		etc + "k3s.service.d/a.conf":        "[Service]\nEnvironment=A=alias\n",
+		etc + "rke.service.d/b.conf":        "[Service]\nEnvironment=B=alias\n",
+	}
+	q := SystemdQuery("k3s")
+	for range 3 {
+		s, err := SystemdService(serviceFiles(q, files), "k3s")
+		var unknown *UnknownPathError
+		if errors.As(err, &unknown) { // what the alias brings is asked for as it is found
+			q = append(q, SystemdQuery(strings.TrimSuffix(path.Base(strings.TrimSuffix(unknown.Path, ".d")), ".service"))...)
+			continue
+		}
+		require.NoError(t, err)
+		assert.Equal(t, "/k3s@k3s-server.service:2\nadmin@k3s-server.service:2\nN=%N@k3s-server.service:3\nA=own@a.conf:2\nB=alias@b.conf:2\n"+
+			"? "+etc+"k3s-server.service:3: %N is known on the running machine only, so what it stands for here is not judged: write the value", described(s))
+		return
+	}
+	t.Fatal("the questions never end")
 }
 
 func TestSystemdServiceUnknown(t *testing.T) {

@@ -1,118 +1,315 @@
 package node
 
 import (
+	"errors"
+	"fmt"
 	"path"
 	"slices"
 	"strings"
 )
 
-// unitParser gathers the settings of a service over its unit and drop-ins.
-type unitParser struct {
-	service  *Service
-	start    [][]Word
-	literal  bool // ExecStart=: variables are not replaced
-	refused  bool // systemd will not load the unit
-	kind     string
-	assigned []Variable
-	files    []Word // EnvironmentFile values, the leading dash kept
-	unset    []string
+// iniSetting is one assignment of a file in systemd's syntax.
+type iniSetting struct {
+	section, key, value string
+	// where gives the line of an offset in value.
+	where func(offset int) int
 }
 
-func (p *unitParser) parse(file, text string) {
+// iniError is what makes systemd stop reading a file.
+type iniError struct {
+	line int
+	text string
+}
+
+func (e *iniError) Error() string { return e.text }
+
+// readINI gives the settings of a file in the sections of that names to set,
+// in order, and stops at what systemd stops at, an error of set included.
+func readINI(text string, sections []string, set func(iniSetting) error) error {
+	lines, tooLong := logicalLines(text)
 	section := ""
-	for _, l := range logicalLines(text) {
-		line := strings.TrimSpace(l.text)
+	for _, l := range lines {
+		line := strings.Trim(l.text, systemdBlank)
+		begin := strings.Index(l.text, line)
 		switch {
 		case line == "":
 			continue
+		case !validText(line):
+			return &iniError{l.at(0)(begin), "text that is not UTF-8"}
 		case line[0] == '[':
-			section = line
+			name, closed := strings.CutSuffix(line[1:], "]")
+			if !closed || strings.ContainsFunc(name, unsafe) {
+				return &iniError{l.at(0)(begin), fmt.Sprintf("%q, which is no section", line)}
+			}
+			section = name
 			continue
-		case section != "[Service]":
+		case !slices.Contains(sections, section):
 			continue
 		}
 		key, value, ok := strings.Cut(line, "=")
-		if !ok {
+		if !ok || key == "" {
 			continue // systemd warns and goes on
 		}
-		value = strings.TrimLeft(value, " \t")
-		p.set(file, strings.TrimSpace(key), value, l.at(len(l.text)-len(strings.TrimLeft(l.text, " \t"))+strings.Index(line, value)))
+		at := begin + len(key) + 1 + len(value) - len(strings.TrimLeft(value, systemdBlank))
+		err := set(iniSetting{section, strings.TrimRight(key, systemdBlank), strings.Trim(value, systemdBlank), l.at(at)})
+		if err != nil {
+			return err
+		}
 	}
+	if tooLong > 0 {
+		return &iniError{tooLong, "a line longer than 1 MiB"}
+	}
+	return nil
 }
 
-// set applies one assignment; where tells the line of an offset in value.
-func (p *unitParser) set(file, key, value string, where func(int) int) {
-	switch key {
-	case "ExecStart":
-		if value == "" {
-			p.start, p.literal = nil, false
-			return
+// unsafe are the characters that systemd wants in no section's name.
+func unsafe(r rune) bool { return r < ' ' || r == 0x7f || strings.ContainsRune(`"'\`, r) }
+
+// assignedVariable is a variable and what of it is not known.
+type assignedVariable struct {
+	Variable
+	faults []Fault
+}
+
+// unitParser gathers the settings of a service over its unit and drop-ins.
+type unitParser struct {
+	specifiers
+	service       *Service
+	start         []command
+	kind, restart string
+	assigned      []assignedVariable
+	files         []Word // EnvironmentFile values, the leading dash kept
+	fileFaults    []Fault
+	pass          []Word
+	unset         []string
+}
+
+// parse reads one file. An iniError is what systemd stops at; what stands
+// before it counts.
+func (p *unitParser) parse(file, text string) error {
+	return readINI(text, []string{"Service"}, func(s iniSetting) error {
+		f, known := unitSettings[s.key]
+		if !known {
+			return nil
 		}
-		words, literal, err := execWords(p.service.Name, file, value, where)
-		if err != nil {
-			p.service.refuse(file, where(0), "%v in ExecStart: systemd refuses the unit", err)
-			p.refused = true
-			return
+		err := f(p, file, s)
+		if err == nil || isUnknownPath(err) {
+			return err
 		}
-		p.start, p.literal = append(p.start, words), literal
-	case "Environment":
-		if value == "" {
-			p.assigned = nil
-			return
-		}
-		words, err := splitWords(value)
-		if err != nil {
-			p.service.fault(file, where(0), "%v; systemd passes the line over", err)
-		}
-		for _, w := range words {
-			name, v, ok := strings.Cut(specifiers(p.service.Name, w.text), "=")
-			if ok && variableName(name) {
-				p.assigned = append(p.assigned, Variable{name, v, file, where(w.offset)})
-			}
-		}
-	case "EnvironmentFile":
-		if value == "" {
-			p.files = nil
-			return
-		}
-		p.files = append(p.files, Word{specifiers(p.service.Name, value), file, where(0)})
-	case "Type":
-		p.kind = value
-	case "UnsetEnvironment":
-		p.unset = append(p.unset, strings.Fields(value)...)
+		return &iniError{s.where(0), fmt.Sprintf("%v in %s", err, s.key)}
+	})
+}
+
+// unitSettings apply one assignment. An error is what systemd refuses.
+var unitSettings = map[string]func(p *unitParser, file string, s iniSetting) error{
+	"ExecStart":        (*unitParser).setStart,
+	"ExecCondition":    (*unitParser).checkCommands,
+	"ExecStartPre":     (*unitParser).checkCommands,
+	"ExecStartPost":    (*unitParser).checkCommands,
+	"ExecReload":       (*unitParser).checkCommands,
+	"ExecStop":         (*unitParser).checkCommands,
+	"ExecStopPost":     (*unitParser).checkCommands,
+	"Environment":      (*unitParser).setEnvironment,
+	"EnvironmentFile":  (*unitParser).setEnvironmentFile,
+	"PassEnvironment":  (*unitParser).setPass,
+	"UnsetEnvironment": (*unitParser).setUnset,
+	"WorkingDirectory": (*unitParser).checkDirectory,
+	"Type": func(p *unitParser, _ string, s iniSetting) error {
+		return oneOf(&p.kind, s.value, "simple", "exec", "forking", "oneshot", "dbus", "notify", "notify-reload", "idle")
+	},
+	"Restart": func(p *unitParser, _ string, s iniSetting) error {
+		return oneOf(&p.restart, s.value, "no", "on-success", "on-failure", "on-abnormal", "on-watchdog", "on-abort", "always")
+	},
+}
+
+// oneOf takes over a value that systemd knows and passes over another.
+func oneOf(to *string, value string, known ...string) error {
+	if slices.Contains(known, value) {
+		*to = value
 	}
+	return nil
+}
+
+func (p *unitParser) setStart(file string, s iniSetting) error {
+	if s.value == "" {
+		p.start = nil
+		return nil
+	}
+	commands, err := p.commands(file, s)
+	p.start = append(p.start, commands...)
+	return err
+}
+
+func (p *unitParser) checkCommands(file string, s iniSetting) error {
+	_, err := p.commands(file, s)
+	return err
+}
+
+func (p *unitParser) commands(file string, s iniSetting) ([]command, error) {
+	r := execReader{specifiers: p.specifiers, file: file, value: s.value, where: s.where}
+	commands, err := r.commands()
+	if slices.ContainsFunc(commands, func(c command) bool { return c.shell }) {
+		p.service.fault(file, s.where(0), "the prefix | in %s is refused by older releases of systemd and runs the command through a shell in newer ones, so what starts is not judged: leave it out", s.key)
+	}
+	return commands, err
+}
+
+func (p *unitParser) checkDirectory(_ string, s iniSetting) error {
+	if s.value == "" || s.value == "~" || s.value[0] == '-' {
+		return nil
+	}
+	text, open, err := p.expand(s.value)
+	if err != nil {
+		return err
+	}
+	if len(open) == 0 && !path.IsAbs(text) {
+		return errors.New("a path that is not absolute")
+	}
+	return nil
+}
+
+// expandWords reads the words of a setting of the environment and replaces
+// their specifiers. Words that systemd passes over are left out.
+func (x specifiers) expandWords(y wordSyntax, file string, s iniSetting, each func(text string, line int, faults []Fault)) error {
+	for _, w := range y.words(s.value) {
+		text, open, err := x.expand(w.text)
+		if isUnknownPath(err) {
+			return err
+		}
+		if err != nil {
+			continue
+		}
+		var faults []Fault
+		for _, o := range open {
+			faults = append(faults, undetermined(file, s.where(w.offset), o))
+		}
+		each(text, s.where(w.offset), faults)
+	}
+	return nil
+}
+
+// strictSyntax is that of variables: a word that cannot be read ends the line.
+var strictSyntax = wordSyntax{escapes: true}
+
+func (p *unitParser) setEnvironment(file string, s iniSetting) error {
+	if s.value == "" {
+		p.assigned = nil
+		return nil
+	}
+	return p.expandWords(strictSyntax, file, s, func(text string, line int, faults []Fault) {
+		if name, value, ok := strings.Cut(text, "="); ok && variableName(name) && validText(value) {
+			p.assigned = append(p.assigned, assignedVariable{Variable{name, value, file, line}, faults})
+		}
+	})
+}
+
+func (p *unitParser) setPass(file string, s iniSetting) error {
+	if s.value == "" {
+		p.pass = nil
+		return nil
+	}
+	return p.expandWords(wordSyntax{}, file, s, func(text string, line int, _ []Fault) {
+		if variableName(text) {
+			p.pass = append(p.pass, Word{text, file, line})
+		}
+	})
+}
+
+func (p *unitParser) setUnset(file string, s iniSetting) error {
+	if s.value == "" {
+		p.unset = nil
+		return nil
+	}
+	return p.expandWords(strictSyntax, file, s, func(text string, _ int, _ []Fault) {
+		if name, value, _ := strings.Cut(text, "="); variableName(name) && validText(value) {
+			p.unset = append(p.unset, text)
+		}
+	})
+}
+
+func (p *unitParser) setEnvironmentFile(file string, s iniSetting) error {
+	if s.value == "" {
+		p.files, p.fileFaults = nil, nil
+		return nil
+	}
+	text, open, err := p.expand(s.value)
+	switch name := strings.TrimPrefix(text, "-"); {
+	case isUnknownPath(err):
+		return err
+	case err != nil:
+	case len(open) > 0:
+		p.fileFaults = append(p.fileFaults, undetermined(file, s.where(0), open[0]))
+	case path.IsAbs(name) && len(name) < maxPath: // systemd passes others over
+		p.files = append(p.files, Word{text[:len(text)-len(name)] + "/" + strings.Join(pathParts(name), "/"), file, s.where(0)})
+	}
+	return nil
 }
 
 // environment computes the variables the service sees: files beat Environment
-// settings, later ones beat earlier ones, UnsetEnvironment beats all.
-func (p *unitParser) environment(n *Node) error {
-	all := slices.Clone(p.assigned)
+// settings, these beat what the manager gives, later ones beat earlier ones,
+// UnsetEnvironment beats all.
+func (p *unitParser) environment(manager []assignedVariable) error {
+	all := slices.Concat(manager, p.assigned)
+	p.service.Faults = append(p.service.Faults, p.fileFaults...)
 	for _, f := range p.files {
-		name, optional := strings.CutPrefix(f.Text, "-")
-		if strings.ContainsAny(name, "*?[") || !path.IsAbs(name) {
-			p.service.fault(f.Path, f.Line, "EnvironmentFile=%s: only absolute paths without wildcards are understood", name)
-			continue
+		vars, err := p.environmentFile(f)
+		if err != nil {
+			return err
 		}
-		switch e, presence := n.Lookup(path.Clean(name)); presence {
-		case Unknown:
-			return &UnknownPathError{Path: path.Clean(name)}
-		case Absent:
-			if !optional {
-				p.service.refuse(f.Path, f.Line, "the environment file %s does not exist: the service will not start", name)
-			}
-		case Present:
-			if e.Kind == KindLink && optional {
-				continue
-			}
-			data, err := content(e)
-			if err != nil {
-				return err
-			}
-			all = append(all, EnvironmentFile(e.Path, data)...)
+		for _, v := range vars {
+			all = append(all, assignedVariable{Variable: v})
 		}
 	}
-	p.service.Environment = lastOfEach(all, p.unset)
+	known := map[string]bool{}
+	for _, v := range lastOfEach(all, p.unset) {
+		known[v.Name] = true
+		p.service.Environment = append(p.service.Environment, v.Variable)
+		p.service.Faults = append(p.service.Faults, v.faults...)
+	}
+	for _, w := range p.pass {
+		if !known[w.Text] && !slices.Contains(p.unset, w.Text) {
+			known[w.Text] = true
+			p.service.fault(w.Path, w.Line, "PassEnvironment=%s: the value is known on the running machine only, so it is not judged: set it with Environment=", w.Text)
+		}
+	}
 	return nil
+}
+
+// environmentFile reads a file that EnvironmentFile names.
+func (p *unitParser) environmentFile(f Word) ([]Variable, error) {
+	name, optional := strings.CutPrefix(f.Text, "-")
+	if strings.ContainsAny(name, "*?[") || name != path.Clean(name) {
+		p.service.fault(f.Path, f.Line, "EnvironmentFile=%s: wildcards and paths that go up are not followed, so the environment is not known: name the files", name)
+		return nil, nil
+	}
+	refuse := func(what string) {
+		if !optional {
+			p.service.refuse(f.Path, f.Line, "the environment file %s %s: the service will not start", name, what)
+		}
+	}
+	e, presence := p.node.Lookup(name)
+	switch {
+	case presence == Unknown:
+		return nil, &UnknownPathError{Path: name}
+	case masked(e):
+		return nil, nil
+	case presence == Absent, e.Kind == KindLink:
+		refuse("does not exist")
+		return nil, nil
+	case e.Kind == KindDirectory:
+		refuse("is a directory")
+		return nil, nil
+	}
+	data, err := content(e)
+	if err != nil {
+		return nil, err
+	}
+	vars, err := readEnvironment(e.Path, data)
+	if err != nil {
+		refuse(err.Error())
+		return nil, nil
+	}
+	return vars, nil
 }
 
 // UnknownPathError says that a path matters that was not collected.
@@ -120,12 +317,18 @@ type UnknownPathError struct{ Path string }
 
 func (e *UnknownPathError) Error() string { return e.Path + " was not looked at" }
 
-func lastOfEach(all []Variable, unset []string) []Variable {
+func isUnknownPath(err error) bool {
+	var unknown *UnknownPathError
+	return errors.As(err, &unknown)
+}
+
+// lastOfEach keeps the last assignment of each name that is not unset.
+func lastOfEach(all []assignedVariable, unset []string) []assignedVariable {
 	last := map[string]int{}
 	for i, v := range all {
 		last[v.Name] = i
 	}
-	var out []Variable
+	var out []assignedVariable
 	for i, v := range all {
 		if last[v.Name] == i && !slices.Contains(unset, v.Name) && !slices.Contains(unset, v.Name+"="+v.Value) {
 			out = append(out, v)

@@ -2,121 +2,112 @@ package node
 
 import (
 	"errors"
-	"fmt"
 	"strconv"
 	"strings"
 	"unicode/utf8"
 )
 
-// logicalLine is a line of a unit file after joining continuations.
-type logicalLine struct {
-	text   string
-	starts []lineStart
-}
-
-// lineStart says that the text from offset on stands in line number line.
-type lineStart struct{ offset, line int }
-
-// at returns a function from an offset behind base to the line it stands in.
-func (l logicalLine) at(base int) func(int) int {
-	return func(offset int) int {
-		line := 0
-		for _, s := range l.starts {
-			if s.offset <= base+offset {
-				line = s.line
-			}
-		}
-		return line
-	}
-}
-
-// logicalLines joins continued lines the way systemd does: a backslash at the
-// very end becomes a blank, comment lines between are left out, and so are
-// comments elsewhere.
-func logicalLines(text string) []logicalLine {
-	var out []logicalLine
-	var cur logicalLine
-	open := false
-	for i, line := range strings.Split(strings.TrimPrefix(text, "\ufeff"), "\n") {
-		line = strings.TrimSuffix(line, "\r")
-		trimmed := strings.TrimLeft(line, " \t")
-		if trimmed != "" && (trimmed[0] == '#' || trimmed[0] == ';') {
-			continue
-		}
-		cur.starts = append(cur.starts, lineStart{len(cur.text), i + 1})
-		backslashes := len(line) - len(strings.TrimRight(line, `\`))
-		if backslashes%2 == 1 {
-			cur.text += line[:len(line)-1] + " "
-			open = true
-			continue
-		}
-		cur.text += line
-		out = append(out, cur)
-		cur, open = logicalLine{}, false
-	}
-	if open {
-		out = append(out, cur)
-	}
-	return out
-}
-
-// rawWord is a word and its offset in the text it was cut from. bare tells
-// that no part of it was quoted or escaped.
+// rawWord is a word and its offset in the text it was cut from.
 type rawWord struct {
 	text   string
 	offset int
-	bare   bool
 }
 
-// splitWords splits by blanks with systemd's quoting (systemd.syntax(7)):
-// single and double quotes where a word begins or inside it, C escapes.
-func splitWords(s string) ([]rawWord, error) {
+// wordSyntax is what systemd understands in the words of a setting
+// (systemd.syntax(7)).
+type wordSyntax struct {
+	// escapes are those of C; without, a backslash takes what follows it as it
+	// stands.
+	escapes bool
+	// unknown escapes stay as they stand; without, they are an error.
+	unknown bool
+	// open quotes end with the text; without, they are an error.
+	open bool
+}
+
+var (
+	errEscape = errors.New("an escape sequence that systemd does not know")
+	errQuote  = errors.New("a quote that is never closed")
+)
+
+// cutWord returns the first word of s from offset i on, and where the next
+// one begins; found is false where there is none.
+func (y wordSyntax) cutWord(s string, i int) (w rawWord, next int, found bool, err error) {
+	for i < len(s) && strings.IndexByte(systemdBlank, s[i]) >= 0 {
+		i++
+	}
+	if i == len(s) {
+		return w, i, false, nil
+	}
+	w.offset = i
+	var b strings.Builder
+	var quote byte
+	for ; i < len(s); i++ {
+		c := s[i]
+		switch {
+		case c == '\\':
+			n, err := y.escape(&b, s[i+1:], quote != 0)
+			if err != nil {
+				return w, i, false, err
+			}
+			i += n
+		case c == quote:
+			quote = 0
+		case quote == 0 && (c == '\'' || c == '"'):
+			quote = c
+		case quote == 0 && strings.IndexByte(systemdBlank, c) >= 0:
+			w.text = b.String()
+			for i < len(s) && strings.IndexByte(systemdBlank, s[i]) >= 0 {
+				i++
+			}
+			return w, i, true, nil
+		default:
+			b.WriteByte(c)
+		}
+	}
+	if quote != 0 && !y.open {
+		return w, i, false, errQuote
+	}
+	w.text = b.String()
+	return w, i, true, nil
+}
+
+// escape writes what the escape sequence at the front of s (behind its
+// backslash) stands for and returns its length.
+func (y wordSyntax) escape(b *strings.Builder, s string, quoted bool) (int, error) {
+	switch {
+	case s == "" && y.unknown && (!quoted || y.open):
+		b.WriteByte('\\')
+		return 0, nil
+	case s == "" && y.open:
+		return 0, nil
+	case s == "" && quoted:
+		return 0, errQuote
+	case s == "":
+		return 0, errEscape
+	case !y.escapes:
+		b.WriteByte(s[0])
+		return 1, nil
+	}
+	if n := unescape(b, s); n > 0 {
+		return n, nil
+	}
+	if !y.unknown {
+		return 0, errEscape
+	}
+	b.WriteString(`\` + s[:1])
+	return 1, nil
+}
+
+// words returns the words of s up to the first that cannot be read.
+func (y wordSyntax) words(s string) []rawWord {
 	var out []rawWord
 	for i := 0; ; {
-		for i < len(s) && strings.IndexByte(" \t\n\r", s[i]) >= 0 {
-			i++
+		w, next, found, err := y.cutWord(s, i)
+		if err != nil || !found {
+			return out
 		}
-		if i == len(s) {
-			return out, nil
-		}
-		w := rawWord{offset: i, bare: true}
-		if rest, ok := strings.CutPrefix(s[i:], `\;`); ok && (rest == "" || strings.IndexByte(" \t\n\r", rest[0]) >= 0) {
-			out = append(out, rawWord{text: ";", offset: i}) // a semicolon that ends no command
-			i += 2
-			continue
-		}
-		var b strings.Builder
-		var quote byte
-		for ; i < len(s); i++ {
-			c := s[i]
-			if quote == 0 && strings.IndexByte(" \t\n\r", c) >= 0 {
-				break
-			}
-			switch {
-			case c == '\\':
-				n := unescape(&b, s[i+1:])
-				if n == 0 { // an unknown escape stays as it stands, with what follows
-					b.WriteByte(c)
-					if i+1 < len(s) {
-						i++
-						b.WriteByte(s[i])
-					}
-				}
-				i += n
-				w.bare = false
-			case quote == 0 && (c == '\'' || c == '"'):
-				quote, w.bare = c, false
-			case c == quote:
-				quote = 0
-			default:
-				b.WriteByte(c)
-			}
-		}
-		if quote != 0 {
-			return out, fmt.Errorf("unbalanced %c", quote)
-		}
-		w.text = b.String()
-		out = append(out, w)
+		out, i = append(out, w), next
 	}
 }
 
@@ -125,7 +116,7 @@ var simpleEscapes = map[byte]byte{
 	'\\': '\\', '"': '"', '\'': '\'', 's': ' ',
 }
 
-// unescape writes what the escape sequence at the front of s (behind its
+// unescape writes what the C escape sequence at the front of s (behind its
 // backslash) stands for and returns its length; 0 when there is no such
 // sequence.
 func unescape(b *strings.Builder, s string) int {
@@ -146,118 +137,94 @@ func unescape(b *strings.Builder, s string) int {
 		return 0
 	}
 	v, err := strconv.ParseUint(s[form.from:end], form.base, 32)
+	r := rune(v)
 	switch {
 	case err != nil || v == 0:
 		return 0
 	case form.digits <= 3 && v <= 0xff:
 		b.WriteByte(byte(v))
-	case form.digits > 3 && utf8.ValidRune(rune(v)):
-		b.WriteRune(rune(v))
+	case form.digits == 4 && r >= 0xd800 && r <= 0xdfff: // written as it is, which makes no valid text
+		b.Write([]byte{0xe0 | byte(r>>12), 0x80 | byte(r>>6)&0x3f, 0x80 | byte(r)&0x3f})
+	case form.digits == 4, form.digits == 8 && v <= utf8.MaxRune && utf8.ValidRune(r) && !noncharacter(r):
+		b.WriteRune(r)
 	default:
 		return 0
 	}
 	return end
 }
 
-// execWords splits an ExecStart value. literal tells of the ":" prefix, under
-// which variables are not replaced. Of several commands in one line only the
-// first is returned; systemd allows several only for oneshot services.
-func execWords(unit, file, value string, where func(int) int) (words []Word, literal bool, err error) {
-	raw, err := splitWords(value)
-	if err != nil {
-		return nil, false, err
-	}
-	for i, w := range raw {
-		if i > 0 && w.bare && w.text == ";" {
-			break
-		}
-		words = append(words, Word{specifiers(unit, w.text), file, where(w.offset)})
-	}
-	if len(words) == 0 {
-		return nil, false, errors.New("no command")
-	}
-	program := strings.TrimLeft(words[0].Text, "-@:+!|")
-	prefix := words[0].Text[:len(words[0].Text)-len(program)]
-	words[0].Text = program
-	if privilege := strings.NewReplacer("-", "", "@", "", ":", "", "!!", "!").Replace(prefix); len(privilege) > 1 {
-		return nil, false, fmt.Errorf("the prefixes %s do not go together", prefix)
-	}
-	if strings.Contains(prefix, "@") && len(words) > 1 {
-		words = append(words[:1], words[2:]...) // the second word is argv[0]
-	}
-	return words, strings.Contains(prefix, ":"), nil
-}
-
-// specifiers replaces those of systemd's % specifiers that follow from the
-// unit's name alone; the others are left as they stand.
-func specifiers(unit, s string) string {
-	if !strings.Contains(s, "%") {
-		return s
-	}
-	return strings.NewReplacer("%%", "%", "%n", unit+".service", "%N", unit, "%p", unit, "%i", "").Replace(s)
-}
-
 // expand replaces environment variables in the words of a command line:
-// ${NAME} anywhere, $NAME as a word of its own, which is split at blanks.
-func expand(words []Word, env []Variable, literal bool) []Word {
-	if literal {
-		return words
-	}
-	value := map[string]Variable{}
+// ${NAME} anywhere, $NAME as a word of its own, which is split at blanks. used
+// is told of every name that stands there.
+func expand(words []Word, env []Variable, used func(name string, w Word)) []Word {
+	value := make(map[string]Variable, len(env))
 	for _, v := range env {
 		value[v.Name] = v
 	}
 	out := make([]Word, 0, len(words))
 	for i, w := range words {
-		if name, ok := strings.CutPrefix(w.Text, "$"); i > 0 && ok && variableName(name) {
+		if name, ok := strings.CutPrefix(w.Text, "$"); i > 0 && ok && (name == "" || name[0] != '{' && name[0] != '$') {
+			used(name, w)
 			v := value[name]
-			parts, err := splitWords(v.Value)
-			if err != nil {
-				parts = nil
-				for _, f := range strings.Fields(v.Value) {
-					parts = append(parts, rawWord{text: f})
-				}
-			}
-			for _, p := range parts {
+			for _, p := range (wordSyntax{open: true}).words(v.Value) {
 				out = append(out, Word{p.text, v.Path, v.Line})
 			}
 			continue
 		}
-		w.Text = expandBraces(w.Text, value)
+		if i > 0 {
+			w.Text = expandBraces(w.Text, func(name string) string { used(name, w); return value[name].Value })
+		}
 		out = append(out, w)
 	}
 	return out
 }
 
-func expandBraces(s string, value map[string]Variable) string {
+// expandBraces replaces ${NAME}, and $$ by one of them. A name ends at the
+// first brace; with a colon before that, all stays as it stands.
+func expandBraces(s string, value func(name string) string) string {
 	var b strings.Builder
-	for s != "" {
+	for {
 		before, rest, found := strings.Cut(s, "$")
 		b.WriteString(before)
 		if !found {
-			break
-		}
-		if after, ok := strings.CutPrefix(rest, "$"); ok {
-			b.WriteByte('$')
-			s = after
-			continue
-		}
-		if name, after, ok := strings.Cut(strings.TrimPrefix(rest, "{"), "}"); ok && strings.HasPrefix(rest, "{") && variableName(name) {
-			b.WriteString(value[name].Value)
-			s = after
-			continue
+			return b.String()
 		}
 		b.WriteByte('$')
-		s = rest
+		if rest == "" {
+			return b.String()
+		}
+		s = rest[1:]
+		switch rest[0] {
+		case '$':
+		case '{':
+			end := strings.IndexAny(s, "}:")
+			if end >= 0 && s[end] == '}' {
+				before := strings.TrimSuffix(b.String(), "$")
+				b.Reset()
+				b.WriteString(before + value(s[:end]))
+				s = s[end+1:]
+				continue
+			}
+			if end < 0 {
+				end = len(s)
+			}
+			b.WriteString("{" + s[:end])
+			s = s[end:]
+			if s != "" { // the colon
+				b.WriteString(":")
+				s = s[1:]
+			}
+		default:
+			b.WriteByte(rest[0])
+		}
 	}
-	return b.String()
 }
 
 // variableName says whether s is a valid name of an environment variable.
 func variableName(s string) bool {
 	for i, c := range []byte(s) {
-		letter := c == '_' || c|0x20 >= 'a' && c|0x20 <= 'z'
-		if !letter && (i == 0 || c < '0' || c > '9') {
+		letter := c == '_' || isLetter(c)
+		if !letter && (i == 0 || !isDigit(c)) {
 			return false
 		}
 	}

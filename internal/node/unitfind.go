@@ -1,0 +1,250 @@
+package node
+
+import (
+	"fmt"
+	"path"
+	"slices"
+	"sort"
+	"strings"
+)
+
+const serviceSuffix = ".service"
+
+// unitFile is what systemd loads for a service's name.
+type unitFile struct {
+	Entry
+	// names are those that lead to the file, without a suffix, the file's own
+	// first.
+	names []string
+}
+
+// unitFinder looks for units the way systemd does: a link to another unit
+// inside its directories is an alias and names it; where that unit is, the
+// directories say once more.
+type unitFinder struct {
+	node *Node
+}
+
+// maxAliases is how many aliases systemd follows one after the other.
+const maxAliases = 8
+
+// find returns the file of a service, nil where systemd finds none.
+func (f unitFinder) find(name string) (*unitFile, error) {
+	e, err := f.file(name)
+	if e == nil || err != nil {
+		return nil, err
+	}
+	own := strings.TrimSuffix(path.Base(e.Path), serviceSuffix)
+	if prefix, instance, ok := instanceOf(name); ok && own == prefix+"@" {
+		own = name
+	} else if prefix, template := strings.CutSuffix(own, "@"); ok && template {
+		own = prefix + "@" + instance
+	}
+	out := &unitFile{Entry: *e, names: []string{own}}
+	if name != own {
+		out.names = append(out.names, name)
+	}
+	for _, alias := range f.aliases() {
+		if slices.Contains(out.names, alias) {
+			continue
+		}
+		other, err := f.file(alias)
+		if err != nil {
+			return nil, err
+		}
+		if other != nil && other.Path == e.Path {
+			out.names = append(out.names, alias)
+		}
+	}
+	return out, nil
+}
+
+// file follows aliases up to a file.
+func (f unitFinder) file(name string) (*Entry, error) {
+	for range maxAliases {
+		e, err := f.strongest(name)
+		if err != nil {
+			return nil, err
+		}
+		if e == nil {
+			if prefix, _, ok := instanceOf(name); ok {
+				e, err = f.strongest(prefix + "@")
+			}
+			if e == nil || err != nil {
+				return nil, err
+			}
+		}
+		target, ok := aliasTarget(*e)
+		if !ok {
+			return e, nil
+		}
+		name = target
+	}
+	return nil, nil // systemd gives up
+}
+
+// strongest returns the entry of that name in the strongest directory that
+// has a usable one.
+func (f unitFinder) strongest(name string) (*Entry, error) {
+	for _, dir := range unitDirs {
+		p := path.Join(dir, name+serviceSuffix)
+		switch e, presence := f.node.Lookup(p); {
+		case presence == Unknown:
+			return nil, &UnknownPathError{Path: p}
+		case presence == Absent || e.Kind == KindDirectory && e.Target == "":
+		default:
+			if target, alias := aliasTarget(e); !alias || aliasFits(name, target) {
+				return &e, nil
+			}
+		}
+	}
+	return nil, nil
+}
+
+// aliases lists the names of all links among the units.
+func (f unitFinder) aliases() []string {
+	var out []string
+	for _, dir := range unitDirs {
+		for _, e := range f.node.Below(dir) {
+			name, service := strings.CutSuffix(path.Base(e.Path), serviceSuffix)
+			if _, alias := aliasTarget(e); alias && service && path.Dir(e.Path) == dir {
+				out = append(out, name)
+			}
+		}
+	}
+	sort.Strings(out)
+	return slices.Compact(out)
+}
+
+// aliasTarget returns the name of the unit that a link inside systemd's
+// directories stands for, "" if that is no service.
+func aliasTarget(e Entry) (string, bool) {
+	if e.Target == "" {
+		return "", false
+	}
+	target := e.Target
+	if !path.IsAbs(target) {
+		target = path.Join(path.Dir(e.Path), target)
+	}
+	target = path.Clean(target)
+	if !slices.ContainsFunc(unitDirs, func(dir string) bool { return strings.HasPrefix(target, dir+"/") }) {
+		return "", false
+	}
+	name, service := strings.CutSuffix(path.Base(target), serviceSuffix)
+	if !service {
+		name = ""
+	}
+	return name, true
+}
+
+// aliasFits says whether systemd takes a link of that name for an alias.
+func aliasFits(name, target string) bool {
+	if target == "" || name == target {
+		return false
+	}
+	_, instance, isInstance := instanceOf(name)
+	_, other, toInstance := instanceOf(target)
+	template, toTemplate := strings.HasSuffix(name, "@"), strings.HasSuffix(target, "@")
+	switch {
+	case isInstance:
+		return toTemplate || toInstance && instance == other
+	case template:
+		return toTemplate
+	}
+	return !toTemplate && !toInstance
+}
+
+// instanceOf takes the name of an instance apart.
+func instanceOf(name string) (prefix, instance string, ok bool) {
+	prefix, instance, ok = strings.Cut(name, "@")
+	return prefix, instance, ok && instance != ""
+}
+
+// dropInNames lists the names of the drop-in directories of a service, the
+// nearest first: its own, its template's, those of its name cut at each dash.
+func dropInNames(name string) []string {
+	var out []string
+	seen := map[string]bool{}
+	var add func(name string)
+	add = func(name string) {
+		if seen[name] {
+			return
+		}
+		seen[name] = true
+		out = append(out, name+".service.d")
+		prefix, instance, isInstance := instanceOf(name)
+		at := ""
+		if isInstance {
+			add(prefix + "@")
+			at = "@" + instance
+		}
+		// A dash at the end was cut at already.
+		dash := strings.LastIndexByte(strings.TrimSuffix(prefix, "-"), '-')
+		if dash > 0 {
+			add(prefix[:dash+1] + at)
+		}
+	}
+	add(name)
+	return out
+}
+
+// anyDropIns is the directory of the drop-ins of all services.
+const anyDropIns = "service.d"
+
+// findDropIns returns the drop-ins of a service in the order they apply:
+// sorted by file name over all directories, where of files with one name only
+// that of the strongest directory counts.
+func findDropIns(n *Node, names []string) ([]Entry, error) {
+	var dirs []string
+	for _, name := range names {
+		for _, dir := range unitDirs {
+			for _, d := range dropInNames(name) {
+				dirs = append(dirs, path.Join(dir, d))
+			}
+		}
+	}
+	for _, dir := range unitDirs {
+		dirs = append(dirs, path.Join(dir, anyDropIns))
+	}
+	return configurationFiles(n, dirs)
+}
+
+// configurationFiles merges the .conf files of dirs, strongest directory
+// first, as systemd does everywhere: of entries with one name that of the
+// strongest directory counts, whatever it is, and hidden ones never. They are
+// sorted by name.
+func configurationFiles(n *Node, dirs []string) ([]Entry, error) {
+	found := map[string]Entry{}
+	for _, dir := range dirs {
+		switch e, presence := n.Lookup(dir); {
+		case presence == Unknown:
+			return nil, &UnknownPathError{Path: dir}
+		case presence == Present && e.Unread != "" && e.Kind != KindLink:
+			return nil, fmt.Errorf("%s cannot be listed: %s", dir, e.Unread)
+		}
+		for _, e := range n.Below(dir) {
+			base := path.Base(e.Path)
+			if path.Dir(e.Path) != dir || !strings.HasSuffix(base, ".conf") || base[0] == '.' {
+				continue
+			}
+			if _, hidden := found[base]; !hidden {
+				found[base] = e
+			}
+		}
+	}
+	out := make([]Entry, 0, len(found))
+	for _, e := range found {
+		out = append(out, e)
+	}
+	sort.Slice(out, func(i, j int) bool { return path.Base(out[i].Path) < path.Base(out[j].Path) })
+	return out, nil
+}
+
+// configuration returns the text of a configuration file; what is masked, a
+// directory or a link to nowhere has none and is no error to systemd.
+func configuration(e Entry) ([]byte, error) {
+	if masked(e) || e.Kind == KindLink || e.Kind == KindDirectory {
+		return nil, nil
+	}
+	return content(e)
+}

@@ -1,0 +1,66 @@
+package node
+
+import "path"
+
+// managerFiles are those the system manager itself reads; the second is where
+// newer releases look when the first is not there.
+var managerFiles = []string{"/etc/systemd/system.conf", "/usr/lib/systemd/system.conf"}
+
+// managerDropIns hold more of the manager's settings, strongest first.
+var managerDropIns = []string{
+	"/etc/systemd/system.conf.d", "/usr/local/lib/systemd/system.conf.d", "/usr/lib/systemd/system.conf.d", "/lib/systemd/system.conf.d",
+}
+
+func managerQuery() Query {
+	var q Query
+	for _, p := range managerFiles {
+		q = append(q, Pick{Path: p, Content: true})
+	}
+	for _, p := range managerDropIns {
+		q = append(q, Pick{Path: p, Depth: 1, Content: true})
+	}
+	return q
+}
+
+// managerEnvironment reads the variables that the manager gives to every
+// service (DefaultEnvironment= in systemd-system.conf(5)).
+func managerEnvironment(n *Node) ([]assignedVariable, error) {
+	var files []Entry
+	for _, p := range managerFiles {
+		e, presence := n.Lookup(path.Clean(p))
+		if presence == Unknown {
+			return nil, &UnknownPathError{Path: p}
+		}
+		if presence == Present {
+			files = append(files, e)
+			break
+		}
+	}
+	dropIns, err := configurationFiles(n, managerDropIns)
+	if err != nil {
+		return nil, err
+	}
+	x := specifiers{node: n}
+	var out []assignedVariable
+	for _, e := range append(files, dropIns...) {
+		data, err := configuration(e)
+		if err != nil {
+			return nil, err
+		}
+		p := unitParser{specifiers: x, assigned: out}
+		err = readINI(string(data), []string{"Manager"}, func(s iniSetting) error {
+			if s.key != "DefaultEnvironment" {
+				return nil
+			}
+			return p.setEnvironment(e.Path, s)
+		})
+		out = p.assigned
+		if isUnknownPath(err) {
+			return nil, err
+		}
+		if err != nil { // systemd reads no further
+			return out, nil
+		}
+	}
+	return out, nil
+}
