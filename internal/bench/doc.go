@@ -30,6 +30,10 @@
 //   - "Ansible" is a playbook of file, copy and stat with pipelining, one
 //     connection for all and no facts.
 //
+// Ours waits for the machine's disk, several times: what it says must be there
+// whatever becomes of the power. That is why it may take twice as long as a
+// command that waits for nothing.
+//
 // Ratios are comparable between machines, seconds are not. A target that was
 // missed is printed as MISSED; the run still succeeds, since other load on the
 // machine can be the reason, which is why the load is printed too.

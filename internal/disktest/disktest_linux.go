@@ -4,10 +4,12 @@
 package disktest
 
 import (
-	"fmt"
+	"errors"
+	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"syscall"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -56,11 +58,25 @@ func New(t testing.TB, kind string) *Disk {
 	return d
 }
 
-// Fill writes to the disk until size bytes are left on it for root.
+// Fill writes a file "filled" to the disk until about size bytes are left on it
+// for root.
 func (d *Disk) Fill(t testing.TB, size int64) {
 	t.Helper()
-	script := `free=$(($(stat -f -c '%f * %S' "$1") - $2)); [ "$free" -le 0 ] || fallocate -l "$free" "$1/filled"`
-	command(t, "sh", "-ec", script, "sh", d.Dir, fmt.Sprint(size))
+	f, err := os.Create(filepath.Join(d.Dir, "filled"))
+	require.NoError(t, err)
+	written, err := io.Copy(f, zeros{})
+	require.ErrorIs(t, err, syscall.ENOSPC)
+	require.NoError(t, f.Sync())
+	require.NoError(t, f.Truncate(max(0, written-size)))
+	require.NoError(t, errors.Join(f.Sync(), f.Close()))
+}
+
+// zeros has as many zeros as are read.
+type zeros struct{}
+
+func (zeros) Read(p []byte) (int, error) {
+	clear(p)
+	return len(p), nil
 }
 
 // Unmount unmounts the disk before the test ends: btrfs cannot be mounted beside

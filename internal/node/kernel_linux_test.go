@@ -15,11 +15,18 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// hostComm runs commands on this host.
-type hostComm struct{}
+// hostComm runs commands on this host, if enter is set in a mount namespace that
+// it changes.
+type hostComm struct{ enter string }
 
-func (hostComm) Start(_ context.Context, cmd *packersdk.RemoteCmd) error {
+// enterHost looks to a command as if the first process had its mounts too.
+const enterHost = `mount --bind /proc/$$/mountinfo /proc/1/mountinfo && eval "$1" && cd / && eval "$2"`
+
+func (c hostComm) Start(_ context.Context, cmd *packersdk.RemoteCmd) error {
 	p := exec.Command("sh", "-c", cmd.Command)
+	if c.enter != "" {
+		p = exec.Command("unshare", "-m", "--propagation", "private", "sh", "-c", enterHost, "sh", c.enter, cmd.Command)
+	}
 	p.Stdin, p.Stdout, p.Stderr = cmd.Stdin, cmd.Stdout, cmd.Stderr
 	if err := p.Start(); err != nil {
 		return err

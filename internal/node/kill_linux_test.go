@@ -42,13 +42,16 @@ fi
 exec $real "$@"
 `
 
+// tools are what a run calls.
+const tools = "mawk base64 cat chmod chown cp env find grep head id ln mkdir mv od readlink rm rmdir setsid sha256sum sh sort stat sync tail tar timeout uniq wc"
+
 // killable makes a machine on which the tool call number due does not end
 // well.
 func killable(t *testing.T, flavor string) (string, *chrootComm) {
 	t.Helper()
 	dir := t.TempDir()
 	comm := newChroot(t, dir, flavor)
-	for _, tool := range strings.Fields("mawk base64 cat chmod chown cp env find grep head id ln mkdir mv od readlink rm rmdir setsid sha256sum sh sort stat tail tar timeout uniq wc") {
+	for _, tool := range strings.Fields(tools) {
 		lay(t, dir, "file /kill/"+tool+" 0755 "+killer)
 	}
 	comm.enter = "PATH=/kill:$PATH; export PATH"

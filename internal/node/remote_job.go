@@ -77,8 +77,12 @@ func (j *job) members() []jobFile {
 		mode = "apply"
 	}
 	plan := j.plan()
-	settings := fmt.Sprintf("nonce=%s\nmode=%s\nseconds=%d\nmax_size=%d\nmax_total=%d\nmax_entries=%d\nmax_depth=%d\n",
-		j.nonce, mode, max(1, int(j.opt.Timeout/time.Second)), MaxFileSize, MaxTotalSize, MaxEntries, MaxDepth)
+	durable := "yes"
+	if j.opt.Container {
+		durable = "no" // an image is made of it while it is still there
+	}
+	settings := fmt.Sprintf("nonce=%s\nmode=%s\ndurable=%s\nseconds=%d\nmax_size=%d\nmax_total=%d\nmax_entries=%d\nmax_depth=%d\n",
+		j.nonce, mode, durable, max(1, int(j.opt.Timeout/time.Second)), MaxFileSize, MaxTotalSize, MaxEntries, MaxDepth)
 	list := []jobFile{
 		{name: "guard.sh", mode: 0o600, data: spare("guard.sh")},
 		{name: "worker.sh", mode: 0o600, data: spare("worker.sh")},

@@ -125,6 +125,8 @@ func findReply(in *bufio.Reader, sign string, ready chan<- bool) (encoding strin
 			}
 		case words[0] == "died":
 			said = errors.New("the command was killed on the machine; what it had changed was put back")
+		case words[0] == "kept" && len(words) == 2:
+			said = fmt.Errorf("the command was killed on the machine, and what was there before could not be put back: the originals are in %s and in directories named %s* beside what was replaced", excerpt(words[1]), stagePrefix)
 		}
 	}
 }
@@ -650,6 +652,9 @@ func (p *replyParser) end(files int) (*reply, error) {
 			p.errs = append(p.errs, fmt.Errorf("and %d errors more", more))
 		}
 		return nil, errors.Join(p.errs...)
+	}
+	if status == "unsynced" {
+		return nil, errors.New("the machine is changed, but not all of it gets to its disk, or what was staged there cannot be removed")
 	}
 	if status != "ok" || code != 0 {
 		return nil, fmt.Errorf("the machine could not send what is on it: tar ended with %d, the command is %q", code, excerpt(status))

@@ -135,7 +135,7 @@ func selfExtracting(j *job, file string, archive []byte, pieces []piece) []byte 
 		fmt.Fprintf(&unpack, "piece %d %d %d:%d %o %s\n", p.offset, len(p.data), p.uid, p.gid, unixMode(p.mode), quote(p.name))
 	}
 	script := func(header int) string {
-		return fmt.Sprintf(uploadScript, j.nonce, quote(file), header, strings.Join(quoteAll(stagingBases), " "), unpack.String(), j.questions(), header+len(archive))
+		return fmt.Sprintf(uploadScript, j.nonce, quote(file), header, strings.Join(quoteAll(stagingBases), " "), unpack.String(), j.questions(), header+len(archive), keepFree)
 	}
 	// The script holds its own length, which depends on how long that number is.
 	header := 0
@@ -178,11 +178,16 @@ set -e
 	done
 	[ "$work" ] && cd "$work" || cannot directory
 	%[6]s
-	if command -v tar >/dev/null 2>&1; then
-		tail -c "+$((header + 1))" "$self" | tar -xpf - >/dev/null 2>&1
-	else
-		(unpack) >/dev/null 2>&1
-	fi
+	%[8]s && {
+		if command -v tar >/dev/null 2>&1; then
+			tail -c "+$((header + 1))" "$self" | tar -xpf - >/dev/null 2>&1
+		else
+			(unpack) >/dev/null 2>&1
+		fi || head -c 65536 /dev/zero >more 2>/dev/null
+	} || {
+		df -P . >&2
+		cannot full
+	}
 	rm -f "$self"
 	[ -f end ] && . ./guard.sh </dev/null
 	cd / && rm -rf "$work"
@@ -195,7 +200,7 @@ for base in %[4]s; do
 	work=$base/.k3s-cis-$nonce
 	[ -d "$work" ] || continue
 	if [ -e "$work/armed" ] && ! [ -e "$work/settled" ]; then
-		sh "$work/undo"
+		sh "$work/undo" | grep -qx undone
 	elif [ -e "$work/clean" ]; then
 		sh "$work/clean"
 	fi >/dev/null 2>&1 && rm -rf "$work"

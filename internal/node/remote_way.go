@@ -28,11 +28,15 @@ const uploadDirectory = "/tmp"
 // run left there can be trusted.
 var stagingBases = []string{"/var/lib", "/run", "/etc", ""}
 
+// keepFree takes room on the machine's disk that is given back when there is an
+// error to report: a full disk has no room for that.
+const keepFree = "head -c 131072 /dev/zero >room 2>/dev/null"
+
 // questions ask the machine what the scripts will want to know: which tools it
 // has, which kernel, and what lies on which file system. The answers come while
 // the request is on its way.
 func (j *job) questions() string {
-	list := []string{"tar --version >tar.version", "find --version >find.version", "readlink /proc/self/ns/pid >pid.namespace"}
+	list := []string{"tar --version >tar.version", "find --version >find.version", "readlink /proc/self/ns/pid >pid.namespace", "sync --help >sync.help 2>&1"}
 	if len(j.dirs) > 0 {
 		places, mounts := "", ""
 		for _, dir := range j.above() {
@@ -159,7 +163,7 @@ func (r *RemoteMachine) streamCommand(j *job) (string, bool) {
 	for _, base := range stagingBases {
 		enter = append(enter, fmt.Sprintf("{ mkdir -m 700 %[1]s && cd %[1]s; } 2>/dev/null", base+dir))
 		clear = append(clear, base+dir)
-		sweep = append(sweep, fmt.Sprintf("test -d %[1]s && { if test -e %[1]s/armed && ! test -e %[1]s/settled; then sh %[1]s/undo; elif test -e %[1]s/clean; then sh %[1]s/clean; fi >/dev/null 2>&1 && rm -rf %[1]s; }", base+dir))
+		sweep = append(sweep, fmt.Sprintf("test -d %[1]s && { if test -e %[1]s/armed && ! test -e %[1]s/settled; then sh %[1]s/undo 2>/dev/null | grep -qx undone; elif test -e %[1]s/clean; then sh %[1]s/clean; fi >/dev/null 2>&1 && rm -rf %[1]s; }", base+dir))
 	}
 	unpack := strings.Join([]string{
 		"test -t 0 && { " + say + "tty; exit; }",
@@ -169,7 +173,7 @@ func (r *RemoteMachine) streamCommand(j *job) (string, bool) {
 		"umask 077",
 		strings.Join(enter, " || ") + " || { " + say + "directory; exit; }",
 		j.questions(),
-		"tar -xpf - >/dev/null 2>&1",
+		keepFree + " && { tar -xpf - >/dev/null 2>&1 || head -c 65536 /dev/zero >more; } 2>/dev/null || { " + say + "full; df -P . >&2; exit; }",
 		"test -f end && . ./guard.sh",
 		"test -s guard.sh && " + say + "whole || " + say + "stdin",
 		"cd /",
@@ -305,6 +309,8 @@ func (r *RemoteMachine) explain(err error, status int, errOut, out *output) erro
 		return fmt.Errorf("no directory can be made in /var/lib, /run, /etc or /: the file systems are full or read-only, or a policy such as SELinux's denies it%s", said)
 	case errors.As(err, &no) && no == "whole", errors.As(err, &no) && no == "unpack":
 		return fmt.Errorf("the request did not arrive whole, or there is no room to unpack it; nothing was changed%s", said)
+	case errors.As(err, &no) && no == "full":
+		return fmt.Errorf("there is no room on the machine to unpack the request: No space left on device; nothing was changed%s", said)
 	case errors.As(err, &no):
 		return err
 	case errors.Is(err, errSilent) && status == packersdk.CmdDisconnect:

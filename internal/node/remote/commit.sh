@@ -10,13 +10,14 @@ apply() {
 	[ "$linked$problems" = 10 ] && one_name_each
 	[ "$problems" = 0 ] || quit ''
 	all_dirs existing_dir
+	lasting
 	: >have
 	: >sums
 	if [ -n "$qhave" ]; then
-		eval "sha256sum $qhave" >sums 2>err || quit "cannot read what is to be replaced: $(first_line err)"
+		eval "sha256sum $qhave" >sums 2>err || quit "cannot read what is to be replaced: $(reason err)"
 	fi
 	if [ -n "$qhave$qhave_dirs" ]; then
-		eval "stat -L -c '%f %u %g' $qhave $qhave_dirs" >have 2>err || quit "cannot look at what is to be replaced: $(first_line err)"
+		eval "stat -L -c '%f %u %g' $qhave $qhave_dirs" >have 2>err || quit "cannot look at what is to be replaced: $(reason err)"
 	fi
 	exec 5<sums 6<have
 	all_files compare_file
@@ -37,12 +38,13 @@ apply() {
 	all_dirs stage_dir
 	[ "$links" = 0 ] || all_files stage_link
 	if [ -n "$qstages" ]; then
-		eval "mkdir -p $qstages" 2>err || quit "cannot write beside what is to be replaced: $(first_line err)"
+		eval "mkdir -p $qstages" 2>err || quit "cannot write beside what is to be replaced: $(reason err)"
 	fi
 	all_dirs fill_dir
 	[ "$links" = 0 ] || all_files fill_link
 	all_keeps stage_copy
 	write_undo
+	arm
 	trap '' TERM INT
 	commit_dirs
 	all_dirs move_in
@@ -54,7 +56,7 @@ apply() {
 	kernel_set kernel_change
 	confirm
 	relabel
-	trap 'quit "it was stopped by a signal, or took longer than the timeout"' TERM INT
+	trap 'quit "$late"' TERM INT
 }
 
 # labelled says whether files have SELinux labels here.
@@ -81,7 +83,7 @@ list_new() {
 make_listed() {
 	[ -n "$qmake" ] || return 0
 	# Five digits take a setgid bit away that comes from the parent.
-	eval "mkdir -m 00$mode_ $qmake" 2>err || quit "cannot make what is missing: $(first_line err)"
+	eval "mkdir -m 00$mode_ $qmake" 2>err || quit "cannot make what is missing: $(reason err)"
 	qmake=
 }
 
@@ -121,7 +123,7 @@ wait_moved() {
 take_out() {
 	eval "gone=\$r$1"
 	[ -n "$gone" ] || return 0
-	eval "rm -f $gone" 2>err || quit_path "$5" "$(first_line err)"
+	eval "rm -f $gone" 2>err || quit_path "$5" "$(reason err)"
 }
 
 place_link() {
@@ -188,4 +190,4 @@ relabel() {
 }
 
 # settle makes the change final.
-settle() { true >settled || quit "cannot finish: the staging directory is full"; }
+settle() { { true >settled; } 2>err || quit "cannot finish: $(reason err)"; }

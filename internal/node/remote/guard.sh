@@ -17,8 +17,9 @@ work=$PWD
 
 # stop_late ends the worker after the timeout, and all that the worker waits
 # for; what does not end by itself in time is killed. It holds none of the
-# worker's pipes, so that nobody waits for it.
+# worker's pipes, so that nobody waits for it, nor is it taken for the run itself.
 stop_late() {
+	cd /
 	trap 'kill "$nap" 2>/dev/null; exit' TERM
 	signal=TERM turn=0
 	while [ -d "$work" ]; do
@@ -47,7 +48,10 @@ command -v setsid >/dev/null 2>&1 && start=setsid group=-
 } 4>&1
 [ -d "$work" ] || exit 0
 if [ -f armed ] && ! [ -f settled ]; then
-	sh ./undo
+	[ "$(sh ./undo)" = undone ] || [ "$(sh ./undo)" = undone ] || {
+		printf '\nk3s-cis %s kept %s\n' "$nonce" "$work"
+		exit 0
+	}
 elif [ -f clean ]; then
 	sh ./clean || sh ./clean
 fi

@@ -19,6 +19,27 @@ first_line() {
 	printf '%s' "$line"
 }
 
+# reason prints what the failed command said whose errors went to file $1. A full
+# disk has no room for that.
+reason() {
+	line=$(first_line "$1")
+	if [ -z "$line" ]; then
+		head -c 65536 /dev/zero >./more 2>/dev/null || line='No space left on device'
+		rm -f more
+	fi
+	printf '%s' "$line"
+}
+
+# full prints where the file systems are mounted that hold staging directories
+# and have no room left.
+full() {
+	for what in '' -i; do
+		eval "df -P $what . $drop" 2>/dev/null
+	done | while read -r _ _ _ left _ at; do
+		case $left in [0-9] | [0-9][0-9]) printf '%s\n' "$at" ;; esac
+	done | sort -u
+}
+
 # problem notes what is in the way of path $1.
 problem() {
 	problems=1
@@ -29,7 +50,7 @@ problem() {
 try() {
 	try_path=$1
 	shift
-	"$@" 2>err || quit_path "$try_path" "$(first_line err)"
+	"$@" 2>err || quit_path "$try_path" "$(reason err)"
 }
 
 quit_path() { quit "cannot change $1: $2"; }
@@ -39,19 +60,43 @@ quit() {
 	trap '' TERM INT
 	# shellcheck disable=SC2086
 	[ -z "$children" ] || kill $children 2>/dev/null
-	[ -z "$*" ] || report "error $*"
+	why=$*
+	case $why in
+	*'No space left on device'*) why="$why; the disk is full: $(full | tr '\n' ' ')" ;;
+	esac
 	back_out
+	# What was kept free, to have room to say it.
+	rm -f room
+	[ -z "$why" ] || report "error ${why% }"
 	stream failed
 	exit 1
 }
 
 back_out() {
 	if [ -f armed ] && ! [ -f settled ]; then
-		sh ./undo >/dev/null 2>err || report "error not everything could be put back: $(first_line err)"
-		true >settled
+		if took_back . 2>err; then
+			true >settled
+		else
+			keep=yes
+			report "error what was there before could not be put back: $(not_back "$work" err)"
+		fi
 	elif [ -f clean ]; then
 		tidy .
 	fi
+}
+
+# took_back runs the script that undoes what was done from the staging directory
+# $1. Only its last command says that it did: where the power went away the script
+# may be empty, or end in the middle. The second time is for a first one that was
+# killed.
+took_back() { [ "$(sh "$1/undo")" = undone ] || [ "$(sh "$1/undo")" = undone ]; }
+
+# not_back DIRECTORY ERRORS says why that failed, and where the originals are.
+not_back() {
+	line=$(first_line "$2")
+	printf '%s; the originals are in %s' "${line:-the script that does it is not whole}" "$1"
+	[ ! -f "$1/clean" ] || sed -n "s/^rm -rf '\(.*\)' || left=1.*/ and \1/p" "$1/clean" | tr -d '\n'
+	printf ': put them back, remove these directories and run again'
 }
 
 # tidy removes what the staging directory $1 has made elsewhere. The second
@@ -74,37 +119,130 @@ quote() {
 	quoted="'$quoted$rest'"
 }
 
-# recover undoes what an earlier run left that was killed together with its
-# guard.
-recover() {
+# wait_turn waits until no other run is at work here, as long as the timeout.
+wait_turn() {
+	late="another run was at work on this machine for longer than the timeout of $seconds s"
+	until claim; do sleep 1; done
+	late=$stopped
+}
+
+# claim says whether it is this run's turn. It looks for others when it has its own
+# mark, so that of two at once one sees the other at least; of two that do, the one
+# whose name comes later steps back.
+claim() {
+	{ true >turn; } 2>/dev/null
 	for base in /var/lib /run /etc ''; do
-		for old in "$base"/.k3s-cis-*; do
-			if ! [ -d "$old" ] || [ -L "$old" ] || ! [ -O "$old" ] || [ "$old" -ef "$work" ]; then
-				continue
+		for other in "$base"/.k3s-cis-*; do
+			if [ -f "$other/turn" ] && ! [ "$other" -ef "$work" ] && lives "$other"; then
+				first=$(printf '%s\n' "${work##*/}" "${other##*/}" | sort | head -n 1)
+				[ "$first" = "${work##*/}" ] || rm -f turn
+				return 1
 			fi
-			wait_for "$old"
-			[ -d "$old" ] || continue
-			if [ -f "$old/armed" ] && ! [ -f "$old/settled" ]; then
-				sh "$old/undo" 2>err || quit "an earlier run was cut off, and what it changed could not be put back: $(first_line err)"
-				report recovered
-			elif [ -f "$old/clean" ]; then
-				tidy "$old"
-			fi
-			rm -rf "$old"
 		done
 	done
 }
 
-# wait_for gives the owner of staging directory $1, if it still runs, time to
-# end.
-wait_for() {
-	[ -f "$1/pid" ] || return 0
-	IFS= read -r pid <"$1/pid"
-	turn=0
-	while [ -d "$1" ] && [ "/proc/$pid/cwd" -ef "$1" ]; do
-		turn=$((turn + 1))
-		[ "$turn" -gt 30 ] && quit "another run is at work on this machine (process $pid)"
-		sleep 1
+# lives says whether anything of the run of staging directory $1 is still there.
+lives() {
+	for process in /proc/[0-9]*; do
+		[ "$process/cwd" -ef "$1" ] && return
+	done
+	return 1
+}
+
+# recover undoes what an earlier run left that was killed together with its
+# guard, or whose machine lost its power.
+recover() {
+	for base in /var/lib /run /etc ''; do
+		for old in "$base"/.k3s-cis-*; do
+			if [ -d "$old" ] && ! [ -L "$old" ] && [ -O "$old" ] && ! [ "$old" -ef "$work" ]; then
+				recover_from "$old"
+			fi
+		done
+	done
+	all_dirs sweep_dir
+}
+
+recover_from() {
+	# One that waits for its turn has changed nothing.
+	lives "$1" && return
+	if [ -f "$1/armed" ] && ! [ -f "$1/settled" ]; then
+		took_back "$1" 2>err || quit "an earlier run was cut off, and what was there before it could not be put back: $(not_back "$1" err)"
+		report recovered
+	elif [ -f "$1/clean" ]; then
+		tidy "$1"
+	fi
+	rm -f "$1/armed"
+	rm -rf "$1"
+}
+
+# sweep_dir D NEED MODE OWNER PATH removes what a run staged in directory D whose
+# own staging directory is not there any more, as after a power cut. An original
+# is still in its place where it has another name than the one here.
+sweep_dir() {
+	for old in "${5%/}"/.k3s-cis-*; do
+		if ! [ -d "$old" ] || [ -L "$old" ] || ! [ -O "$old" ]; then
+			continue
+		fi
+		for base in /var/lib /run /etc ''; do
+			[ -d "$base/${old##*/}" ] && continue 2
+		done
+		only=$(find "$old" -path '*/old/*' -links 1 2>/dev/null)
+		[ -z "$only" ] || quit "an earlier run was cut off, and ${only%%"$nl"*} has what was there before it: put it back into $5, remove $old and run again"
+		rm -rf "$old"
+	done
+}
+
+# The disk.
+
+# on_disk has the disk hold all that was written so far, here and by others: what
+# is judged is what a machine finds after its power went away.
+on_disk() {
+	force 2>err || quit "what was written does not get to the disk: $(reason err)"
+}
+
+force() {
+	[ "$durable" = yes ] || return 0
+	[ "${qdisks+found}" ] || find_disks
+	said=$(eval "sync $qdisks" 2>&1) && return
+	case $said in
+	*'No such file or directory'*)
+		# Something was unmounted meanwhile.
+		find_disks
+		said=$(eval "sync $qdisks" 2>&1) && return
+		;;
+	esac
+	printf '%s\n' "$said" >&2
+	return 1
+}
+
+# find_disks sets qdisks to what sync gets: one directory of each file system of
+# a disk, so that a share whose server is gone is not waited for; nothing, which
+# is all of them, where sync takes no directories.
+find_disks() {
+	qdisks=
+	[ "${sync_help+read}" ] || sync_help=$(cat sync.help 2>/dev/null)
+	case $sync_help in *-f*) ;; *) return 0 ;; esac
+	at_disks=$(awk '
+		{
+			for (i = 7; i < NF && $i != "-"; i++);
+			disk = $(i + 2) ~ /^\/dev\// || $(i + 1) ~ /^(btrfs|zfs|bcachefs|overlay)$/
+		}
+		!disk || $(i + 1) ~ /^(devtmpfs|fuse.*)$/ || $5 ~ /^\/(proc|sys|dev|run)(\/|$)/ || $3 in seen { next }
+		{ seen[$3]; print $5 }' /proc/self/mountinfo 2>/dev/null) || return 0
+	# How the kernel writes odd characters.
+	case $at_disks in *\\*) return 0 ;; esac
+	IFS=$nl
+	set -f
+	# shellcheck disable=SC2086
+	set -- $at_disks
+	set +f
+	unset IFS
+	qdisks='-f /'
+	for at do
+		[ -d "$at" ] || continue
+		quote "$at"
+		qdisks="$qdisks $quoted"
 	done
 }
 
@@ -116,7 +254,7 @@ assumptions_hold() {
 	assumed assume_there
 	[ "$holds" = 1 ] || return 1
 	if [ -n "$qsum" ]; then
-		eval "sha256sum $qsum" >sums 2>err || quit "cannot tell whether the files are as they were planned for: $(first_line err)"
+		eval "sha256sum $qsum" >sums 2>err || quit "cannot tell whether the files are as they were planned for: $(reason err)"
 		exec 5<sums
 		assumed assume_sum
 		exec 5<&-
@@ -313,7 +451,8 @@ keep_copy() {
 		all_dirs make_above
 	fi
 	qnew="$qnew $4"
-	eval "k$1=1 m$1=\"\$m$1 \\\"\\\$new\\\"/\$7\""
+	# Before what replaces the original.
+	eval "k$1=1 m$1=\"\\\"\\\$new\\\"/\$7 \$m$1\""
 }
 
 # make_above has the missing directories above $below made.

@@ -38,6 +38,7 @@ look() {
 	printf '%s\n' 'for f do printf "odd %s/\n" "${f%/*}"; done' >odd.sh
 	printf '%s\n' '. ./functions.sh; show_links "$@"; exit 0' >links.sh
 	printf '%s\n' 'stat -L -c "$@"; [ $? -lt 126 ] || echo "unlisted stat was killed/"; exit 0' >stat.sh
+	lasting
 	find=$find_any
 	gnu find && find=$find_gnu
 	parts='' seekers=''
@@ -65,7 +66,7 @@ found() {
 	wait "${1%%:*}" || status=$?
 	worst=${1#*:}
 	if [ "$status" -ge "${worst%%:*}" ]; then
-		quit "cannot look at what was asked for: $(first_line "$part.err")"
+		quit "cannot look at what was asked for: $(reason "$part.err")"
 	fi
 	while IFS= read -r line; do
 		case $line in
@@ -153,12 +154,13 @@ show_links() {
 	done
 }
 
-# What find does with all that it finds. Names that no line can hold are left to
+# What find does with all that it finds. What this run and those that wait for it
+# have staged is no part of the machine. Names that no line can hold are left to
 # scripts. Busybox leaves out what follows a command that fails, as stat does on
 # a link that leads nowhere. GNU find prints modes by itself.
-find_any='-name ".k3s-cis-$nonce" -prune -o -name "*$nl*" -prune -exec sh ./odd.sh {} + \
+find_any='-name ".k3s-cis-*" -prune -o -name "*$nl*" -prune -exec sh ./odd.sh {} + \
 	-o -exec sh ./stat.sh "e $content %f %u %g %s %n/" {} + -type l -exec sh ./links.sh {} +'
-find_gnu='-name ".k3s-cis-$nonce" -prune -o -name "*$nl*" -prune -printf "odd %h/\n" \
+find_gnu='-name ".k3s-cis-*" -prune -o -name "*$nl*" -prune -printf "odd %h/\n" \
 	-o -type l -printf "y %Y %p/\n" -exec stat -L -c "e $content %f %u %g %s %n/" {} + \
 		\( -lname "*$nl*" -exec sh ./links.sh {} + -o -printf "l %p/\nt %l/\n" \) \
 	-o -printf "p $content %y %m %U %G %s %p/\n"'
@@ -206,9 +208,9 @@ bound() {
 		{ print >"answer" }
 		/^e 1 8... / && $6 + 0 <= max { list(path(6)) }
 		/^p 1 f / && $7 + 0 <= max { list(path(7)) }
-		END { print NR, count + 0 >"counts" }' report $parts 2>err || quit "cannot list what was collected: $(first_line err)"
+		END { print NR, count + 0 >"counts" }' report $parts 2>err || quit "cannot list what was collected: $(reason err)"
 	IFS=' ' read -r lines count <counts
-	[ "$lines" ] || quit "cannot count what was collected"
+	[ "$lines" ] || quit "cannot count what was collected: $(reason err)"
 	if [ "$lines" -gt $((max_entries * 4)) ]; then
 		quit "cannot collect what was asked for: more than $max_entries entries"
 	fi

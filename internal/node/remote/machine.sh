@@ -26,6 +26,61 @@ find_machine() {
 	[ "$space" = 'pid:[4026531836]' ]
 }
 
+# lasting refuses what lies where no image gets it from: in memory or on another
+# machine. A directory of the change may lie on something mounted, if that is
+# mounted again after a boot. In a container others see to that.
+lasting() {
+	machine || return 0
+	qthere=
+	all_dirs there
+	eval "stat -f -L -c '%t %n' / $qself $qhave $qthere" >kinds 2>/dev/null
+	root_kind=
+	while IFS=' ' read -r kind at; do
+		: "${root_kind:=$kind}"
+		[ "$kind" != "$root_kind" ] || continue
+		case $kind in
+		1021994 | 858458f6) lost "$at" "in memory" ;;
+		6969 | ff534d42 | fe534d42 | 517b | 1021997 | 65735546 | 786f4256 | c36400 | 5346414f) lost "$at" "of another machine, or of one program" ;;
+		esac
+	done <kinds
+	mounts=0
+	[ ! -f mounts ] || IFS= read -r mounts <mounts
+	[ "$mounts" = 0 ] || all_dirs comes_back
+}
+
+there() {
+	[ "$2" = 0 ] || ! [ -d "$5" ] || qthere="$qthere $6"
+}
+
+# lost PATH WHERE
+lost() {
+	at=$(readlink -f "$1")
+	case $at/ in /proc/* | /sys/* | /dev/* | /run/* | /tmp/*) return 0 ;; esac
+	on=$(df -P "$at" 2>/dev/null | while read -r _ _ _ _ _ on; do :; printf '%s\n' "$on"; done)
+	on=${on##*"$nl"}
+	quit "${on:-$at} is a file system $2, so that the image gets nothing of what is there, and $1 cannot be hardened or judged: unmount it for the build"
+}
+
+# comes_back D NEED MODE OWNER PATH
+comes_back() {
+	[ "$2" != 0 ] && [ "$5" != / ] || return 0
+	# Of file systems mounted over each other the last one counts.
+	kind=$(awk -v at="$5" '
+		$5 == at { for (i = 7; i < NF && $i != "-"; i++); kind = $(i + 1) }
+		END { print kind }' /proc/self/mountinfo)
+	case $kind in '' | zfs) return 0 ;; esac
+	awk -v at="$5" '
+		{ sub(/\/$/, "", $2) }
+		$1 !~ /^#/ && $2 == at { found = 1 }
+		END { exit !found }' /etc/fstab 2>/dev/null && return
+	unit=$(systemd-escape -p --suffix=mount "$5" 2>/dev/null)
+	for at in /etc/systemd/system /run/systemd/generator /run/systemd/generator.early /run/systemd/generator.late \
+		/usr/local/lib/systemd/system /usr/lib/systemd/system /lib/systemd/system; do
+		[ -n "$unit" ] && [ -e "$at/$unit" ] && return
+	done
+	quit "something is mounted on $5 that neither /etc/fstab nor a mount unit mounts again after a boot, so that the image gets nothing of what is there: add it to /etc/fstab, or unmount it for the build"
+}
+
 # kernel_plan finds out which parameters differ and how to set them back.
 kernel_plan() {
 	: >kernel.undo

@@ -11,10 +11,9 @@ stream() {
 	fi
 	send=plain
 	command -v tar >/dev/null 2>&1 && send=archives && gnu tar && send=gnu_archive
+	[ "$durable" = no ] || [ "${qdisks+found}" ] || find_disks
 	exec 7<"$text" 8<list 2>/dev/null
 	cd / || exit 1
-	eval "rm -rf $drop \"\$work\"" &
-	removing=$!
 	if [ -t 1 ]; then
 		if command -v base64 >/dev/null 2>&1; then
 			printf 'k3s-cis %s begin base64\n' "$nonce"
@@ -28,11 +27,22 @@ stream() {
 		printf 'k3s-cis %s begin raw\n' "$nonce"
 		answer "$1"
 	fi
-	# The second time is for a first one that was killed.
-	wait "$removing" || eval "rm -rf $drop \"\$work\""
+	# The whole of answer may have been killed.
+	[ "$keep" ] || ! [ -d "$work" ] || clear_away
 }
 
+# clear_away removes the staging directories, so that after a power cut they are
+# gone too. The old files must not be gone while the disk has "armed".
+clear_away() {
+	rm -f "$work/armed" && { [ -z "$drop" ] || force; } && eval "rm -rf $drop \"\$work\"" && force
+} 2>/dev/null
+
 answer() {
+	status=$1 removing=
+	[ "$keep" ] || {
+		clear_away &
+		removing=$!
+	}
 	cat <&7
 	if [ "$1" != ok ] || [ "$count" = 0 ]; then
 		printf 'k3s-cis %s content none\n' "$nonce"
@@ -46,7 +56,9 @@ answer() {
 		"$send" <&8
 		code=$?
 	fi
-	printf 'k3s-cis %s end %s %s %s %s\n' "$nonce" "$lines" "$count" "$code" "$1"
+	# The second time is for a first one that was killed.
+	[ -z "$removing" ] || wait "$removing" || clear_away || status=unsynced
+	printf 'k3s-cis %s end %s %s %s %s\n' "$nonce" "$lines" "$count" "$code" "$status"
 }
 
 # gnu_archive sends files with a tar that would take a backslash in a listed

@@ -89,14 +89,14 @@ fill_dir() {
 	if [ -n "$todo" ] && ! eval "cp -p $todo \"\$new/\"" 2>err; then
 		blame=$1
 		all_files blame_copy
-		quit_path "$5" "$(first_line err)"
+		quit_path "$5" "$(reason err)"
 	fi
 	eval "todo=\$o$1"
 	if [ -n "$todo" ] && ! eval "ln $todo \"\$old/\"" 2>err; then
 		blame=$1
 		all_files blame_link
 		all_removes blame_link
-		quit_path "$5" "$(first_line err)"
+		quit_path "$5" "$(reason err)"
 	fi
 	return 0
 }
@@ -168,11 +168,18 @@ write_undo() {
 		all_dirs undo_dir
 		[ -z "$qgone" ] || printf 'rmdir %s 2>/dev/null\n' "$qgone"
 		[ -s kernel.undo ] && cat kernel.undo
-		printf '[ "$failed" = 0 ] || exit 1\n'
+		printf '[ "$failed" = 0 ] || exit 1\nsync\n'
 		show clean
-	} >undo 2>err || quit "cannot prepare: $(first_line err)"
+		printf '[ -z "${left-}" ] || exit 1\necho undone\n'
+	} >undo 2>err || quit "cannot prepare: $(reason err)"
+}
+
+# arm makes the undoing count.
+arm() {
+	on_disk
 	# Not the command : since dash would end where that cannot make the file.
-	true >armed || quit "cannot prepare: the staging directory is full"
+	{ true >armed; } 2>err || quit "cannot prepare: $(reason err)"
+	[ -z "$drop" ] || on_disk
 }
 
 # show prints file $1, which is short.

@@ -1,7 +1,10 @@
 # worker.sh: does what the plan says. Everything is prepared first; then a
 # script "undo" that can take all of it back is written and armed, and only then
 # is anything put in place. The file "settled" is what makes it final: both marks
-# are made by the shell itself, in one step.
+# are made by the shell itself, in one step. The power may go away at any moment:
+# the disk has all that was prepared before "armed" is there, all that was put in
+# place before anything is judged, and no "armed" any more before the old files
+# go. On one file system a step that comes later is not on the disk sooner.
 # Only what POSIX, dash, bash and busybox have in common is used here.
 # shellcheck disable=SC2034,SC2154
 set -u
@@ -13,10 +16,14 @@ exec 2>stderr
 : >report
 : >list
 : >answer
-lines='' count=0 drop='' children='' confirming=''
-trap 'quit "it was stopped by a signal, or took longer than the timeout"' TERM INT
+lines='' count=0 drop='' children='' confirming='' keep=''
+qself='' qhave=''
+stopped="it was stopped by a signal, or took longer than the timeout"
+late=$stopped
+trap 'quit "$late"' TERM INT
 echo $$ >pid
 
+wait_turn
 if [ "$mode" = apply ]; then
 	recover
 	if assumptions_hold; then
@@ -25,6 +32,7 @@ if [ "$mode" = apply ]; then
 		report stale
 	fi
 fi
+on_disk
 look
 [ -f armed ] && settle
 trap '' TERM INT
