@@ -2,8 +2,14 @@ package image
 
 import (
 	"fmt"
+	"io"
 	"net/url"
+	"path"
 	"strings"
+
+	packersdk "github.com/hashicorp/packer-plugin-sdk/packer"
+
+	"github.com/k3s-cis/packer-plugin-k3s/internal/disk"
 )
 
 // stores are what begins a URL that nothing but the client of an object store
@@ -39,6 +45,13 @@ func asFiles(urls []string) []string {
 		out[i] = u + separator + notArchive
 	}
 	return out
+}
+
+// progressOf shows on the Ui how much of the base has been unpacked.
+func progressOf(w *work, ui packersdk.Ui) disk.Progress {
+	return func(stream io.ReadCloser, size int64) io.ReadCloser {
+		return ui.TrackProgress("unpacking "+path.Base(w.source), 0, size, stream)
+	}
 }
 
 // provenance is where a base came from without what gives access to it: a

@@ -33,7 +33,7 @@ func (s *stepTree) mountDisk(ctx context.Context, state multistep.StateBag) erro
 		w.disk = w.partial
 	}
 	ui.Say("Copying the base disk...")
-	if err := disk.CopyDisk(ctx, w.base, w.kind, w.disk, w.scratch); err != nil {
+	if err := disk.CopyDisk(ctx, w.base, w.kind, w.disk, w.scratch, progressOf(w, ui)); err != nil {
 		return fmt.Errorf("iso_url: %w", err)
 	}
 	return s.mount(ctx, state, w.disk, dir)

@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 
 	"github.com/hashicorp/packer-plugin-sdk/multistep"
+	packersdk "github.com/hashicorp/packer-plugin-sdk/packer"
 
 	"github.com/k3s-cis/packer-plugin-k3s/internal/disk"
 )
@@ -31,7 +32,7 @@ func (s *stepTree) Run(ctx context.Context, state multistep.StateBag) multistep.
 		err = s.useDirectory(w)
 	case w.kind.Format == disk.Tar:
 		ui.Say("Unpacking the root file system...")
-		err = s.unpack(ctx, w)
+		err = s.unpack(ctx, w, ui)
 	default:
 		err = s.mountDisk(ctx, state)
 	}
@@ -88,12 +89,12 @@ func sameFile(a, b string) bool {
 }
 
 // unpack unpacks the base into the work directory.
-func (s *stepTree) unpack(ctx context.Context, w *work) error {
+func (s *stepTree) unpack(ctx context.Context, w *work, ui packersdk.Ui) error {
 	root := disk.TreeIn(w.scratch)
 	if err := os.Mkdir(root, 0o755); err != nil {
 		return err
 	}
-	held, err := disk.UnpackFile(ctx, w.base, root)
+	held, err := disk.UnpackFile(ctx, w.base, root, progressOf(w, ui))
 	if err != nil {
 		return fmt.Errorf("iso_url: %w", err)
 	}

@@ -96,7 +96,7 @@ func TestExtractFileKeepsHolesAndContent(t *testing.T) {
 			dir := t.TempDir()
 			packed := pack(t, c, content)
 			require.NoError(t, os.WriteFile(filepath.Join(dir, "in"), packed, 0o600))
-			require.NoError(t, ExtractFile(t.Context(), filepath.Join(dir, "in"), filepath.Join(dir, "out")))
+			require.NoError(t, ExtractFile(t.Context(), filepath.Join(dir, "in"), filepath.Join(dir, "out"), nil))
 			got, err := os.ReadFile(filepath.Join(dir, "out"))
 			require.NoError(t, err)
 			assert.True(t, bytes.Equal(content, got))
@@ -104,7 +104,7 @@ func TestExtractFileKeepsHolesAndContent(t *testing.T) {
 			assert.Less(t, usage, int64(len(content)/4), "zeros take room")
 			if c != None {
 				require.NoError(t, os.WriteFile(filepath.Join(dir, "in"), packed[:len(packed)/2], 0o600))
-				require.Error(t, ExtractFile(t.Context(), filepath.Join(dir, "in"), filepath.Join(dir, "cut")))
+				require.Error(t, ExtractFile(t.Context(), filepath.Join(dir, "in"), filepath.Join(dir, "cut"), nil))
 				assert.NoFileExists(t, filepath.Join(dir, "cut"))
 			}
 		})

@@ -4,9 +4,11 @@ import (
 	"bufio"
 	"bytes"
 	"compress/bzip2"
+	"context"
 	"errors"
 	"fmt"
 	"io"
+	"os"
 
 	"github.com/klauspost/compress/gzip"
 	"github.com/klauspost/compress/zstd"
@@ -53,7 +55,13 @@ var compressions = []struct {
 // Decompress tells by its first bytes how r is compressed and returns the
 // plain bytes. An error names the compression.
 func Decompress(r io.Reader) (Compression, io.ReadCloser, error) {
-	buffered := bufio.NewReaderSize(r, 1<<20)
+	return decompress(r, nil)
+}
+
+// decompress is Decompress with other ways to open some compressions. One that
+// is not there returns errors.ErrUnsupported.
+func decompress(r io.Reader, other map[Compression]func(io.Reader) (io.ReadCloser, error)) (Compression, io.ReadCloser, error) {
+	buffered := bufio.NewReaderSize(r, chunkSize)
 	head, err := buffered.Peek(6)
 	if err != nil && !errors.Is(err, io.EOF) {
 		return None, nil, err
@@ -62,11 +70,60 @@ func Decompress(r io.Reader) (Compression, io.ReadCloser, error) {
 		if !bytes.HasPrefix(head, c.magic) {
 			continue
 		}
-		plain, err := c.open(buffered)
+		plain, err := io.ReadCloser(nil), errors.ErrUnsupported
+		if open := other[c.name]; open != nil {
+			plain, err = open(buffered)
+		}
+		if errors.Is(err, errors.ErrUnsupported) {
+			plain, err = c.open(buffered)
+		}
 		if err != nil {
 			return c.name, nil, fmt.Errorf("reading as %s: %w", c.name, err)
 		}
 		return c.name, plain, nil
 	}
 	return None, io.NopCloser(buffered), nil
+}
+
+// Progress shows how far a stream of size bytes has been read. It returns what
+// to read instead.
+type Progress func(stream io.ReadCloser, size int64) io.ReadCloser
+
+// packed is a file that is read decompressed.
+type packed struct {
+	io.Reader
+	closers []io.Closer
+}
+
+// Close ends what decompresses before it closes what that reads from.
+func (p *packed) Close() error {
+	var errs []error
+	for _, c := range p.closers {
+		errs = append(errs, c.Close())
+	}
+	return errors.Join(errs...)
+}
+
+// openPacked opens a file to read what is in it decompressed, with a program
+// where that is faster, and shows the progress unless that is nil.
+func openPacked(ctx context.Context, path string, progress Progress) (io.ReadCloser, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	info, err := f.Stat()
+	if err != nil {
+		return nil, errors.Join(err, f.Close())
+	}
+	stream := io.ReadCloser(f)
+	if progress != nil {
+		stream = progress(f, info.Size())
+	}
+	_, plain, err := decompress(stream, map[Compression]func(io.Reader) (io.ReadCloser, error){
+		XZ: func(r io.Reader) (io.ReadCloser, error) { return xzProgram(ctx, r) },
+	})
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("%s: %w", path, err), stream.Close())
+	}
+	return &packed{plain, []io.Closer{plain, stream}}, nil
 }

@@ -114,7 +114,7 @@ func TestHolesCostNothing(t *testing.T) {
 	image, copied := filepath.Join(dir, "image"), filepath.Join(dir, "copied")
 	sparse(t, image, 1<<40, Extent{1 << 39, 1 << 20})
 	started := time.Now()
-	require.NoError(t, CopyDisk(t.Context(), image, Kind{Format: Raw}, copied, dir))
+	require.NoError(t, CopyDisk(t.Context(), image, Kind{Format: Raw}, copied, dir, nil))
 	_, size, err := digest(t.Context(), copied, FSVerity)
 	require.NoError(t, err)
 	assert.EqualValues(t, 1<<40, size)
@@ -128,7 +128,7 @@ func TestCopyDiskIsExact(t *testing.T) {
 			from, to := filepath.Join(dir, "from"), filepath.Join(dir, "to")
 			sparse(t, from, tt.size, tt.data...)
 			require.NoError(t, os.WriteFile(to, []byte("something else"), 0o600))
-			require.NoError(t, CopyDisk(t.Context(), from, Kind{Format: Raw}, to, dir))
+			require.NoError(t, CopyDisk(t.Context(), from, Kind{Format: Raw}, to, dir, nil))
 			require.NoError(t, exec.Command("cmp", from, to).Run())
 		})
 	}

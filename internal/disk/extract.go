@@ -7,21 +7,15 @@ import (
 	"os"
 )
 
-// UnpackFile unpacks the archive at path, compressed or not, into dir. See
-// Unpack.
-func UnpackFile(ctx context.Context, path, dir string) (*Held, error) {
-	f, err := os.Open(path)
+// UnpackFile unpacks the archive at path, compressed or not, into dir, and
+// shows its progress unless that is nil. See Unpack.
+func UnpackFile(ctx context.Context, path, dir string, progress Progress) (held *Held, err error) {
+	plain, err := openPacked(ctx, path, progress)
 	if err != nil {
 		return nil, err
 	}
-	defer f.Close()
-	_, plain, err := Decompress(f)
-	if err != nil {
-		return nil, fmt.Errorf("%s: %w", path, err)
-	}
-	defer plain.Close()
-	held, err := Unpack(ctx, plain, dir)
-	if err != nil {
+	defer func() { err = errors.Join(err, plain.Close()) }()
+	if held, err = Unpack(ctx, plain, dir); err != nil {
 		return nil, fmt.Errorf("%s: %w", path, err)
 	}
 	return held, nil
@@ -29,17 +23,12 @@ func UnpackFile(ctx context.Context, path, dir string) (*Held, error) {
 
 // ExtractFile writes what the file from holds, decompressed, to the file
 // to, with holes where it is zero.
-func ExtractFile(ctx context.Context, from, to string) (err error) {
-	in, err := os.Open(from)
+func ExtractFile(ctx context.Context, from, to string, progress Progress) (err error) {
+	plain, err := openPacked(ctx, from, progress)
 	if err != nil {
 		return err
 	}
-	defer in.Close()
-	_, plain, err := Decompress(in)
-	if err != nil {
-		return fmt.Errorf("%s: %w", from, err)
-	}
-	defer plain.Close()
+	defer func() { err = errors.Join(err, plain.Close()) }()
 	out, err := os.OpenFile(to, os.O_RDWR|os.O_CREATE|os.O_TRUNC, 0o600)
 	if err != nil {
 		return err

@@ -52,7 +52,7 @@ func (*Mounted) Unmount() error { return ErrNotLinux }
 func CheckRoot(string) error { return ErrNotLinux }
 
 // CopyDisk needs Linux.
-func CopyDisk(context.Context, string, Kind, string, string) error { return ErrNotLinux }
+func CopyDisk(context.Context, string, Kind, string, string, Progress) error { return ErrNotLinux }
 
 // Grow needs Linux.
 func Grow(context.Context, string, *Layout, Partition, int64) (Partition, error) {

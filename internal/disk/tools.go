@@ -24,6 +24,9 @@ var (
 	E2fsck  = Tool{"e2fsck", "e2fsprogs"}
 	QemuImg = Tool{"qemu-img", "qemu-utils"}
 
+	// XZUtils is faster than the library that is used without it.
+	XZUtils = Tool{"xz", "xz-utils"}
+
 	Sfdisk    = Tool{"sfdisk", "fdisk"}
 	Resize2fs = Tool{"resize2fs", "e2fsprogs"}
 	XFSGrowfs = Tool{"xfs_growfs", "xfsprogs"}

@@ -255,7 +255,7 @@ func TestUnpackFileCompressed(t *testing.T) {
 			path := filepath.Join(t.TempDir(), "base")
 			require.NoError(t, os.WriteFile(path, packed, 0o600))
 			dir := t.TempDir()
-			_, err := UnpackFile(t.Context(), path, dir)
+			_, err := UnpackFile(t.Context(), path, dir, nil)
 			require.NoError(t, err)
 			assert.FileExists(t, filepath.Join(dir, "etc/shadow"))
 			if c == None {
@@ -263,7 +263,7 @@ func TestUnpackFileCompressed(t *testing.T) {
 			}
 			// The compressed stream's end is looked at, too.
 			require.NoError(t, os.WriteFile(path, packed[:len(packed)-3], 0o600))
-			_, err = UnpackFile(t.Context(), path, t.TempDir())
+			_, err = UnpackFile(t.Context(), path, t.TempDir(), nil)
 			require.Error(t, err, "cut off by three bytes")
 		})
 	}
