@@ -10,6 +10,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/k3s-cis/packer-plugin-k3s/internal/cis"
+	"github.com/k3s-cis/packer-plugin-k3s/internal/harden"
 	"github.com/k3s-cis/packer-plugin-k3s/internal/k3s"
 	"github.com/k3s-cis/packer-plugin-k3s/internal/node"
 )
@@ -222,6 +223,81 @@ func TestSecretsInEverySpelling(t *testing.T) {
 	tr.file("/etc/systemd/system/k3s.service", 0o644, "[Service]\nExecStart=/usr/local/bin/k3s server\n")
 	tr.file("/etc/systemd/system/k3s.service.env", 0o600, "K3S_DATASTORE_ENDPOINT='postgres://db/k3s?user=k&password=p'\n")
 	assert.Equal(t, cis.Fail, tr.result(t, "node.hygiene.environment-secrets").Status)
+}
+
+// TestSecretsThatTheConfigurationNames: what a key, a variable or a flag names
+// is in the image too, and so is whatever else lies in K3s's directory.
+func TestSecretsThatTheConfigurationNames(t *testing.T) {
+	token := "K10" + strings.Repeat("0123456789abcdef", 4) + "::server:S3CR3T"
+	for name, c := range map[string]struct {
+		config, file, text string
+		control            string
+		bad                bool
+	}{
+		"token-file":                {"token-file: /opt/join", "/opt/join", "S3CR3T\n", "config-secrets", true},
+		"token-file, in K3s's":      {"token-file: /etc/rancher/k3s/join-token", "/etc/rancher/k3s/join-token", "S3CR3T\n", "config-secrets", true},
+		"token-file, empty":         {"token-file: /opt/join", "/opt/join", "\n", "config-secrets", false},
+		"token-file, at first boot": {"token-file: /run/join", "", "", "config-secrets", false},
+		"agent-token-file":          {"agent-token-file: /opt/join", "/opt/join", "S3CR3T\n", "config-secrets", true},
+		"vpn-auth-file":             {"vpn-auth-file: /opt/vpn", "/opt/vpn", "name=x,joinKey=S3CR3T\n", "config-secrets", true},
+		"datastore-keyfile":         {"datastore-keyfile: /opt/key", "/opt/key", "-----BEGIN RSA PRIVATE KEY-----\n", "config-secrets", true},
+		"private-registry":          {"private-registry: /opt/r.yaml", "/opt/r.yaml", "configs: {r: {auth: {password: S3CR3T}}}\n", "registry-secrets", true},
+		"private-registry, none":    {"private-registry: /opt/r.yaml", "/opt/r.yaml", "mirrors: {r: {endpoint: [\"https://m\"]}}\n", "registry-secrets", false},
+		"encryption keys": {
+			"kube-apiserver-arg+: [encryption-provider-config=/opt/enc.yaml]", "/opt/enc.yaml",
+			"resources: [{resources: [secrets], providers: [{aescbc: {keys: [{name: k, secret: S3CR3T}]}}]}]\n", "config-secrets", true,
+		},
+		"encryption by kms": {
+			"kube-apiserver-arg+: [encryption-provider-config=/opt/enc.yaml]", "/opt/enc.yaml",
+			"resources: [{resources: [secrets], providers: [{kms: {name: k, endpoint: \"unix:///run/kms\"}}]}]\n", "config-secrets", false,
+		},
+		"webhook's kubeconfig": {
+			"kube-apiserver-arg+: [authentication-token-webhook-config-file=/opt/hook]", "/opt/hook",
+			"users: [{name: u, user: {token: S3CR3T}}]\n", "config-secrets", true,
+		},
+		"a flag's key":           {"kubelet-arg+: [tls-private-key-file=/opt/key]", "/opt/key", "S3CR3T", "config-secrets", true},
+		"a token beside":         {"", "/etc/rancher/k3s/notes.txt", "join with " + token + "\n", "config-secrets", true},
+		"a key beside":           {"", "/etc/rancher/k3s/etcd.key", "-----BEGIN EC PRIVATE KEY-----\n", "config-secrets", true},
+		"a Secret beside":        {"", "/etc/rancher/k3s/deep/s.yaml", "a: b\n---\nkind: Secret\ndata: {p: UzNDUjNU}\n", "config-secrets", true},
+		"a configuration beside": {"", "/etc/rancher/k3s/config.yaml.bak", "token: S3CR3T\n", "config-secrets", true},
+		"a certificate beside":   {"", "/etc/rancher/k3s/ca.crt", "-----BEGIN CERTIFICATE-----\n", "config-secrets", false},
+		"a policy beside":        {"", "/etc/rancher/k3s/my-audit.yaml", "rules: [{level: Metadata, resources: [{resources: [secrets]}]}]\n", "config-secrets", false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			tr := server(t)
+			if c.config != "" {
+				tr.file("/etc/rancher/k3s/config.yaml.d/99.yaml", 0o600, c.config+"\n")
+			}
+			if c.file != "" {
+				tr.file(c.file, 0o600, c.text)
+			}
+			r := tr.result(t, "node.hygiene."+c.control)
+			want := cis.Pass
+			if c.bad {
+				want = cis.Fail
+			}
+			assert.Equal(t, want, r.Status, r.Found)
+			assert.NotContains(t, r.Found, "S3CR3T")
+			if c.bad {
+				assert.Equal(t, c.file, r.Evidence[0].Source)
+			}
+		})
+	}
+	tr := server(t)
+	tr.file("/etc/systemd/system/k3s.service", 0o644, "[Service]\nEnvironmentFile=-/etc/systemd/system/k3s.service.env\nExecStart=/usr/local/bin/k3s server\n")
+	tr.file("/etc/systemd/system/k3s.service.env", 0o600, "K3S_TOKEN_FILE=/opt/join\n")
+	tr.file("/opt/join", 0o600, "S3CR3T")
+	assert.Equal(t, cis.Fail, tr.result(t, "node.hygiene.config-secrets").Status)
+}
+
+// TestLeftInTheDefaultDataDirectory: K3s may have run before it was given
+// another one.
+func TestLeftInTheDefaultDataDirectory(t *testing.T) {
+	tr := hardened(t, "v1.36.3+k3s1", k3s.Server, "cis-2.1", func(o *harden.Options) { o.Config = map[string]any{"data-dir": "/srv/k3s"} })
+	assert.Equal(t, cis.Pass, tr.result(t, "node.hygiene.tokens").Status)
+	tr.file(k3s.DefaultDataDir+"/server/token", 0o600, "S3CR3T")
+	r := tr.result(t, "node.hygiene.tokens")
+	assert.Equal(t, cis.Fail, r.Status, r.Found)
 }
 
 // TestAdmissionWithoutPodSecurity: an admission configuration may have no entry

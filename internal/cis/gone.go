@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/k3s-cis/packer-plugin-k3s/internal/k3s"
 	"github.com/k3s-cis/packer-plugin-k3s/internal/node"
 )
 
@@ -20,18 +21,29 @@ type gone struct {
 
 func (g gone) picks(p paths) node.Query {
 	var q node.Query
-	for _, s := range g.paths {
-		dir, depth := patternRoot(p.expand(s))
+	for _, s := range g.expanded(p) {
+		dir, depth := patternRoot(s)
 		q = append(q, node.Pick{Path: dir, Depth: depth})
 	}
 	return q
 }
 
-func (g gone) judge(x *examination) verdict {
-	v := verdict{expected: "nothing at " + strings.Join(expandAll(x.paths, g.paths), ", ")}
-	var found []string
+// expanded are the paths; those in the data directory in the default one too,
+// where K3s may have run before it was given another.
+func (g gone) expanded(p paths) []string {
+	out := expandAll(p, g.paths)
 	for _, s := range g.paths {
-		p := x.paths.expand(s)
+		if usual := (paths{data: k3s.DefaultDataDir}).expand(s); !slices.Contains(out, usual) {
+			out = append(out, usual)
+		}
+	}
+	return out
+}
+
+func (g gone) judge(x *examination) verdict {
+	v := verdict{expected: "nothing at " + strings.Join(g.expanded(x.paths), ", ")}
+	var found []string
+	for _, p := range g.expanded(x.paths) {
 		entries, problem := g.entries(x, p)
 		if problem != "" {
 			return verdict{status: Error, expected: v.expected, found: problem, reason: "the evidence is missing", evidence: []Evidence{{Source: p, Detail: problem}}}

@@ -51,10 +51,15 @@ func FollowUp(n *node.Node, e *k3s.Effective, own []Control) node.Query {
 		q = append(q, c.Query(e.DataDir)...)
 	}
 	x := examine(Input{Node: n, Effective: e})
-	q = append(q, node.Pick{Path: path.Dir(x.configFile()), Depth: 1})
+	if dir := path.Dir(x.configFile()); dir != k3s.ConfigDir { // which Query has, with all that is in it
+		q = append(q, node.Pick{Path: dir, Depth: 1})
+	}
 	kept, _ := x.keptConfiguration()
 	for _, p := range kept {
 		q = append(q, node.Pick{Path: p, Content: true})
+	}
+	for _, f := range x.namedSecrets() {
+		q = append(q, node.Pick{Path: f.path, Content: true})
 	}
 	for _, named := range namedFiles {
 		value, from, set := e.Flag(named.component, named.flag)

@@ -5,6 +5,7 @@ import (
 	"cmp"
 	"fmt"
 	"path"
+	"regexp"
 	"slices"
 	"strings"
 
@@ -40,7 +41,7 @@ var secretPlaces = map[string]secretPlace{
 		}
 		return []string{k3s.SystemdDir + "/" + x.in.Role.ServiceName() + ".service"}
 	}},
-	"registries": {(*examination).secretsInRegistries, func(*examination) []string { return []string{k3s.RegistriesFile} }},
+	"registries": {(*examination).secretsInRegistries, func(x *examination) []string { return []string{x.registries()} }},
 }
 
 func environmentFiles() []string {
@@ -58,7 +59,7 @@ func (d *decoder) secrets(n *yaml.Node) expectation {
 func (s secrets) picks(paths) node.Query {
 	switch s.place {
 	case "configuration":
-		return node.Query{{Path: k3s.ConfigFile + keptSuffix, Content: true}, {Path: path.Dir(k3s.ConfigFile), Depth: 1}}
+		return node.Query{{Path: k3s.ConfigFile + keptSuffix, Content: true}, {Path: k3s.ConfigDir, Depth: node.Deep, Content: true}}
 	case "registries":
 		return node.Query{{Path: k3s.RegistriesFile, Content: true}}
 	case "environment":
@@ -158,7 +159,191 @@ func (x *examination) secretsInConfiguration() ([]Evidence, string) {
 		out = append(out, secretKeys(f.Path, f.Data)...)
 		out = append(out, passwordURLs(f.Path, f.Data)...)
 	}
+	beside, problem := x.secretsBeside(files)
+	if problem != "" {
+		return nil, problem
+	}
+	named, problem := x.secretsInNamedFiles()
+	return slices.Concat(out, beside, named), problem
+}
+
+// secretsBeside searches whatever else is in K3s's directory. Who looks for the
+// registries' passwords and the administrator's kubeconfig has controls of their
+// own.
+func (x *examination) secretsBeside(known []node.Entry) ([]Evidence, string) {
+	all, problem := x.tree(k3s.ConfigDir)
+	if problem != "" {
+		return nil, problem
+	}
+	names := []string{k3s.RegistriesFile, k3s.Kubeconfig}
+	for _, f := range known {
+		names = append(names, f.Path)
+	}
+	for _, f := range x.namedSecrets() {
+		names = append(names, f.path)
+	}
+	var others []string
+	for _, e := range all {
+		if !slices.Contains(names, e.Path) {
+			others = append(others, e.Path)
+		}
+	}
+	files, problem := x.files(others...)
+	var out []Evidence
+	for _, f := range files {
+		out = append(out, searchSecrets(f.Path, f.Data)...)
+	}
+	return out, problem
+}
+
+// namedSecret is a file that K3s's configuration names because of the secret in
+// it.
+type namedSecret struct {
+	path string
+	// by is the key or flag that names it.
+	by string
+	// whole is true for a file that is nothing but a secret.
+	whole bool
+}
+
+// secretFlags are the flags that name files which are keys, or hold some.
+var secretFlags = []struct {
+	component k3s.Component
+	flag      string
+	whole     bool
+}{
+	{k3s.APIServer, "encryption-provider-config", false},
+	{k3s.APIServer, "token-auth-file", true},
+	{k3s.APIServer, "authentication-token-webhook-config-file", false},
+	{k3s.APIServer, "authorization-webhook-config-file", false},
+	{k3s.APIServer, "audit-webhook-config-file", false},
+	{k3s.APIServer, "service-account-signing-key-file", true},
+	{k3s.APIServer, "tls-private-key-file", true},
+	{k3s.APIServer, "etcd-keyfile", true},
+	{k3s.APIServer, "kubelet-client-key", true},
+	{k3s.APIServer, "proxy-client-key-file", true},
+	{k3s.ControllerManager, "service-account-private-key-file", true},
+	{k3s.ControllerManager, "cluster-signing-key-file", true},
+	{k3s.ControllerManager, "kubeconfig", false},
+	{k3s.Scheduler, "kubeconfig", false},
+	{k3s.Kubelet, "kubeconfig", false},
+	{k3s.Kubelet, "bootstrap-kubeconfig", false},
+	{k3s.Kubelet, "tls-private-key-file", true},
+	{k3s.KubeProxy, "kubeconfig", false},
+}
+
+// namedSecrets lists the files with secrets that the node's own configuration
+// names: by keys and variables of K3s's, and by flags of its components.
+func (x *examination) namedSecrets() []namedSecret {
+	e := x.in.Effective
+	if e == nil {
+		return nil
+	}
+	var out []namedSecret
+	for _, key := range k3s.SecretFileKeys() {
+		if file := e.Text(key); path.IsAbs(file) {
+			out = append(out, namedSecret{path.Clean(file), key, true})
+		}
+	}
+	for _, f := range secretFlags {
+		value, from, set := e.Flag(f.component, f.flag)
+		if set && value != "" && slices.ContainsFunc(from, func(a k3s.Argument) bool { return !a.Origin.Default }) {
+			out = append(out, namedSecret{x.absolute(value), "--" + f.flag, f.whole})
+		}
+	}
+	if file := x.registries(); file != k3s.RegistriesFile {
+		out = append(out, namedSecret{file, k3s.PrivateRegistryKey, false})
+	}
+	return out
+}
+
+// registries is the file with the registries' passwords.
+func (x *examination) registries() string {
+	if e := x.in.Effective; e != nil && path.IsAbs(e.Text(k3s.PrivateRegistryKey)) {
+		return path.Clean(e.Text(k3s.PrivateRegistryKey))
+	}
+	return k3s.RegistriesFile
+}
+
+func (x *examination) secretsInNamedFiles() ([]Evidence, string) {
+	var out []Evidence
+	for _, f := range x.namedSecrets() {
+		if f.by == k3s.PrivateRegistryKey {
+			continue // a control of its own
+		}
+		files, problem := x.files(f.path)
+		if problem != "" {
+			return nil, problem
+		}
+		for _, file := range files {
+			switch {
+			case f.whole && len(bytes.TrimSpace(file.Data)) > 0:
+				out = append(out, Evidence{f.path, 0, "has a secret, since " + f.by + " names it (not shown)"})
+			case !f.whole:
+				out = append(out, searchSecrets(f.path, file.Data)...)
+			}
+		}
+	}
 	return out, ""
+}
+
+// secretNames are the keys of registries, kubeconfigs and encryption
+// configurations under which a secret stands.
+var secretNames = append([]string{"secret", "client-key-data", "passwd"}, registryKeys...)
+
+// Texts that are secrets wherever they stand.
+var (
+	privateKey = regexp.MustCompile(`-----BEGIN [A-Z ]*PRIVATE KEY-----`)
+	joinToken  = regexp.MustCompile(`\bK10[0-9a-f]{64}::[^\s"']`)
+)
+
+// searchSecrets finds secrets in a file of which only its place is known. Text
+// that is not YAML is searched for what is a secret by its looks.
+func searchSecrets(file string, data []byte) []Evidence {
+	var out []Evidence
+	line := 0
+	for text := range bytes.Lines(data) {
+		line++
+		switch {
+		case privateKey.Match(text):
+			out = append(out, Evidence{file, line, "a private key (not shown)"})
+		case joinToken.Match(text):
+			out = append(out, Evidence{file, line, "a token of a cluster (not shown)"})
+		}
+	}
+	dec := yaml.NewDecoder(bytes.NewReader(data))
+	for {
+		var doc yaml.Node
+		if err := dec.Decode(&doc); err != nil {
+			break
+		}
+		out = append(out, namedValues(file, &doc, secretNames)...)
+		out = append(out, secretObjects(file, &doc)...)
+	}
+	return append(append(out, secretKeys(file, data)...), passwordURLs(file, data)...)
+}
+
+// secretObjects finds Kubernetes Secrets that hold anything.
+func secretObjects(file string, n *yaml.Node) []Evidence {
+	var out []Evidence
+	if n.Kind == yaml.MappingNode {
+		kind, filled := "", false
+		for i := 0; i+1 < len(n.Content); i += 2 {
+			switch key, value := n.Content[i].Value, n.Content[i+1]; key {
+			case "kind":
+				kind = value.Value
+			case "data", "stringData":
+				filled = filled || len(value.Content) > 0
+			}
+		}
+		if kind == "Secret" && filled {
+			out = append(out, Evidence{file, n.Line, "a Secret (not shown)"})
+		}
+	}
+	for _, child := range n.Content {
+		out = append(out, secretObjects(file, child)...)
+	}
+	return out
 }
 
 // secretKeys finds top-level keys of a K3s configuration file that hold
@@ -288,7 +473,11 @@ func (x *examination) secretsInService() ([]Evidence, string) {
 }
 
 func (x *examination) secretsInRegistries() ([]Evidence, string) {
-	files, problem := x.files(k3s.RegistriesFile)
+	names := []string{k3s.RegistriesFile}
+	if file := x.registries(); file != names[0] {
+		names = append(names, file)
+	}
+	files, problem := x.files(names...)
 	if problem != "" {
 		return nil, problem
 	}
@@ -298,7 +487,7 @@ func (x *examination) secretsInRegistries() ([]Evidence, string) {
 		if err := yaml.Unmarshal(f.Data, &doc); err != nil {
 			return nil, f.Path + " is not valid YAML, so it cannot be searched"
 		}
-		out = append(out, registrySecrets(f.Path, &doc)...)
+		out = append(out, namedValues(f.Path, &doc, registryKeys)...)
 		out = append(out, passwordURLs(f.Path, f.Data)...)
 	}
 	return out, ""
@@ -306,16 +495,31 @@ func (x *examination) secretsInRegistries() ([]Evidence, string) {
 
 var registryKeys = []string{"password", "auth", "identity_token", "identitytoken", "token", "registrytoken"}
 
-func registrySecrets(file string, n *yaml.Node) []Evidence {
+// namedValues finds keys of those names at any depth that have a text, or a
+// list of them.
+func namedValues(file string, n *yaml.Node, names []string) []Evidence {
 	var out []Evidence
 	for i, child := range n.Content {
 		if n.Kind == yaml.MappingNode && i%2 == 1 {
 			key := n.Content[i-1]
-			if child.Kind == yaml.ScalarNode && child.Value != "" && slices.Contains(registryKeys, strings.ToLower(key.Value)) {
+			if slices.Contains(names, strings.ToLower(key.Value)) && hasText(child) {
 				out = append(out, Evidence{file, key.Line, key.Value + " has a value (not shown)"})
 			}
 		}
-		out = append(out, registrySecrets(file, child)...)
+		out = append(out, namedValues(file, child, names)...)
 	}
 	return out
+}
+
+// hasText says whether a value is a text, a list of texts or an alias of one.
+func hasText(n *yaml.Node) bool {
+	switch n.Kind {
+	case yaml.ScalarNode:
+		return n.Value != "" && n.Tag != "!!null"
+	case yaml.AliasNode:
+		return n.Alias != nil && n.Alias.Kind == yaml.ScalarNode && n.Alias.Value != ""
+	case yaml.SequenceNode:
+		return slices.ContainsFunc(n.Content, func(c *yaml.Node) bool { return c.Kind == yaml.ScalarNode && c.Value != "" })
+	}
+	return false
 }

@@ -30,6 +30,16 @@ func Secret(key string) bool {
 	return false
 }
 
+// SecretFileKeys returns the keys whose values name a file that is nothing but a
+// secret. The file of private-registry may hold some among other things.
+func SecretFileKeys() []string {
+	return []string{"token-file", "agent-token-file", "vpn-auth-file", "datastore-keyfile"}
+}
+
+// PrivateRegistryKey is the key that names the registries' file in the place of
+// RegistriesFile.
+const PrivateRegistryKey = "private-registry"
+
 // HoldsSecret says whether a value of a key or an environment variable is a
 // secret, which must not be in an image. An empty one is none, nor is the
 // address of a datastore without a password.

@@ -97,8 +97,9 @@ func Value(value string) string {
 }
 
 var (
-	// inURL is what stands before the last @ of a word that has a scheme.
-	inURL = regexp.MustCompile(`([A-Za-z][A-Za-z0-9+.-]*://)[^\s"'<>]*@`)
+	// inURL is what stands before the last @ of a word that has a scheme; one
+	// slash is left of two where somebody took it for a path.
+	inURL = regexp.MustCompile(`([A-Za-z][A-Za-z0-9+.-]*:/+)[^\s"'<>]*@`)
 	// bare is a user name and password before an @ without a scheme.
 	bare = regexp.MustCompile(`(^|[\s"'=(])[^\s"'=(:/@]+:[^\s"'/]+@`)
 )

@@ -39,6 +39,7 @@ func TestPasswordsAreHidden(t *testing.T) {
 	for in, want := range map[string]string{
 		"see http://u:pw@proxy:3128/x.":                 "see http://(hidden)@proxy:3128/x.",
 		"http://u:pa%zz@p":                              "http://(hidden)@p",
+		`path "/postgres:/k:pw@db/server"`:              `path "/postgres:/(hidden)@db/server"`,
 		"http://u:p@w@p":                                "http://(hidden)@p",
 		"proxy user:pw@proxy:3128":                      "proxy (hidden)@proxy:3128",
 		"k3s:pw@tcp(db:3306)/k3s":                       "(hidden)@tcp(db:3306)/k3s",
