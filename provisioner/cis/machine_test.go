@@ -49,8 +49,7 @@ source "qemu" "node" {
   ssh_username         = "packer"
   ssh_private_key_file = %q
   ssh_timeout          = "5m"
-  shutdown_command     = "sudo -n systemctl poweroff"
-  shutdown_timeout     = "3m"
+  %s
   qemuargs = [
     ["-cpu", "max"],
     ["-kernel", %q],
@@ -64,11 +63,20 @@ build {
 }
 `
 
+// shutDown is what users are told to write. Without it the QEMU builder switches
+// the machine off when the last provisioner is done.
+const shutDown = `
+  shutdown_command = "sudo -n systemctl poweroff"
+  shutdown_timeout = "3m"
+`
+
 // machine is a disk image that boots, and what is needed to boot it and log in.
 type machine struct {
 	disk, key, kernel, initrd string
 	// parameters are more parameters of its kernel.
 	parameters string
+	// cut has it switched off at the end of a build, not shut down.
+	cut bool
 }
 
 // made says what a machine is made from.
@@ -128,7 +136,11 @@ build {
 // run builds on the machine with provisioners and returns where.
 func (m machine) run(t *testing.T, p *packertest.Packer, provisioners string) (packertest.Result, string) {
 	t.Helper()
-	dir := packertest.Write(t, fmt.Sprintf(vmTemplate, m.disk, m.key, m.kernel, m.initrd, m.parameters, provisioners))
+	end := shutDown
+	if m.cut {
+		end = ""
+	}
+	dir := packertest.Write(t, fmt.Sprintf(vmTemplate, m.disk, m.key, end, m.kernel, m.initrd, m.parameters, provisioners))
 	return p.Run(t, dir, "build", "."), dir
 }
 

@@ -78,6 +78,41 @@ func TestAccRealMachine(t *testing.T) {
 	assert.Contains(t, r.Output, "as booted: all as hardened")
 }
 
+const vmHardenOnly = `
+  provisioner "k3s-cis" {
+    k3s_version = "v1.36.3+k3s1"
+    role        = "server"
+    report_dir  = "report"
+  }
+`
+
+// A machine without shutdown_command is switched off as soon as the last
+// provisioner is done. Its disk gives the verdicts that the build gave.
+func TestAccPowerCut(t *testing.T) {
+	p := packerAndQEMU(t)
+	m := newMachine(t, p, made{})
+	m.cut = true
+	r, dir := m.run(t, p, vmHardenOnly)
+	require.Zero(t, r.ExitCode, r.Output)
+	require.NotContains(t, r.Output, "Gracefully halting")
+	live := statuses(t, dir)
+
+	sh(t, dir, "qemu-img convert -O qcow2 image/node.qcow2 image/whole.qcow2")
+	offline := packertest.Write(t, fmt.Sprintf(checkImage, filepath.Join(dir, "image", "whole.qcow2")))
+	// The traces of the running machine fail the build, and are compared no less.
+	r = p.Run(t, offline, "build", ".")
+	found, counts := statuses(t, offline), map[string]int{}
+	for id, status := range live {
+		counts[status]++
+		if status == "deferred" && strings.HasPrefix(id, "node.hygiene.") {
+			continue // can be judged only once it is off
+		}
+		assert.Equal(t, status, found[id], "%s\n%s", id, r.Output)
+	}
+	t.Logf("switched off: %v", counts)
+	assert.Greater(t, counts["pass"], 50)
+}
+
 // statuses are the verdicts of report.json by control id.
 func statuses(t *testing.T, dir string) map[string]string {
 	t.Helper()
