@@ -56,9 +56,10 @@ func TestBench(t *testing.T) {
 	r.Growth = grow(t, tree, w, []int{10, 100, 1000}, middleTrip, 3, connect, func(manifests []string) way {
 		return way{ours, packerConnect, true, 0, packerWay(p, "root", hardenWith(manifests))}
 	})
-	r.CheckPass = checkPass(t, tree)
+	r.Images = compareImages(t, p, tree, w, 3)
+	r.CheckPass = checkPass(t, tree) // hardens the tree
 	r.Load = append(r.Load, load(t))
-	r.Targets = r.goals()
+	r.Targets = append(r.goals(), imageGoals(r.Images)...)
 
 	require.NoError(t, r.write(filepath.Join(packertest.Root(), "bench-results.json")))
 	require.NoError(t, r.print(os.Stdout))

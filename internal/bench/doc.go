@@ -34,6 +34,11 @@
 // whatever becomes of the power. That is why it may take twice as long as a
 // command that waits for nothing.
 //
+// The images are made of one disk of 2, 8 and 32 GiB with the same tree on it. adds
+// is less what Packer takes for a build with the null builder. "k3s-image" hardens,
+// judges and reports, as above; "cp, virt-customize" copies the disk and lays down the
+// same files, without judging them; the other two only copy.
+//
 // Ratios are comparable between machines, seconds are not. A target that was
 // missed is printed as MISSED; the run still succeeds, since other load on the
 // machine can be the reason, which is why the load is printed too.

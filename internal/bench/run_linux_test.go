@@ -5,6 +5,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"syscall"
 	"testing"
 	"time"
 
@@ -65,11 +66,25 @@ func median[T int | int64 | float64](runs []sample, of func(sample) T) T {
 	for i, r := range runs {
 		values[i] = of(r)
 	}
-	slices.Sort(values)
+	return medianOf(values)
+}
+
+func medianOf[T int | int64 | float64](runs []T) T {
+	values := slices.Sorted(slices.Values(runs))
 	if n := len(values); n%2 == 0 {
 		return (values[n/2-1] + values[n/2]) / 2
 	}
 	return values[len(values)/2]
+}
+
+// room is how much room a file takes, in MiB.
+func room(t testing.TB, path string) int64 {
+	t.Helper()
+	info, err := os.Stat(path)
+	require.NoError(t, err)
+	st, ok := info.Sys().(*syscall.Stat_t)
+	require.True(t, ok)
+	return st.Blocks * 512 >> 20
 }
 
 // progress says on standard error what is being measured.

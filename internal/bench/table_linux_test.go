@@ -17,12 +17,13 @@ type results struct {
 	Created string `json:"created"`
 	// CPUs and Load, the load average of the last minute before and after, say
 	// how much the figures can be trusted.
-	CPUs      int      `json:"cpus"`
-	Load      []string `json:"load"`
-	Ways      []row    `json:"ways"`
-	Growth    []row    `json:"growth"`
-	CheckPass []speed  `json:"check_pass"`
-	Targets   []goal   `json:"targets"`
+	CPUs      int        `json:"cpus"`
+	Load      []string   `json:"load"`
+	Ways      []row      `json:"ways"`
+	Growth    []row      `json:"growth"`
+	CheckPass []speed    `json:"check_pass"`
+	Images    []imageRow `json:"images"`
+	Targets   []goal     `json:"targets"`
 }
 
 // row is one line of the table.
@@ -99,7 +100,11 @@ func (r results) print(w io.Writer) error {
 		}
 		fmt.Fprintln(t, "\t\t\t\t\t\t\t\t")
 	}
-	fmt.Fprint(t, "\tms\tKiB\tallocations\t\t\t\t\t  check pass\n")
+	fmt.Fprint(t, "disk\tseconds\tadds\tMiB\t\t\t\t\t  image\n")
+	for _, i := range r.Images {
+		fmt.Fprintf(t, "%d GiB\t%.2f\t%.2f\t%d\t\t\t\t\t  %s\n", i.GiB, i.Seconds, i.Adds, i.MiB, i.Way)
+	}
+	fmt.Fprint(t, "\t\t\t\t\t\t\t\t\n\tms\tKiB\tallocations\t\t\t\t\t  check pass\n")
 	for _, s := range r.CheckPass {
 		fmt.Fprintf(t, "\t%.2f\t%.0f\t%d\t\t\t\t\t  %s\n", s.MS, s.KiB, s.Allocs, s.Name)
 	}
@@ -134,6 +139,12 @@ func (r results) write(name string) error {
 			for k := range rows[i].Runs {
 				rows[i].Runs[k] = rounded(rows[i].Runs[k])
 			}
+		}
+	}
+	for i := range r.Images {
+		r.Images[i].Seconds, r.Images[i].Adds = rounded(r.Images[i].Seconds), rounded(r.Images[i].Adds)
+		for k := range r.Images[i].Runs {
+			r.Images[i].Runs[k] = rounded(r.Images[i].Runs[k])
 		}
 	}
 	data, err := json.MarshalIndent(r, "", "  ")
