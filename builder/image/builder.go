@@ -25,6 +25,9 @@ const (
 	RootDirectory = "RootDirectory"
 	// RootReadOnly is "true" when the tree must not be changed, else "false".
 	RootReadOnly = "RootReadOnly"
+	// RootHidden is a JSON object of the directories of the tree that show
+	// something else once a node has booted, and of what that is.
+	RootHidden = "RootHidden"
 	// artifactID is what Packer itself calls the artifact's Id: build.ID. Only
 	// post-processors can have it.
 	artifactID = "ID"
@@ -47,7 +50,7 @@ func (b *Builder) Prepare(raws ...any) (generated, warnings []string, err error)
 	if err != nil {
 		return nil, warnings, packerui.Error(err)
 	}
-	return []string{RootDirectory, RootReadOnly}, warnings, nil
+	return []string{RootDirectory, RootReadOnly, RootHidden}, warnings, nil
 }
 
 // Run makes the image.

@@ -2,6 +2,7 @@ package image
 
 import (
 	"context"
+	"encoding/json"
 	"strconv"
 
 	"github.com/hashicorp/packer-plugin-sdk/multistep"
@@ -24,6 +25,15 @@ func (s *stepCommunicator) Run(ctx context.Context, state multistep.StateBag) mu
 	data := packerbuilderdata.GeneratedData{State: state}
 	data.Put(RootDirectory, w.root)
 	data.Put(RootReadOnly, strconv.FormatBool(s.ReadOnly))
+	hidden := map[string]string{}
+	for _, h := range w.hidden {
+		hidden[h.Dir] = h.Why
+	}
+	text, err := json.Marshal(hidden)
+	if err != nil {
+		return halt(state, err)
+	}
+	data.Put(RootHidden, string(text))
 	return multistep.ActionContinue
 }
 

@@ -36,6 +36,9 @@ func (s *stepTree) Run(ctx context.Context, state multistep.StateBag) multistep.
 	default:
 		err = s.mountDisk(ctx, state)
 	}
+	if err == nil && w.mounted == nil {
+		w.hidden, err = disk.HiddenIn(w.root)
+	}
 	if err == nil {
 		err = s.checkArchitecture(w)
 	}

@@ -189,7 +189,7 @@ func (x *examination) below(dir, probe string, deep bool) ([]node.Entry, string)
 	e, presence := x.node().Lookup(dir)
 	switch {
 	case presence == node.Unknown:
-		return nil, dir + " was not looked at"
+		return nil, x.unseen(dir)
 	case presence == node.Absent:
 		return nil, ""
 	case e.Unread != "":
@@ -197,6 +197,9 @@ func (x *examination) below(dir, probe string, deep bool) ([]node.Entry, string)
 	}
 	if _, p := x.node().Lookup(probe); p == node.Unknown {
 		return nil, "what is in " + dir + " was not looked at"
+	}
+	if p, _ := x.node().HiddenBelow(dir); p != "" {
+		return nil, x.unseen(p)
 	}
 	var out []node.Entry
 	for _, e := range x.node().Below(dir) {
@@ -210,6 +213,14 @@ func (x *examination) below(dir, probe string, deep bool) ([]node.Entry, string)
 	return out, ""
 }
 
+// unseen says why nothing is known of p.
+func (x *examination) unseen(p string) string {
+	if why := x.node().Hidden(p); why != "" {
+		return p + " " + why + ", so that a booted node does not see what the image has there: mount that file system over what holds data alone, such as server/db, agent/containerd or storage in K3s's data directory, or waive the control"
+	}
+	return p + " was not looked at"
+}
+
 // errNotCollected marks files that nothing is known of.
 var errNotCollected = errors.New("was not looked at")
 
@@ -220,6 +231,8 @@ func (x *examination) readFile(p string) ([]byte, error) {
 	switch {
 	case presence == node.Absent:
 		return nil, fmt.Errorf("%s: %w", p, fs.ErrNotExist)
+	case presence == node.Unknown && x.node().Hidden(p) != "":
+		return nil, errors.New(x.unseen(p))
 	case presence == node.Unknown:
 		return nil, fmt.Errorf("%s %w", p, errNotCollected)
 	case e.Unread != "":

@@ -169,7 +169,7 @@ func (f file) entries(x *examination, p string) ([]node.Entry, string) {
 	e, presence := x.node().Lookup(p)
 	switch {
 	case presence == node.Unknown:
-		return nil, p + " was not looked at"
+		return nil, x.unseen(p)
 	case presence == node.Absent:
 		return nil, ""
 	case f.match == "":

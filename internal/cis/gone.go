@@ -43,8 +43,10 @@ func (g gone) expanded(p paths) []string {
 func (g gone) judge(x *examination) verdict {
 	v := verdict{expected: "nothing at " + strings.Join(g.expanded(x.paths), ", ")}
 	var found []string
+	image := *x // what the image must not have it must not have below a mount point either
+	image.in.Node = x.node().WithoutHidden()
 	for _, p := range g.expanded(x.paths) {
-		entries, problem := g.entries(x, p)
+		entries, problem := g.entries(&image, p)
 		if problem != "" {
 			return verdict{status: Error, expected: v.expected, found: problem, reason: "the evidence is missing", evidence: []Evidence{{Source: p, Detail: problem}}}
 		}
@@ -72,7 +74,7 @@ func (g gone) entries(x *examination, p string) ([]node.Entry, string) {
 		e, presence := x.node().Lookup(p)
 		switch presence {
 		case node.Unknown:
-			return nil, p + " was not looked at"
+			return nil, x.unseen(p)
 		case node.Present:
 			return []node.Entry{e}, ""
 		}

@@ -106,7 +106,7 @@ func (x *examination) files(names ...string) ([]node.Entry, string) {
 		e, presence := x.node().Lookup(p)
 		switch {
 		case presence == node.Unknown:
-			return nil, p + " was not looked at"
+			return nil, x.unseen(p)
 		case presence == node.Absent || e.Kind != node.KindFile:
 			continue
 		case e.Data == nil:

@@ -30,7 +30,7 @@ type Mounted struct {
 	// systems that overwrite each other.
 	loops  map[int]*loop
 	mounts []string // directories, in the order in which they were mounted
-	covers []string // those of mounts that show nothing of the image
+	covers []string // those of mounts that only keep others from writing
 }
 
 // Mount mounts partition p of the raw disk image at the directory dir. A file

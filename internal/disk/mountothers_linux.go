@@ -172,20 +172,18 @@ func (m *Mounted) cover(l mountLine) error {
 	if err != nil {
 		return nil //nolint:nilerr // nothing can be mounted there, at boot neither
 	}
-	var st unix.Stat_t
-	if err := unix.Stat(dir, &st); err != nil {
-		return &fs.PathError{Op: "stat", Path: dir, Err: err}
-	}
-	if err := unix.Mount("hidden", dir, "tmpfs", unix.MS_RDONLY,
-		fmt.Sprintf("size=4k,mode=%04o,uid=%d,gid=%d", st.Mode&0o7777, st.Uid, st.Gid)); err != nil {
-		return fmt.Errorf("covering it: %w", err)
+	if err := unix.Mount(dir, dir, "", unix.MS_BIND, ""); err != nil {
+		return fmt.Errorf("protecting it: %w", err)
 	}
 	m.mounts, m.covers = append(m.mounts, dir), append(m.covers, dir)
+	if err := unix.Mount("", dir, "", unix.MS_BIND|unix.MS_REMOUNT|unix.MS_RDONLY, ""); err != nil {
+		return fmt.Errorf("protecting it: %w", err)
+	}
 	return nil
 }
 
-// Uncover shows what is in the image below the directories that other disks
-// hide, for what copies the tree.
+// Uncover takes away the protection of the directories that other disks hide,
+// for what copies the tree.
 func (m *Mounted) Uncover() error {
 	for len(m.covers) > 0 {
 		last := m.covers[len(m.covers)-1]

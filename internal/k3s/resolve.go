@@ -95,7 +95,11 @@ func (r *resolver) datastore() Datastore {
 	case node.Present:
 		return EtcdStore
 	case node.Unknown:
-		r.unknown(node.Pick{Path: LayoutOf(r.effective.DataDir).DB(), Depth: 1})
+		// Another disk for the database begins empty, so that the configuration
+		// decides.
+		if r.node.Hidden(etcd) == "" {
+			r.unknown(node.Pick{Path: LayoutOf(r.effective.DataDir).DB(), Depth: 1})
+		}
 	}
 	endpoint := r.effective.Text("datastore-endpoint")
 	switch {
@@ -130,6 +134,10 @@ func (r *resolver) problem(c Consequence, o Origin, format string, args ...any) 
 
 // unknown reports that a path matters that was not collected.
 func (r *resolver) unknown(p node.Pick) {
+	if why := r.node.Hidden(p.Path); why != "" {
+		r.problem(Unreadable, Origin{Source: p.Path}, "%s %s, so what K3s will do is not known", p.Path, why)
+		return
+	}
 	r.effective.Missing = append(r.effective.Missing, p)
 	r.problem(Unreadable, Origin{Source: p.Path}, "was not looked at, so what K3s will do is not known")
 }

@@ -50,6 +50,9 @@ type Outcome struct {
 	// Changed lists the paths that are different now, sorted; empty when the
 	// node was already as wanted.
 	Changed []string
+	// Hidden lists the paths that were left as they are, since a booted node
+	// would not see them.
+	Hidden []string
 	// KernelSet lists the kernel parameters that were set, sorted.
 	KernelSet []string
 	// Way names how the data travelled, for the log: "root directory",

@@ -36,11 +36,13 @@ type collector struct {
 	total   int64
 	// hide holds paths, links resolved, that are passed over.
 	hide map[string]bool
+	// hidden holds why nothing is known of a path, since boot hides it.
+	hidden map[string]string
 }
 
 // collect answers q from the tree, passing over the paths in hide.
 func (t *tree) collect(ctx context.Context, q Query, hide map[string]bool) (*Node, error) {
-	c := &collector{tree: t, entries: map[string]Entry{}, hide: hide}
+	c := &collector{tree: t, entries: map[string]Entry{}, hide: hide, hidden: map[string]string{}}
 	for _, p := range q {
 		if err := c.pick(ctx, p); err != nil {
 			return nil, err
@@ -50,10 +52,17 @@ func (t *tree) collect(ctx context.Context, q Query, hide map[string]bool) (*Nod
 	for _, e := range c.entries {
 		list = append(list, e)
 	}
-	return New(q, list), nil
+	n := New(q, list)
+	if len(c.hidden) > 0 {
+		n.hidden = c.hidden
+	}
+	return n, nil
 }
 
 func (c *collector) pick(ctx context.Context, p Pick) error {
+	if why := c.tree.hides(p.Path); why != "" {
+		c.hidden[p.Path] = why
+	}
 	link, target, err := c.tree.deadLink(p.Path)
 	if err != nil {
 		return fmt.Errorf("cannot look at %w", err)
@@ -107,6 +116,9 @@ func (c *collector) visit(ctx context.Context, pick Pick, p string, s spot, dept
 		if err != nil {
 			return fmt.Errorf("cannot look at %s: %w", p, cause(err))
 		}
+	}
+	if why, found := hiddenBy(c.tree.hidden, path.Join("/", s.path)); found {
+		c.hidden[p] = why
 	}
 	e.Mode = fi.Mode() & modeBits
 	e.UID, e.GID = ownerOf(fi)

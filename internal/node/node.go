@@ -2,6 +2,7 @@ package node
 
 import (
 	"io/fs"
+	"maps"
 	"path"
 	"slices"
 	"sort"
@@ -106,6 +107,7 @@ const (
 // value knows nothing. A Node is not changed after it was made.
 type Node struct {
 	query   Query
+	hidden  map[string]string // why, by the path of what boot hides
 	entries map[string]Entry
 	paths   []string // sorted
 	// Kernel holds the running kernel's parameters (sysctl names with dots)
@@ -132,6 +134,9 @@ func New(q Query, entries []Entry) *Node {
 
 // Lookup returns the entry at path p and whether it is known to be there.
 func (n *Node) Lookup(p string) (Entry, Presence) {
+	if n.Hidden(p) != "" {
+		return Entry{}, Unknown
+	}
 	if e, ok := n.entries[p]; ok {
 		return e, Present
 	}
@@ -139,6 +144,49 @@ func (n *Node) Lookup(p string) (Entry, Presence) {
 		return Entry{}, Unknown
 	}
 	return Entry{}, Absent
+}
+
+// Hidden says what a booted node has in the place of p, or of a directory above
+// it, so that nothing is known of p; empty where nothing hides it.
+func (n *Node) Hidden(p string) string {
+	if n == nil {
+		return ""
+	}
+	why, _ := hiddenBy(n.hidden, p)
+	return why
+}
+
+// hiddenBy looks up p and the directories above it.
+func hiddenBy(hidden map[string]string, p string) (why string, found bool) {
+	for len(hidden) > 0 {
+		if why, found = hidden[p]; found || p == "/" || p == "." {
+			return why, found
+		}
+		p = path.Dir(p)
+	}
+	return "", false
+}
+
+// HiddenBelow returns the first path below dir that something hides at boot,
+// and what does; empty where nothing is hidden.
+func (n *Node) HiddenBelow(dir string) (p, why string) {
+	for _, at := range slices.Sorted(maps.Keys(n.hidden)) {
+		if within(dir, at) {
+			return at, n.hidden[at]
+		}
+	}
+	return "", ""
+}
+
+// WithoutHidden returns the node as the image holds it, whether or not boot
+// hides some of that.
+func (n *Node) WithoutHidden() *Node {
+	if n == nil || n.hidden == nil {
+		return n
+	}
+	out := *n
+	out.hidden = nil
+	return &out
 }
 
 // Below returns the entries under directory dir (dir itself excluded), down to
@@ -155,7 +203,9 @@ func (n *Node) Below(dir string) []Entry {
 		out = make([]Entry, 0, last-first)
 	}
 	for _, p := range n.paths[first:last] {
-		out = append(out, n.entries[p])
+		if n.Hidden(p) == "" {
+			out = append(out, n.entries[p])
+		}
 	}
 	return out
 }

@@ -3,19 +3,70 @@ package node
 import (
 	"context"
 	"fmt"
+	"maps"
 	"os"
+	"slices"
 	"time"
 )
 
 // RootDirectory is a node in a directory of this host: a mounted image, an
 // unpacked root file system. Nothing in it is ever executed, no device or pipe
 // is opened, and no symbolic link leads out of it.
-type RootDirectory struct{ dir string }
+type RootDirectory struct {
+	dir    string
+	hidden map[string]string
+}
 
 var _ Target = (*RootDirectory)(nil)
 
 // Root returns the node whose root is the directory dir of this host.
 func Root(dir string) *RootDirectory { return &RootDirectory{dir: dir} }
+
+// Hiding returns the same node with directories of which nothing in the tree
+// is seen once it has booted, by what they show then instead. Nothing is known
+// of what is below them, and nothing is written there.
+func (r *RootDirectory) Hiding(hidden map[string]string) *RootDirectory {
+	return &RootDirectory{dir: r.dir, hidden: hidden}
+}
+
+// open opens the tree.
+func (r *RootDirectory) open() (*tree, error) {
+	t, err := openTree(r.dir)
+	if err != nil || len(r.hidden) == 0 {
+		return t, err
+	}
+	t.hidden = map[string]string{}
+	for dir, why := range r.hidden {
+		if resolved, err := t.resolve(dir); err == nil {
+			dir = resolved
+		}
+		t.hidden[dir] = why
+	}
+	return t, nil
+}
+
+// seen is c without what a booted node would not see, and the paths that were
+// left out.
+func (t *tree) seen(c Change) (Change, []string) {
+	if len(t.hidden) == 0 {
+		return c, nil
+	}
+	var out []string
+	left := func(p string) bool { return t.hides(p) != "" }
+	named := func(p string) bool {
+		if !left(p) {
+			return false
+		}
+		out = append(out, p)
+		return true
+	}
+	c.Write = slices.DeleteFunc(slices.Clone(c.Write), func(e Entry) bool { return named(e.Path) })
+	c.Remove = slices.DeleteFunc(slices.Clone(c.Remove), named)
+	c.Keep = maps.Clone(c.Keep)
+	maps.DeleteFunc(c.Keep, func(from, to string) bool { return left(from) || left(to) })
+	c.Assume = slices.DeleteFunc(slices.Clone(c.Assume), func(a Assumption) bool { return left(a.Path) })
+	return c, out
+}
 
 // Read collects q. It writes nothing, access times included where the system
 // allows that. The error names what could not be looked at, or the limit that
@@ -24,7 +75,7 @@ func (r *RootDirectory) Read(ctx context.Context, q Query) (*Node, error) {
 	if err := q.check(); err != nil {
 		return nil, fmt.Errorf("reading the root directory: %w", err)
 	}
-	t, err := openTree(r.dir)
+	t, err := r.open()
 	if err != nil {
 		return nil, err
 	}
@@ -43,13 +94,14 @@ func (r *RootDirectory) Apply(ctx context.Context, c Change, q Query) (*Outcome,
 	if err := c.check(); err != nil {
 		return nil, fmt.Errorf("changing the root directory: %w", err)
 	}
-	t, err := openTree(r.dir)
+	t, err := r.open()
 	if err != nil {
 		return nil, err
 	}
 	defer t.Close()
 
 	out := &Outcome{Way: "root directory"}
+	c, out.Hidden = t.seen(c)
 	holds, err := t.assumptionsHold(ctx, c.Assume)
 	if err != nil {
 		return nil, err
@@ -74,7 +126,7 @@ func (r *RootDirectory) Apply(ctx context.Context, c Change, q Query) (*Outcome,
 // Open opens the regular file at path p of the node for reading, for contents
 // too large to be collected. The error is fs.ErrNotExist where nothing is.
 func (r *RootDirectory) Open(p string) (*os.File, error) {
-	t, err := openTree(r.dir)
+	t, err := r.open()
 	if err != nil {
 		return nil, err
 	}

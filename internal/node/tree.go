@@ -20,6 +20,9 @@ import (
 type tree struct {
 	dir string
 	fs  *os.Root
+	// hidden holds what a booted node has in the place of a directory, links
+	// resolved.
+	hidden map[string]string
 }
 
 func openTree(dir string) (*tree, error) {
@@ -32,6 +35,19 @@ func openTree(dir string) (*tree, error) {
 		return nil, fmt.Errorf("root directory %q cannot be opened: %w", dir, cause(err))
 	}
 	return &tree{dir: abs, fs: r}, nil
+}
+
+// hides says what a booted node has in the place of p, or "".
+func (t *tree) hides(p string) string {
+	if len(t.hidden) == 0 {
+		return ""
+	}
+	resolved, err := t.resolve(p)
+	if err != nil {
+		resolved = p
+	}
+	why, _ := hiddenBy(t.hidden, resolved)
+	return why
 }
 
 func (t *tree) Close() error { return t.fs.Close() }

@@ -2,7 +2,9 @@ package cis
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
+	"fmt"
 
 	packersdk "github.com/hashicorp/packer-plugin-sdk/packer"
 	"github.com/hashicorp/packer-plugin-sdk/template/interpolate"
@@ -16,6 +18,7 @@ import (
 const (
 	rootDirectoryKey = "RootDirectory"
 	rootReadOnlyKey  = "RootReadOnly"
+	rootHiddenKey    = "RootHidden"
 )
 
 // access is the way to a node.
@@ -48,10 +51,18 @@ var containers = map[string]bool{"docker": true}
 // one, else the machine behind the communicator.
 func reach(c Config, comm packersdk.Communicator, data map[string]any, say func(string)) (access, error) {
 	if root, _ := data[rootDirectoryKey].(string); root != "" {
+		tree := node.Root(root)
+		if hidden, _ := data[rootHiddenKey].(string); hidden != "" {
+			why := map[string]string{}
+			if err := json.Unmarshal([]byte(hidden), &why); err != nil {
+				return access{}, fmt.Errorf("%s of the builder cannot be read: %w", rootHiddenKey, err)
+			}
+			tree = tree.Hiding(why)
+		}
 		return access{
-			target:   node.Root(root),
+			target:   tree,
 			name:     "root directory",
-			root:     node.Root(root),
+			root:     tree,
 			readOnly: data[rootReadOnlyKey] == "true",
 		}, nil
 	}

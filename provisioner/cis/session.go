@@ -167,7 +167,7 @@ func (s *session) make(o harden.Options, have *node.Node) (*harden.Plan, error) 
 	if have == nil {
 		return s.drafts.draw(o)
 	}
-	return harden.Make(o, have)
+	return harden.Make(o, have.WithoutHidden())
 }
 
 // withControls adds to each conflict of err the controls that are at stake.
@@ -211,6 +211,10 @@ func (s *session) apply(ctx context.Context, o harden.Options, have *node.Node) 
 		}
 		s.tell(plan)
 		s.say(outcome(plan, out))
+		if len(out.Hidden) > 0 {
+			s.complain("Warning: not written, since a booted node does not see what is there:\n  " + strings.Join(out.Hidden, "\n  ") +
+				"\nThe builder's log names the file system. Mount it over what holds data alone, such as server/db, agent/containerd or storage in K3s's data directory.")
+		}
 		if have != nil && s.access.root != nil {
 			return out.Node, nil // settled before anything was planned
 		}
