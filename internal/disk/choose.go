@@ -12,7 +12,8 @@ import (
 
 // Choose returns the partition that holds the root file system: the one that
 // choice names (a number, or LABEL=, UUID=, PARTLABEL= or PARTUUID= and a
-// value), or without a choice the only Linux file system there is. An error
+// value), or without a choice the only one whose type is that of a root, or
+// else the only Linux file system there is. An error
 // lists what is on the disk.
 func (l *Layout) Choose(choice string) (Partition, error) {
 	if choice == "" {
@@ -49,6 +50,9 @@ func (l *Layout) only() (Partition, error) {
 		if p.FileSystem.Root() {
 			found = append(found, p)
 		}
+	}
+	if typed := slices.DeleteFunc(slices.Clone(found), func(p Partition) bool { return !p.root }); len(typed) == 1 {
+		return typed[0], nil
 	}
 	switch {
 	case len(found) == 1:

@@ -23,6 +23,18 @@ type Partition struct {
 	// Label and UUID are PARTLABEL and PARTUUID as in fstab.
 	Label, UUID string
 	FileSystem  FileSystem
+	// root says that the partition's type is that of a root file system.
+	root bool
+}
+
+// rootTypeIDs are the types of partitions with a root file system, for each
+// architecture that K3s runs on (Discoverable Partitions Specification).
+var rootTypeIDs = map[gpt.Type]bool{
+	"4F68BCE3-E8CD-4DB1-96E7-FBCAF984B709": true, // x86-64
+	"B921B045-1DF0-41C3-AF44-4C6F280D3FAE": true, // arm64
+	"69DAD710-2CE4-4E3C-B16C-21A1D49ABED3": true, // arm
+	"72EC70A6-CF74-40E6-BD49-4BDA08E8F224": true, // riscv64
+	"5EEAD9A9-FE09-4A1E-A1D7-520D00531306": true, // s390x
 }
 
 // Access says what mounting must not change.
@@ -67,8 +79,10 @@ func ReadLayout(path string) (*Layout, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", path, err)
 	}
-	for i := range layout.Partitions {
-		layout.Partitions[i].FileSystem = probe(f, layout.Partitions[i].Start)
+	for i, p := range layout.Partitions {
+		if p.FileSystem.Type == "" {
+			layout.Partitions[i].FileSystem = probe(f, p.Start)
+		}
 	}
 	return layout, nil
 }
@@ -125,9 +139,16 @@ func readGPT(f *os.File, sector int, size int64) (*Layout, error) {
 		}
 		layout.Partitions = append(layout.Partitions, Partition{
 			Number: number, Extent: extent, Label: p.Name, UUID: strings.ToLower(p.GUID),
+			root: rootTypeIDs[gpt.Type(strings.ToUpper(string(p.Type)))],
 		})
 	}
 	return layout, nil
+}
+
+// containers are the types of partitions that hold logical ones, which are not
+// looked into.
+var containers = map[mbr.Type]string{
+	0x05: "extended partition", 0x0f: "extended partition", 0x85: "extended partition",
 }
 
 // readMBR reads the four entries of a DOS table. A boot sector without any is
@@ -144,10 +165,7 @@ func readMBR(f *os.File, boot []byte, size int64) (*Layout, error) {
 			continue
 		}
 		number := i + 1
-		switch p.Type {
-		case 0x05, 0x0f, 0x85:
-			return nil, fmt.Errorf("partition %d is an extended one; logical partitions are not supported, convert the disk to GPT", number)
-		case 0xee:
+		if p.Type == 0xee {
 			return nil, errors.New("the disk says it has a GPT, but none can be read")
 		}
 		extent, err := extentOf(number, uint64(p.Start), uint64(p.Size), 512, size)
@@ -156,6 +174,7 @@ func readMBR(f *os.File, boot []byte, size int64) (*Layout, error) {
 		}
 		layout.Partitions = append(layout.Partitions, Partition{
 			Number: number, Extent: extent, UUID: fmt.Sprintf("%08x-%02x", disk, number),
+			FileSystem: FileSystem{Type: containers[p.Type]},
 		})
 	}
 	if layout.Partitions == nil {

@@ -151,7 +151,23 @@ func TestReadLayoutAndChoose(t *testing.T) {
 		},
 		"extended partition": {
 			disk:    []func(*os.File){withMBR(t, &mbr.Partition{Type: 0x05, Start: 2048, Size: 4096})},
-			wantErr: []string{"partition 1 is an extended one"},
+			wantErr: []string{"no ext4, xfs or btrfs file system is on the disk", "1: 2MiB, extended partition"},
+		},
+		"beside an extended partition": {
+			disk: []func(*os.File){
+				withMBR(t, &mbr.Partition{Type: mbr.Linux, Start: 2048, Size: 4096}, &mbr.Partition{Type: 0x0f, Start: 8192, Size: 4096}),
+				with(t, "ext4", "deb", 2048*512), with(t, "ext4", "chance", 8192*512),
+			},
+			want: Partition{Number: 1, Extent: Extent{2048 * 512, 4096 * 512}, UUID: "12345678-01", FileSystem: FileSystem{"ext4", "deb", testUUID}},
+		},
+		"two, one of a root's type": {
+			disk: []func(*os.File){
+				withGPT(t, 512, gptPart(2048, 20479, "0boot"), &gpt.Partition{
+					Start: 20480, End: 131038, Type: "4F68BCE3-E8CD-4DB1-96E7-FBCAF984B709", Name: "1root", GUID: "5CA3360B-5DE6-4FCF-B4CE-419CEE433B51",
+				}),
+				with(t, "ext4", "BOOT", 2048*512), with(t, "xfs", "ROOT", 20480*512),
+			},
+			want: func() Partition { p := rootOfTwo; p.root = true; return p }(),
 		},
 		"partition beyond the end": {
 			disk:    []func(*os.File){withMBR(t, &mbr.Partition{Type: mbr.Linux, Start: 2048, Size: 1 << 30})},
