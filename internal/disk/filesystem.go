@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"io"
+	"strings"
 
 	"github.com/google/uuid"
 )
@@ -73,12 +74,25 @@ func probe(r io.ReaderAt, start int64) FileSystem {
 		if id, err := uuid.FromBytes(read(s.uuid, 16)); s.uuid > 0 && err == nil {
 			found.UUID = id.String()
 		}
+		if s.kind == "vfat" {
+			// The serial number and the label end where the magic begins.
+			found.UUID, found.Label = vfatNames(read(s.at-15, 15))
+		}
 		if s.kind == "ext4" && !plausibleExt(read(0x400, 0x60)) {
 			continue
 		}
 		return found
 	}
 	return FileSystem{}
+}
+
+// vfatNames reads the serial number and the label of a vfat file system.
+func vfatNames(b []byte) (id, label string) {
+	if b == nil {
+		return "", ""
+	}
+	serial := binary.LittleEndian.Uint32(b)
+	return fmt.Sprintf("%04X-%04X", serial>>16, serial&0xffff), strings.TrimRight(string(b[4:]), " \x00")
 }
 
 // plausibleExt tells an ext superblock from two bytes that happen to match.

@@ -67,8 +67,12 @@ func (m *Mounted) follow(ctx context.Context, layout *Layout, name string, l mou
 	switch p := found[0]; {
 	case p.FileSystem.Root():
 		return m.orHide(l, m.mountPartition(ctx, l, p))
-	case bootDirectory[l.dir]:
-		return nil, nil // a boot loader's
+	case p.FileSystem.Type == "vfat":
+		err := m.mountPartition(ctx, l, p)
+		if errors.Is(err, unix.ENODEV) {
+			return l.hide("is on partition %d, whose vfat this host's kernel cannot mount: modprobe vfat", p.Number), m.cover(l)
+		}
+		return m.orHide(l, err)
 	default:
 		return l.hide("is on partition %d, whose file system cannot be mounted here: %s", p.Number, p.FileSystem), m.cover(l)
 	}
