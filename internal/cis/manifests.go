@@ -11,13 +11,14 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/k3s-cis/packer-plugin-k3s/internal/k3s"
+	"github.com/k3s-cis/packer-plugin-k3s/internal/k3s/deploy"
 	"github.com/k3s-cis/packer-plugin-k3s/internal/kube"
 	"github.com/k3s-cis/packer-plugin-k3s/internal/node"
 )
 
 // manifests is what K3s would deploy from its manifests directory.
 type manifests struct {
-	files   []kube.Manifest
+	files   []deploy.Manifest
 	objects []kube.Object
 	// faults are what K3s would not deploy, and why.
 	faults []k3s.Problem
@@ -42,7 +43,7 @@ func (x *examination) readManifests() manifests {
 	if problem != "" {
 		return manifests{problem: &complaint{Error, problem, []Evidence{{Source: dir, Detail: problem}}}}
 	}
-	var files []kube.Manifest
+	var files []deploy.Manifest
 	for _, e := range entries {
 		if e.Kind != node.KindFile || x.disabled(dir, e.Path) {
 			continue
@@ -54,9 +55,9 @@ func (x *examination) readManifests() manifests {
 			}
 			return manifests{problem: &complaint{Error, e.Path + ": " + why, []Evidence{{Source: e.Path, Detail: why}}}}
 		}
-		files = append(files, kube.Manifest{Path: e.Path, Data: e.Data})
+		files = append(files, deploy.Manifest{Path: e.Path, Data: e.Data})
 	}
-	objects, faults := kube.CheckManifests(x.release(), dir, files)
+	objects, faults := deploy.CheckManifests(x.release(), dir, files)
 	return manifests{files: files, objects: objects, faults: faults}
 }
 

@@ -10,6 +10,7 @@ import (
 	"strings"
 
 	"github.com/k3s-cis/packer-plugin-k3s/internal/k3s"
+	"github.com/k3s-cis/packer-plugin-k3s/internal/k3s/deploy"
 	"github.com/k3s-cis/packer-plugin-k3s/internal/kube"
 	"github.com/k3s-cis/packer-plugin-k3s/internal/safetext"
 )
@@ -26,7 +27,7 @@ func (v *checker) networkPolicies() {
 	for i, f := range n.Manifests {
 		option := at("network_policies.manifests", i)
 		base := baseName(f.Name)
-		if err := kube.CheckManifestName(base); err != nil {
+		if err := deploy.CheckManifestName(base); err != nil {
 			v.wrong(option, "%s: %w", f.Name, err)
 			continue
 		}

@@ -10,6 +10,7 @@ import (
 	"strings"
 
 	"github.com/k3s-cis/packer-plugin-k3s/internal/k3s"
+	"github.com/k3s-cis/packer-plugin-k3s/internal/k3s/deploy"
 	"github.com/k3s-cis/packer-plugin-k3s/internal/kube"
 	"github.com/k3s-cis/packer-plugin-k3s/internal/node"
 )
@@ -168,13 +169,13 @@ func (p *planner) preloaded(n *node.Node) string {
 // manifests judges what K3s would deploy at its first start.
 func (p *planner) manifests(n *node.Node, eff *k3s.Effective) {
 	dir := k3s.LayoutOf(eff.DataDir).Manifests()
-	var list []kube.Manifest
+	var list []deploy.Manifest
 	for _, e := range n.Below(dir) {
 		if e.Kind == node.KindFile && e.Data != nil {
-			list = append(list, kube.Manifest{Path: e.Path, Data: e.Data})
+			list = append(list, deploy.Manifest{Path: e.Path, Data: e.Data})
 		}
 	}
-	objects, problems := kube.CheckManifests(p.c.Release, dir, list)
+	objects, problems := deploy.CheckManifests(p.c.Release, dir, list)
 	p.problems(problems)
 	p.undeployed(eff, n, list)
 
@@ -210,7 +211,7 @@ func (p *planner) manifests(n *node.Node, eff *k3s.Effective) {
 
 // undeployed refuses what keeps K3s from deploying a manifest that is there: a
 // name in disable, which makes K3s delete the file, and a .skip file beside it.
-func (p *planner) undeployed(eff *k3s.Effective, n *node.Node, list []kube.Manifest) {
+func (p *planner) undeployed(eff *k3s.Effective, n *node.Node, list []deploy.Manifest) {
 	for _, m := range list {
 		for _, v := range eff.Settings["disable"].Values {
 			for _, name := range strings.Split(v.Text, ",") {

@@ -14,6 +14,7 @@ import (
 
 	"github.com/k3s-cis/packer-plugin-k3s/internal/harden"
 	"github.com/k3s-cis/packer-plugin-k3s/internal/k3s"
+	"github.com/k3s-cis/packer-plugin-k3s/internal/k3s/deploy"
 	"github.com/k3s-cis/packer-plugin-k3s/internal/kube"
 	"github.com/k3s-cis/packer-plugin-k3s/internal/kube/apiservertest"
 	"github.com/k3s-cis/packer-plugin-k3s/internal/node"
@@ -100,13 +101,13 @@ func bake(t *testing.T, r k3s.Release, o harden.Options) (root string, effective
 	require.Empty(t, effective.Problems)
 
 	dir := k3s.LayoutOf(effective.DataDir).Manifests()
-	var manifests []kube.Manifest
+	var manifests []deploy.Manifest
 	for _, e := range outcome.Node.Below(dir) {
 		if e.Kind == node.KindFile {
-			manifests = append(manifests, kube.Manifest{Path: e.Path, Data: e.Data})
+			manifests = append(manifests, deploy.Manifest{Path: e.Path, Data: e.Data})
 		}
 	}
-	objects, problems := kube.CheckManifests(r, dir, manifests)
+	objects, problems := deploy.CheckManifests(r, dir, manifests)
 	require.Empty(t, problems)
 	require.Empty(t, kube.CheckAPIServer(kube.APIServer{
 		Release: r, DataDir: effective.DataDir, Args: effective.Args[k3s.APIServer],

@@ -14,6 +14,8 @@ import (
 	kubejson "k8s.io/apimachinery/pkg/runtime/serializer/json"
 	kubeyaml "k8s.io/apimachinery/pkg/util/yaml"
 	"sigs.k8s.io/yaml"
+
+	"github.com/k3s-cis/packer-plugin-k3s/internal/k3s"
 )
 
 // Object is one Kubernetes object of a manifest.
@@ -84,6 +86,14 @@ func LoadManifest(name string, data []byte) ([]Object, error) {
 		return nil, join(errs)
 	}
 	return objects, nil
+}
+
+// CheckManifest reads a manifest as LoadManifest does and says what keeps
+// release r from deploying it: what does not parse or validate, and objects of
+// kinds that it does not serve.
+func CheckManifest(r k3s.Release, name string, data []byte) ([]Object, []k3s.Problem) {
+	objects, err := LoadManifest(name, data)
+	return objects, append(problemsOf(err, k3s.Ignored), unservedKinds(r, objects)...)
 }
 
 // blank says whether a document has nothing but blanks, comments and

@@ -1,4 +1,4 @@
-package kube
+package deploy
 
 import (
 	"fmt"
@@ -9,6 +9,7 @@ import (
 	"k8s.io/apimachinery/pkg/util/validation"
 
 	"github.com/k3s-cis/packer-plugin-k3s/internal/k3s"
+	"github.com/k3s-cis/packer-plugin-k3s/internal/kube"
 )
 
 // Manifest is a file below K3s's manifests directory.
@@ -71,9 +72,9 @@ func CheckManifestName(file string) error {
 // release r does not know. Files that K3s does not deploy, and those that it
 // writes itself at every start, are passed over. It returns the objects that
 // K3s would deploy.
-func CheckManifests(r k3s.Release, dir string, manifests []Manifest) ([]Object, []k3s.Problem) {
+func CheckManifests(r k3s.Release, dir string, manifests []Manifest) ([]kube.Object, []k3s.Problem) {
 	var (
-		objects  []Object
+		objects  []kube.Object
 		problems []k3s.Problem
 		first    = map[string]string{} // AddOn to the file that is deployed first
 		skipped  = map[string]bool{}
@@ -103,10 +104,8 @@ func CheckManifests(r k3s.Release, dir string, manifests []Manifest) ([]Object, 
 		} else {
 			first[addOn(base)] = m.Path
 		}
-		found, err := LoadManifest(m.Path, m.Data)
-		problems = append(problems, problemsOf(err, k3s.Ignored)...)
-		problems = append(problems, unservedKinds(r, found)...)
-		objects = append(objects, found...)
+		found, faults := kube.CheckManifest(r, m.Path, m.Data)
+		objects, problems = append(objects, found...), append(problems, faults...)
 	}
 	return objects, problems
 }

@@ -1,4 +1,4 @@
-package kube
+package deploy
 
 import (
 	"fmt"
@@ -94,4 +94,11 @@ func TestCheckManifests(t *testing.T) {
 			}
 		})
 	}
+}
+
+func release(t *testing.T, minor string) k3s.Release {
+	t.Helper()
+	r, err := k3s.ParseRelease("v" + minor + ".0+k3s1")
+	require.NoError(t, err)
+	return r
 }
