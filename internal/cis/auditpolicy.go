@@ -103,27 +103,85 @@ var sensitiveRequests = []sensitiveRequest{
 	{"get", "", "services", "proxy", false},
 }
 
-// coverage says what an ordinary user's requests are recorded at: how many
-// kinds are recorded at all, and which are not as they should be.
-func coverage(p *audit.Policy) (recorded int, gaps []string) {
-	for _, r := range sensitiveRequests {
-		level := kube.AuditLevel(p, kube.AuditRequest{
-			User: "someone", Groups: []string{"system:authenticated"},
-			Verb: r.verb, Namespace: "default", APIGroup: r.group,
-			Resource: r.resource, Subresource: r.subresource, Name: "something",
-		})
-		name := r.verb + " " + r.resource
-		if r.subresource != "" {
-			name += "/" + r.subresource
-		}
-		switch {
-		case level == audit.LevelNone:
-			gaps = append(gaps, name+" is not recorded")
+// auditScope is somebody's requests in some namespace.
+type auditScope struct {
+	user      string
+	groups    []string
+	namespace string
+}
+
+// everybody are those whose requests a policy has no business to leave out: a
+// person, the cluster's administrator, a program in a pod.
+var everybody = []auditScope{
+	{user: "someone", groups: []string{"system:authenticated"}},
+	{user: "system:admin", groups: []string{"system:masters", "system:authenticated"}},
+	{user: "system:serviceaccount:apps:program", groups: []string{"system:serviceaccounts", "system:serviceaccounts:apps", "system:authenticated"}},
+}
+
+// auditScopes are everybody's requests in an ordinary namespace, in Kubernetes's
+// own and in those that the policy has rules for; the first is the ordinary
+// case.
+func auditScopes(p *audit.Policy) []auditScope {
+	namespaces := []string{"default", "kube-system", "kube-public"}
+	for _, rule := range p.Rules {
+		namespaces = append(namespaces, rule.Namespaces...)
+	}
+	seen := map[string]bool{"": true}
+	var out []auditScope
+	for _, ns := range namespaces {
+		if seen[ns] {
 			continue
-		case r.metadataOnly && level != audit.LevelMetadata:
-			gaps = append(gaps, fmt.Sprintf("%s is recorded at %s: the content reaches the log", name, level))
 		}
-		recorded++
+		seen[ns] = true
+		for _, s := range everybody {
+			out = append(out, auditScope{s.user, s.groups, ns})
+		}
+	}
+	return out
+}
+
+// coverage says how many kinds of requests are recorded at all, and which are
+// not as they should be, each at the first place.
+func coverage(p *audit.Policy) (recorded int, gaps []string) {
+	scopes := auditScopes(p)
+	for _, r := range sensitiveRequests {
+		if r.recorded(p, scopes[0]) != audit.LevelNone {
+			recorded++
+		}
+		for _, s := range scopes {
+			if gap := r.gap(p, s); gap != "" {
+				gaps = append(gaps, gap)
+				break
+			}
+		}
 	}
 	return recorded, gaps
+}
+
+func (r sensitiveRequest) recorded(p *audit.Policy, s auditScope) audit.Level {
+	return kube.Recorded(p, kube.AuditRequest{
+		User: s.user, Groups: s.groups, Namespace: s.namespace,
+		Verb: r.verb, APIGroup: r.group, Resource: r.resource, Subresource: r.subresource, Name: "something",
+	})
+}
+
+// gap says what is wrong with how a scope's requests are recorded, or "".
+func (r sensitiveRequest) gap(p *audit.Policy, s auditScope) string {
+	name := fmt.Sprintf("%s %s", r.verb, r.resource)
+	if r.subresource != "" {
+		name += "/" + r.subresource
+	}
+	if s.namespace != "default" {
+		name += " in namespace " + s.namespace
+	}
+	if s.user != everybody[0].user {
+		name += " by " + s.user
+	}
+	switch level := r.recorded(p, s); {
+	case level == audit.LevelNone:
+		return name + " is not recorded"
+	case r.metadataOnly && level != audit.LevelMetadata:
+		return fmt.Sprintf("%s is recorded at %s: the content reaches the log", name, level)
+	}
+	return ""
 }

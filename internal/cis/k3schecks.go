@@ -7,6 +7,7 @@ import (
 	"go.yaml.in/yaml/v3"
 
 	"github.com/k3s-cis/packer-plugin-k3s/internal/k3s"
+	"github.com/k3s-cis/packer-plugin-k3s/internal/k3s/deploy"
 	"github.com/k3s-cis/packer-plugin-k3s/internal/kube"
 	"github.com/k3s-cis/packer-plugin-k3s/internal/node"
 )
@@ -55,11 +56,11 @@ func (c k3sCheck) judge(x *examination) verdict {
 		if m.problem != nil {
 			return m.problem.verdict(v.expected)
 		}
-		if len(m.files) == 0 {
+		if len(m.Files)+len(m.Problems) == 0 {
 			v.status, v.found, v.reason = NotApplicable, "no manifest of the node's own", "the node has nothing of the kind"
 			return v
 		}
-		problems, wanted = m.faults, ""
+		problems, wanted = m.Problems, ""
 	}
 	var wrong, unread []string
 	for _, p := range problems {
@@ -129,12 +130,10 @@ func (x *examination) missingFiles() []k3s.Problem {
 // preloaded returns where the node keeps images for use without a registry.
 func (x *examination) preloaded() string {
 	dir := k3s.LayoutOf(x.paths.data).Images()
-	for _, e := range x.node().Below(dir) {
-		if e.Kind == node.KindFile {
-			return dir
-		}
+	if len(deploy.ImageArchives(x.node(), dir)) == 0 {
+		return ""
 	}
-	return ""
+	return dir
 }
 
 // kernelProblems tells of parameters at which the kubelet would exit. Those

@@ -1,14 +1,12 @@
 package cis
 
 import (
+	"cmp"
 	"fmt"
-	"path"
-	"slices"
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
 	networkingv1 "k8s.io/api/networking/v1"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/k3s-cis/packer-plugin-k3s/internal/k3s"
 	"github.com/k3s-cis/packer-plugin-k3s/internal/k3s/deploy"
@@ -18,10 +16,7 @@ import (
 
 // manifests is what K3s would deploy from its manifests directory.
 type manifests struct {
-	files   []deploy.Manifest
-	objects []kube.Object
-	// faults are what K3s would not deploy, and why.
-	faults []k3s.Problem
+	deploy.Manifests
 	// problem is set when the directory could not be looked at.
 	problem *complaint
 }
@@ -43,40 +38,18 @@ func (x *examination) readManifests() manifests {
 	if problem != "" {
 		return manifests{problem: &complaint{Error, problem, []Evidence{{Source: dir, Detail: problem}}}}
 	}
-	var files []deploy.Manifest
-	for _, e := range entries {
-		if e.Kind != node.KindFile || x.disabled(dir, e.Path) {
-			continue
-		}
-		if e.Data == nil {
-			why := e.Unread
-			if why == "" {
-				why = "its content was not looked at"
-			}
+	var disables []deploy.Disable
+	if x.in.Effective != nil {
+		disables = deploy.Disables(x.in.Effective)
+	}
+	m := deploy.ReadManifests(x.release(), dir, entries, disables)
+	for _, e := range m.Files {
+		if e.Kind == node.KindFile && e.Data == nil {
+			why := cmp.Or(e.Unread, "its content was not looked at")
 			return manifests{problem: &complaint{Error, e.Path + ": " + why, []Evidence{{Source: e.Path, Detail: why}}}}
 		}
-		files = append(files, deploy.Manifest{Path: e.Path, Data: e.Data})
 	}
-	objects, faults := deploy.CheckManifests(x.release(), dir, files)
-	return manifests{files: files, objects: objects, faults: faults}
-}
-
-// disabled says whether K3s's key disable makes K3s delete a manifest: by its
-// base name without extension, or by the directory it is in.
-func (x *examination) disabled(dir, file string) bool {
-	if x.in.Effective == nil {
-		return false
-	}
-	relative := strings.TrimPrefix(file, dir+"/")
-	base := path.Base(file)
-	for _, v := range x.in.Effective.Settings["disable"].Values {
-		for _, name := range items(v.Text) {
-			if strings.TrimSuffix(base, path.Ext(base)) == name || strings.HasPrefix(relative, name+"/") {
-				return true
-			}
-		}
-	}
-	return false
+	return manifests{Manifests: m}
 }
 
 // networkPolicies wants a policy in each of namespaces that keeps every pod
@@ -93,49 +66,32 @@ func (networkPolicies) component() k3s.Component { return k3s.APIServer }
 
 func (n networkPolicies) judge(x *examination) verdict {
 	isolated, opened := map[string]kube.Object{}, map[string]kube.Object{}
-	return x.perNamespace(n.namespaces, "a NetworkPolicy for every pod that admits only named traffic",
-		func(o kube.Object) {
+	contested := map[string]string{}
+	return x.perNamespace(n.namespaces, "a NetworkPolicy for every pod that admits only named traffic, and none that opens it again",
+		func(o kube.Object, m *manifests) {
 			p, ok := o.Typed.(*networkingv1.NetworkPolicy)
-			if !ok || !selectsAll(&p.Spec.PodSelector) || !ingress(p) {
-				return
-			}
-			if slices.ContainsFunc(p.Spec.Ingress, admitsAll) {
-				opened[namespaceOf(o)] = o
-			} else {
-				isolated[namespaceOf(o)] = o
+			switch ns := namespaceOf(o); {
+			case !ok || !kube.RestrictsIngress(p):
+			case kube.OpensIngress(p):
+				opened[ns] = o
+			case m.Contested(o):
+				contested[ns] = o.Name
+			case kube.SelectsEveryPod(p):
+				isolated[ns] = o
 			}
 		},
 		func(ns string) (kube.Object, string) {
-			if o, ok := opened[ns]; ok {
-				return o, fmt.Sprintf("NetworkPolicy %s admits all traffic to every pod", o.Name)
-			}
 			o, ok := isolated[ns]
-			if !ok {
-				return o, "no NetworkPolicy selects every pod"
+			switch name := contested[ns]; {
+			case opened[ns].Name != "":
+				return opened[ns], fmt.Sprintf("NetworkPolicy %s admits all traffic to every pod", opened[ns].Name)
+			case ok:
+				return o, ""
+			case name != "":
+				return o, fmt.Sprintf("NetworkPolicy %s is defined twice, and not alike", name)
 			}
-			return o, ""
+			return o, "no NetworkPolicy selects every pod"
 		})
-}
-
-// admitsAll says whether a rule lets everything in: any port, from any pod of
-// any namespace or any address.
-func admitsAll(r networkingv1.NetworkPolicyIngressRule) bool {
-	if len(r.Ports) > 0 {
-		return false
-	}
-	return len(r.From) == 0 || slices.ContainsFunc(r.From, func(p networkingv1.NetworkPolicyPeer) bool {
-		if p.IPBlock != nil {
-			return strings.HasSuffix(p.IPBlock.CIDR, "/0") && len(p.IPBlock.Except) == 0
-		}
-		return p.NamespaceSelector != nil && selectsAll(p.NamespaceSelector) && (p.PodSelector == nil || selectsAll(p.PodSelector))
-	})
-}
-
-func selectsAll(s *metav1.LabelSelector) bool { return len(s.MatchLabels)+len(s.MatchExpressions) == 0 }
-
-// ingress says whether a policy isolates incoming traffic.
-func ingress(p *networkingv1.NetworkPolicy) bool {
-	return len(p.Spec.PolicyTypes) == 0 || slices.Contains(p.Spec.PolicyTypes, networkingv1.PolicyTypeIngress)
 }
 
 // serviceAccounts wants the ServiceAccount default of each of namespaces not to
@@ -149,11 +105,14 @@ func (serviceAccounts) component() k3s.Component { return k3s.APIServer }
 func (s serviceAccounts) judge(x *examination) verdict {
 	objects, mounts := map[string]kube.Object{}, map[string]bool{}
 	return x.perNamespace(s.namespaces, "the ServiceAccount default with automountServiceAccountToken: false",
-		func(o kube.Object) {
+		func(o kube.Object, _ *manifests) {
 			if a, ok := o.Typed.(*corev1.ServiceAccount); ok && a.Name == "default" {
-				// The last file K3s applies wins.
-				objects[namespaceOf(o)] = o
-				mounts[namespaceOf(o)] = a.AutomountServiceAccountToken == nil || *a.AutomountServiceAccountToken
+				// Of several, any may be what holds.
+				ns := namespaceOf(o)
+				if !mounts[ns] {
+					objects[ns] = o
+				}
+				mounts[ns] = mounts[ns] || a.AutomountServiceAccountToken == nil || *a.AutomountServiceAccountToken
 			}
 		},
 		func(ns string) (kube.Object, string) {
@@ -170,7 +129,7 @@ func (s serviceAccounts) judge(x *examination) verdict {
 
 // perNamespace shows every object that K3s deploys to see, then asks verdict
 // of each namespace: the object that decides, and what is wrong or "".
-func (x *examination) perNamespace(namespaces []string, what string, see func(kube.Object), verdictOf func(string) (kube.Object, string)) verdict {
+func (x *examination) perNamespace(namespaces []string, what string, see func(kube.Object, *manifests), verdictOf func(string) (kube.Object, string)) verdict {
 	v := verdict{expected: fmt.Sprintf("%s in %s, in K3s's manifests", what, strings.Join(namespaces, ", "))}
 	if blocked := x.configuration(); blocked != nil {
 		blocked.expected = v.expected
@@ -180,8 +139,8 @@ func (x *examination) perNamespace(namespaces []string, what string, see func(ku
 	if m.problem != nil {
 		return m.problem.verdict(v.expected)
 	}
-	for _, o := range m.objects {
-		see(o)
+	for _, o := range m.Objects {
+		see(o, &m)
 	}
 	var wrong []string
 	for _, ns := range namespaces {
@@ -195,8 +154,8 @@ func (x *examination) perNamespace(namespaces []string, what string, see func(ku
 	}
 	if len(wrong) > 0 {
 		v.status, v.found = Fail, few(wrong)
-		if len(m.faults) > 0 {
-			v.found += "; not deployed: " + m.faults[0].Origin.String() + ": " + m.faults[0].Text
+		if len(m.Problems) > 0 {
+			v.found += "; not deployed: " + m.Problems[0].Origin.String() + ": " + m.Problems[0].Text
 		}
 		if len(v.evidence) == 0 {
 			v.evidence = []Evidence{{Source: k3s.LayoutOf(x.paths.data).Manifests(), Detail: "nothing of the kind is there"}}

@@ -5,6 +5,7 @@ import (
 
 	"github.com/k3s-cis/packer-plugin-k3s/internal/cis"
 	"github.com/k3s-cis/packer-plugin-k3s/internal/k3s"
+	"github.com/k3s-cis/packer-plugin-k3s/internal/node"
 )
 
 const (
@@ -157,6 +158,13 @@ func deployedMutants() []mutant {
 			also: fails("controlplane.audit-policy", "node.k3s-starts", "node.admission-files.mode"),
 		},
 		{control: "controlplane.audit-policy-coverage", breaks: edits(auditFile, "level: Metadata", "level: Request"), turns: cis.Manual},
+		{control: "controlplane.audit-policy", breaks: edits(auditFile, "rules:", "omitStages: [RequestReceived, ResponseStarted, ResponseComplete, Panic]\nrules:"), also: fails("controlplane.audit-policy-coverage")},
+		{control: "controlplane.audit-policy", breaks: edits(auditFile, "level: Metadata", "level: Metadata\n    omitStages: [RequestReceived, ResponseStarted, ResponseComplete]"), also: fails("controlplane.audit-policy-coverage")},
+		{control: "controlplane.audit-policy-coverage", breaks: auditFirst("{level: None, namespaces: [kube-system]}"), turns: cis.Manual},
+		{control: "controlplane.audit-policy-coverage", breaks: auditFirst("{level: None, namespaces: [payments]}"), turns: cis.Manual},
+		{control: "controlplane.audit-policy-coverage", breaks: auditFirst("{level: None, userGroups: [system:masters]}"), turns: cis.Manual},
+		{control: "controlplane.audit-policy-coverage", breaks: auditFirst("{level: None, userGroups: [system:serviceaccounts]}"), turns: cis.Manual},
+		{control: "controlplane.audit-policy-coverage", breaks: auditFirst("{level: Metadata, resources: [{group: '', resources: [secrets]}], omitStages: [RequestReceived, ResponseComplete]}"), turns: cis.Manual},
 		{
 			control: "apiserver.audit-log-path", also: map[string]cis.Status{"controlplane.audit-policy": cis.Fail, "controlplane.audit-policy-coverage": cis.Fail, "node.audit-log-dir.mode": cis.NotApplicable},
 			breaks: func(t *testing.T, tr *tree) {
@@ -176,7 +184,60 @@ func deployedMutants() []mutant {
 		{control: "netpol.all-namespaces", breaks: func(t *testing.T, tr *tree) {
 			tr.config(t, func(m map[string]any) { m["disable"] = []string{"k3s-cis-network-policies"} })
 		}},
+		// Policies of a namespace add up.
+		{control: "netpol.all-namespaces", breaks: morePolicies("podSelector: {matchExpressions: [{key: x, operator: DoesNotExist}]}", "[{}]")},
+		{control: "netpol.all-namespaces", breaks: morePolicies("podSelector: {matchExpressions: [{key: x, operator: NotIn, values: [a]}]}", "[{from: [{ipBlock: {cidr: 128.0.0.0/1}}]}]")},
+		{control: "netpol.all-namespaces", breaks: morePolicies("podSelector: {matchExpressions: [{key: pod-template-hash, operator: Exists}]}", "[{from: [{namespaceSelector: {matchExpressions: [{key: x, operator: DoesNotExist}]}}]}]")},
+		{control: "netpol.all-namespaces", breaks: morePolicies("podSelector: {}", "[{ports: [{protocol: TCP, port: 1, endPort: 65535}]}]")},
+		// Ours is replaced, or not, by one that reaches nobody.
+		{
+			control: "netpol.all-namespaces", also: fails("node.manifest-names"),
+			breaks: func(_ *testing.T, tr *tree) {
+				tr.file(manifests+"zz.yaml", 0o600, policy("intra-namespace", "podSelector: {}", "[{from: [{namespaceSelector: {matchLabels: {name: kube-system}}}]}]"))
+			},
+		},
+		{
+			control: "node.manifest-names", also: fails("netpol.all-namespaces", "rbac.default-sa", "node.manifests.mode"), on: noPSP,
+			breaks: func(_ *testing.T, tr *tree) {
+				tr.put(node.Entry{Path: manifests + "old.yaml", Kind: node.KindLink, Target: "gone"})
+			},
+		},
+		{
+			control: "node.manifest-names", also: fails("netpol.all-namespaces", "rbac.default-sa"), on: noPSP,
+			breaks: func(t *testing.T, tr *tree) {
+				tr.config(t, func(m map[string]any) { m["disable"] = "traefik," })
+			},
+		},
+		{
+			control: "node.manifest-names", also: fails("netpol.all-namespaces", "rbac.default-sa"), on: noPSP,
+			breaks: func(t *testing.T, tr *tree) { tr.config(t, func(m map[string]any) { m["disable"] = "" }) },
+		},
 		{control: "rbac.default-sa", breaks: removes(saFile)},
+		{
+			control: "rbac.default-sa", also: fails("node.manifest-names"),
+			breaks: func(_ *testing.T, tr *tree) {
+				tr.file(manifests+"aa.yaml", 0o600, "apiVersion: v1\nkind: ServiceAccount\nmetadata: {name: default, namespace: default}\n")
+			},
+		},
 		{control: "rbac.default-sa", breaks: edits(saFile, "automountServiceAccountToken: false", "automountServiceAccountToken: true")},
+	}
+}
+
+func noPSP(b base) bool { return !b.psp() }
+
+// auditFirst puts a rule before those of the audit policy.
+func auditFirst(rule string) func(*testing.T, *tree) {
+	return edits(auditFile, "rules:\n", "rules:\n  - "+rule+"\n")
+}
+
+// policy is a NetworkPolicy of kube-system for incoming traffic.
+func policy(name, selector, ingress string) string {
+	return "apiVersion: networking.k8s.io/v1\nkind: NetworkPolicy\nmetadata: {name: " + name + ", namespace: kube-system}\nspec: {" + selector + ", policyTypes: [Ingress], ingress: " + ingress + "}\n"
+}
+
+// morePolicies adds a policy in a file of its own.
+func morePolicies(selector, ingress string) func(*testing.T, *tree) {
+	return func(_ *testing.T, tr *tree) {
+		tr.file(manifests+"more.yaml", 0o600, policy("more", selector, ingress))
 	}
 }

@@ -253,7 +253,7 @@ func (x *examination) refusePods() refusals {
 	for _, o := range objects {
 		out.admitted[o.Name] = append(out.admitted[o.Name], o.Kind)
 	}
-	for _, o := range m.objects {
+	for _, o := range m.Objects {
 		if o.Kind == "Namespace" && o.Name == metav1.NamespaceDefault {
 			objects = append(objects, o)
 			out.labels = append(out.labels, Evidence{o.File, o.Line, "labels of namespace default"})

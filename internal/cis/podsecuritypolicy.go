@@ -97,7 +97,7 @@ func (r podRule) judgePolicies(x *examination, v verdict) verdict {
 	if m.problem != nil {
 		return m.problem.verdict(v.expected)
 	}
-	policies, err := policiesOfEveryone(m.objects)
+	policies, err := policiesOfEveryone(m.Objects)
 	if err != nil {
 		v.status, v.found = Fail, err.Error()
 		return v

@@ -22,7 +22,7 @@ func (v *checker) networkPolicies() {
 	}
 	addOns := map[string]string{}
 	for _, name := range planManifests {
-		addOns[addOn(name)] = "the plugin's own " + name
+		addOns[deploy.AddOn(name)] = "the plugin's own " + name
 	}
 	for i, f := range n.Manifests {
 		option := at("network_policies.manifests", i)
@@ -31,11 +31,11 @@ func (v *checker) networkPolicies() {
 			v.wrong(option, "%s: %w", f.Name, err)
 			continue
 		}
-		if other, ok := addOns[addOn(base)]; ok {
+		if other, ok := addOns[deploy.AddOn(base)]; ok {
 			v.wrong(option, "%s: K3s would take it and %s for one manifest and delete the objects of the one when it deploys the other: give it another name", f.Name, other)
 			continue
 		}
-		addOns[addOn(base)] = f.Name
+		addOns[deploy.AddOn(base)] = f.Name
 		objects, err := kube.LoadManifest(f.Name, f.Data)
 		v.load(option, err)
 		for _, x := range objects {
@@ -48,12 +48,6 @@ func (v *checker) networkPolicies() {
 
 // planManifests are the manifests of the plan's own.
 var planManifests = []string{policiesManifest, morePoliciesManifest, accountsManifest, podPoliciesManifest}
-
-// addOn is the name under which K3s keeps track of a manifest.
-func addOn(file string) string {
-	name, _, _ := strings.Cut(path.Base(file), ".")
-	return name
-}
 
 // baseName is the last part of a path of the build host, whatever system it runs.
 func baseName(name string) string { return path.Base(strings.ReplaceAll(name, `\`, "/")) }

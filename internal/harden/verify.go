@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"path"
 	"regexp"
 	"slices"
 	"strings"
@@ -158,26 +157,18 @@ func (p *planner) reader(n *node.Node) kube.ReadFile {
 // preloaded is the directory of images that K3s imports, "" when it has none.
 func (p *planner) preloaded(n *node.Node) string {
 	dir := p.c.layout().Images()
-	for _, e := range n.Below(dir) {
-		if e.Kind == node.KindFile && !strings.HasPrefix(path.Base(e.Path), ".") {
-			return dir
-		}
+	if len(deploy.ImageArchives(n, dir)) == 0 {
+		return ""
 	}
-	return ""
+	return dir
 }
 
 // manifests judges what K3s would deploy at its first start.
 func (p *planner) manifests(n *node.Node, eff *k3s.Effective) {
 	dir := k3s.LayoutOf(eff.DataDir).Manifests()
-	var list []deploy.Manifest
-	for _, e := range n.Below(dir) {
-		if e.Kind == node.KindFile && e.Data != nil {
-			list = append(list, deploy.Manifest{Path: e.Path, Data: e.Data})
-		}
-	}
-	objects, problems := deploy.CheckManifests(p.c.Release, dir, list)
-	p.problems(problems)
-	p.undeployed(eff, n, list)
+	m := deploy.ReadManifests(p.c.Release, dir, n.Below(dir), deploy.Disables(eff))
+	p.problems(m.Problems)
+	p.undeployed(m)
 
 	file, _, set := eff.Flag(k3s.APIServer, "admission-control-config-file")
 	if !set {
@@ -193,7 +184,7 @@ func (p *planner) manifests(n *node.Node, eff *k3s.Effective) {
 	if err != nil || admission.PodSecurity == nil {
 		return
 	}
-	rejected := kube.Workloads(p.c.Release, objects, *admission.PodSecurity)
+	rejected := kube.Workloads(p.c.Release, m.Objects, *admission.PodSecurity)
 	if len(rejected) == 0 {
 		return
 	}
@@ -211,17 +202,13 @@ func (p *planner) manifests(n *node.Node, eff *k3s.Effective) {
 
 // undeployed refuses what keeps K3s from deploying a manifest that is there: a
 // name in disable, which makes K3s delete the file, and a .skip file beside it.
-func (p *planner) undeployed(eff *k3s.Effective, n *node.Node, list []deploy.Manifest) {
-	for _, m := range list {
-		for _, v := range eff.Settings["disable"].Values {
-			for _, name := range strings.Split(v.Text, ",") {
-				if strings.TrimSpace(name) == addOn(m.Path) {
-					p.errs = append(p.errs, fmt.Errorf("%s: disable names %s, so that K3s deletes %s and its objects: take the name out, or the file", v.Origin, addOn(m.Path), m.Path))
-				}
-			}
+func (p *planner) undeployed(m deploy.Manifests) {
+	for _, d := range m.Deleted {
+		if d.By.Name != "" { // which has an error of its own
+			p.errs = append(p.errs, fmt.Errorf("%s: disable names %s, so that K3s deletes %s and its objects: take the name out, or the file", d.By.Origin, d.By.Name, d.Path))
 		}
-		if _, presence := n.Lookup(m.Path + ".skip"); presence == node.Present {
-			p.errs = append(p.errs, fmt.Errorf("%s.skip: K3s passes over %s while this file is there: remove it", m.Path, m.Path))
-		}
+	}
+	for _, d := range m.Skipped {
+		p.errs = append(p.errs, fmt.Errorf("%s: K3s passes over %s while this file is there: remove it", d.By, d.Path))
 	}
 }

@@ -101,19 +101,13 @@ func bake(t *testing.T, r k3s.Release, o harden.Options) (root string, effective
 	require.Empty(t, effective.Problems)
 
 	dir := k3s.LayoutOf(effective.DataDir).Manifests()
-	var manifests []deploy.Manifest
-	for _, e := range outcome.Node.Below(dir) {
-		if e.Kind == node.KindFile {
-			manifests = append(manifests, deploy.Manifest{Path: e.Path, Data: e.Data})
-		}
-	}
-	objects, problems := deploy.CheckManifests(r, dir, manifests)
-	require.Empty(t, problems)
+	m := deploy.ReadManifests(r, dir, outcome.Node.Below(dir), deploy.Disables(effective))
+	require.Empty(t, m.Problems)
 	require.Empty(t, kube.CheckAPIServer(kube.APIServer{
 		Release: r, DataDir: effective.DataDir, Args: effective.Args[k3s.APIServer],
 		ReadFile: func(p string) ([]byte, error) { return os.ReadFile(filepath.Join(root, p)) },
 	}))
-	return root, effective, objects
+	return root, effective, m.Objects
 }
 
 func created(t *testing.T, server *apiservertest.Server, manifest string) {

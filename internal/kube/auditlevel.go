@@ -20,16 +20,38 @@ type AuditRequest struct {
 }
 
 // AuditLevel returns the level at which the API server records r under policy
-// p: that of the first rule that matches, None without one. The API server's
-// own evaluator says the same (the tests compare the two), but brings its
-// metrics along, 1.4 MB of plugin.
-func AuditLevel(p *audit.Policy, r AuditRequest) audit.Level {
+// p, that of the first rule that matches, and the stages at which it records
+// nothing of it; None without a rule. The API server's own evaluator says the
+// same (the tests compare the two), but brings its metrics along, 1.4 MB of
+// plugin.
+func AuditLevel(p *audit.Policy, r AuditRequest) (level audit.Level, omitted []audit.Stage) {
 	for i := range p.Rules {
-		if r.matches(&p.Rules[i]) {
-			return p.Rules[i].Level
+		if rule := &p.Rules[i]; r.matches(rule) {
+			return rule.Level, slices.Concat(p.OmitStages, rule.OmitStages)
 		}
 	}
-	return audit.LevelNone
+	return audit.LevelNone, p.OmitStages
+}
+
+// Recorded returns the level of the events that the API server writes for r
+// under policy p: None also where every stage is omitted that a request goes
+// through that is answered.
+func Recorded(p *audit.Policy, r AuditRequest) audit.Level {
+	level, omitted := AuditLevel(p, r)
+	isOmitted := func(s audit.Stage) bool { return slices.Contains(omitted, s) }
+	if isOmitted(audit.StageRequestReceived) && isOmitted(audit.StageResponseComplete) && (isOmitted(audit.StageResponseStarted) || !r.isLongRunning()) {
+		return audit.LevelNone
+	}
+	return level
+}
+
+// longRunningSubresources are those whose requests pass the stage
+// ResponseStarted, as the API server sets it up (cmd/kube-apiserver's
+// BasicLongRunningRequestCheck).
+var longRunningSubresources = []string{"attach", "exec", "proxy", "log", "portforward"}
+
+func (r AuditRequest) isLongRunning() bool {
+	return r.Verb == "watch" || r.Verb == "proxy" || slices.Contains(longRunningSubresources, r.Subresource)
 }
 
 // matches says whether a rule is about the request. What a rule leaves empty

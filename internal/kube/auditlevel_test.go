@@ -2,6 +2,7 @@ package kube_test
 
 import (
 	"math/rand"
+	"slices"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
@@ -15,12 +16,13 @@ import (
 )
 
 // theirs is what the API server's own evaluator says.
-func theirs(p *audit.Policy, r kube.AuditRequest) audit.Level {
-	return policy.NewPolicyRuleEvaluator(p).EvaluatePolicyRule(authorizer.AttributesRecord{
+func theirs(p *audit.Policy, r kube.AuditRequest) (audit.Level, []audit.Stage) {
+	c := policy.NewPolicyRuleEvaluator(p).EvaluatePolicyRule(authorizer.AttributesRecord{
 		User: &user.DefaultInfo{Name: r.User, Groups: r.Groups},
 		Verb: r.Verb, Namespace: r.Namespace, APIGroup: r.APIGroup, APIVersion: "v1",
 		Resource: r.Resource, Subresource: r.Subresource, Name: r.Name, ResourceRequest: true,
-	}).Level
+	})
+	return c.Level, c.OmitStages
 }
 
 func TestAuditLevel(t *testing.T) {
@@ -62,8 +64,10 @@ func TestAuditLevel(t *testing.T) {
 			if tt.matches {
 				want = audit.LevelRequest
 			}
-			assert.Equal(t, want, kube.AuditLevel(p, tt.request))
-			assert.Equal(t, want, theirs(p, tt.request))
+			ours, _ := kube.AuditLevel(p, tt.request)
+			assert.Equal(t, want, ours)
+			their, _ := theirs(p, tt.request)
+			assert.Equal(t, want, their)
 		})
 	}
 }
@@ -76,11 +80,20 @@ func TestAuditLevelIsTheAPIServers(t *testing.T) {
 		return from[:random.Intn(len(from)+1)]
 	}
 	one := func(from ...string) string { return from[random.Intn(len(from))] }
+	stages := []audit.Stage{audit.StageRequestReceived, audit.StageResponseStarted, audit.StageResponseComplete, audit.StagePanic}
+	someStages := func() (out []audit.Stage) {
+		for _, s := range stages {
+			if random.Intn(4) == 0 {
+				out = append(out, s)
+			}
+		}
+		return out
+	}
 	levels := map[audit.Level]int{}
 	for range 20000 {
-		p := &audit.Policy{}
+		p := &audit.Policy{OmitStages: someStages()}
 		for _, level := range []audit.Level{audit.LevelMetadata, audit.LevelRequest, audit.LevelRequestResponse} {
-			rule := audit.PolicyRule{Level: level}
+			rule := audit.PolicyRule{Level: level, OmitStages: someStages()}
 			if random.Intn(3) == 0 {
 				rule.Users = some("ann", "bob", "")
 			}
@@ -110,9 +123,38 @@ func TestAuditLevelIsTheAPIServers(t *testing.T) {
 			Namespace: one("default", "prod", ""), APIGroup: one("", "apps", "batch"),
 			Resource: one("pods", "secrets"), Subresource: one("", "exec", "log"), Name: one("web", "db", ""),
 		}
-		want := theirs(p, r)
-		require.Equal(t, want, kube.AuditLevel(p, r), "policy %+v\nrequest %+v", p, r)
+		want, omitted := theirs(p, r)
+		level, without := kube.AuditLevel(p, r)
+		require.Equal(t, want, level, "policy %+v\nrequest %+v", p, r)
+		for _, s := range stages {
+			require.Equal(t, slices.Contains(omitted, s), slices.Contains(without, s), "%s: policy %+v\nrequest %+v", s, p, r)
+		}
 		levels[want]++
 	}
 	assert.Len(t, levels, 4, "every level must have come up")
+}
+
+func TestRecorded(t *testing.T) {
+	get := kube.AuditRequest{Verb: "get", Resource: "secrets"}
+	exec := kube.AuditRequest{Verb: "create", Resource: "pods", Subresource: "exec"}
+	const received, started, complete, panicked = audit.StageRequestReceived, audit.StageResponseStarted, audit.StageResponseComplete, audit.StagePanic
+	for name, c := range map[string]struct {
+		policy, rule []audit.Stage
+		request      kube.AuditRequest
+		want         audit.Level
+	}{
+		"nothing omitted":                  {nil, nil, get, audit.LevelMetadata},
+		"what everybody omits":             {[]audit.Stage{received}, nil, get, audit.LevelMetadata},
+		"all stages by the policy":         {[]audit.Stage{received, started, complete, panicked}, nil, get, audit.LevelNone},
+		"all stages by the rule":           {nil, []audit.Stage{received, started, complete, panicked}, exec, audit.LevelNone},
+		"by both together":                 {[]audit.Stage{received}, []audit.Stage{complete}, get, audit.LevelNone},
+		"only a panic is left":             {[]audit.Stage{received, started, complete}, nil, exec, audit.LevelNone},
+		"what a short request never sees":  {[]audit.Stage{received, complete}, nil, get, audit.LevelNone},
+		"the beginning of an exec is left": {[]audit.Stage{received, complete}, nil, exec, audit.LevelMetadata},
+	} {
+		t.Run(name, func(t *testing.T) {
+			p := &audit.Policy{OmitStages: c.policy, Rules: []audit.PolicyRule{{Level: audit.LevelMetadata, OmitStages: c.rule}}}
+			assert.Equal(t, c.want, kube.Recorded(p, c.request))
+		})
+	}
 }

@@ -1,23 +1,20 @@
 package deploy
 
 import (
+	"bytes"
+	"cmp"
 	"fmt"
 	"path"
 	"slices"
 	"strings"
 
+	"k8s.io/apimachinery/pkg/api/equality"
 	"k8s.io/apimachinery/pkg/util/validation"
 
 	"github.com/k3s-cis/packer-plugin-k3s/internal/k3s"
 	"github.com/k3s-cis/packer-plugin-k3s/internal/kube"
+	"github.com/k3s-cis/packer-plugin-k3s/internal/node"
 )
-
-// Manifest is a file below K3s's manifests directory.
-type Manifest struct {
-	// Path is absolute on the node.
-	Path string
-	Data []byte
-}
 
 // ownManifests are the files that K3s writes below its manifests directory at
 // every start, whatever is there.
@@ -32,28 +29,31 @@ var ownManifests = []string{
 // manifestSuffixes are the endings of files that K3s deploys.
 var manifestSuffixes = []string{".yaml", ".yml", ".json"}
 
-// addOn returns the name under which K3s keeps track of a manifest: its file
+// AddOn returns the name under which K3s keeps track of a manifest: its file
 // name up to the first dot.
-func addOn(file string) string {
+func AddOn(file string) string {
 	name, _, _ := strings.Cut(path.Base(file), ".")
 	return name
 }
 
-// deployed says whether K3s takes a file of this name for a manifest.
-func deployed(base string) bool {
-	return !strings.HasPrefix(base, ".") && slices.Contains(manifestSuffixes, strings.ToLower(path.Ext(base)))
+// isManifest says whether a file name has one of the endings.
+func isManifest(base string) bool {
+	return slices.Contains(manifestSuffixes, strings.ToLower(path.Ext(base)))
 }
+
+// deployed says whether K3s takes a file of this name for a manifest.
+func deployed(base string) bool { return !strings.HasPrefix(base, ".") && isManifest(base) }
 
 // ofK3s says whether K3s has an AddOn of this name itself.
 func ofK3s(name string) bool {
-	return slices.ContainsFunc(ownManifests, func(own string) bool { return addOn(own) == name })
+	return slices.ContainsFunc(ownManifests, func(own string) bool { return AddOn(own) == name })
 }
 
 // CheckManifestName says why K3s would not deploy a manifest of this name, or
 // would take it for one of its own, or nil.
 func CheckManifestName(file string) error {
 	base := path.Base(file)
-	name := addOn(base)
+	name := AddOn(base)
 	switch problems := validation.IsDNS1123Subdomain(name); {
 	case strings.HasPrefix(base, "."):
 		return fmt.Errorf("%s: K3s passes over files whose names begin with a dot; take the dot away", file)
@@ -67,45 +67,161 @@ func CheckManifestName(file string) error {
 	return nil
 }
 
-// CheckManifests judges everything below one node's manifests directory dir:
-// names, two files that prune each other's objects, contents, and objects that
-// release r does not know. Files that K3s does not deploy, and those that it
-// writes itself at every start, are passed over. It returns the objects that
-// K3s would deploy.
-func CheckManifests(r k3s.Release, dir string, manifests []Manifest) ([]kube.Object, []k3s.Problem) {
-	var (
-		objects  []kube.Object
-		problems []k3s.Problem
-		first    = map[string]string{} // AddOn to the file that is deployed first
-		skipped  = map[string]bool{}
-	)
-	ordered := slices.SortedFunc(slices.Values(manifests), func(a, b Manifest) int { return strings.Compare(a.Path, b.Path) })
-	for _, m := range ordered {
-		if name, ok := strings.CutSuffix(path.Base(m.Path), ".skip"); ok {
-			skipped[name] = true
+// Manifests is what K3s would make of its manifests directory.
+type Manifests struct {
+	// Files are the manifests that it would look into, in its order.
+	Files []node.Entry
+	// Deleted are manifests, not K3s's own, that it would delete.
+	Deleted []Deleted
+	// Skipped are manifests that it passes over because of a .skip file.
+	Skipped []Skipped
+	Objects []kube.Object
+	// Problems tell of what would not be deployed, and why. Unreadable are
+	// those of files whose bytes are not known.
+	Problems []k3s.Problem
+
+	contested map[identity]bool
+}
+
+// identity is what makes two objects one in the cluster.
+type identity struct{ group, kind, namespace, name string }
+
+func identityOf(o kube.Object) identity {
+	// What names no namespace goes into default.
+	return identity{path.Dir(o.APIVersion), o.Kind, cmp.Or(o.Namespace, "default"), o.Name}
+}
+
+// Contested says whether two manifests define o, and not alike: K3s applies both
+// at each of its starts, so which of them holds is nothing to rely on.
+func (m *Manifests) Contested(o kube.Object) bool { return m.contested[identityOf(o)] }
+
+// Deleted is a manifest and the name of the key disable that deletes it.
+type Deleted struct {
+	Path string
+	By   Disable
+}
+
+// Skipped is a manifest and the file named after it, in whatever directory.
+type Skipped struct{ Path, By string }
+
+// ReadManifests judges everything that entries hold below one node's manifests
+// directory dir: links that lead nowhere, names, two files that prune each
+// other's objects, contents, and objects that release r does not know. Files
+// that K3s does not deploy, and those that it writes itself at every start, are
+// passed over.
+func ReadManifests(r k3s.Release, dir string, entries []node.Entry, disables []Disable) Manifests {
+	m := Manifests{Problems: nameless(disables)}
+	if dead := deadLinks(entries); len(dead) > 0 {
+		m.Problems = append(m.Problems, dead...)
+		return m
+	}
+	skips := map[string]string{}
+	for _, e := range entries {
+		if name, ok := strings.CutSuffix(path.Base(e.Path), ".skip"); ok {
+			skips[name] = e.Path
 		}
 	}
-	for _, m := range ordered {
-		base := path.Base(m.Path)
-		relative := strings.TrimPrefix(m.Path, strings.TrimSuffix(dir, "/")+"/")
-		if skipped[base] || !deployed(base) || slices.Contains(ownManifests, relative) {
+	for _, e := range entries {
+		relative := strings.TrimPrefix(e.Path, strings.TrimSuffix(dir, "/")+"/")
+		base, own := path.Base(e.Path), slices.Contains(ownManifests, relative)
+		switch by, gone := deletedBy(disables, relative); {
+		case e.Kind == node.KindDirectory:
+		case gone && !own && isManifest(relative):
+			m.Deleted = append(m.Deleted, Deleted{e.Path, by})
+		case gone, own, !deployed(base):
+		case skips[base] != "":
+			m.Skipped = append(m.Skipped, Skipped{e.Path, skips[base]})
+		default:
+			m.Files = append(m.Files, e)
+		}
+	}
+	m.read(r)
+	m.findContested()
+	return m
+}
+
+// read loads the files.
+func (m *Manifests) read(r k3s.Release) {
+	first := map[string]string{} // AddOn to the file that is deployed first
+	ignored := func(file, format string, args ...any) {
+		m.Problems = append(m.Problems, k3s.Problem{Consequence: k3s.Ignored, Text: fmt.Sprintf(format, args...), Origin: k3s.Origin{Source: file}})
+	}
+	for _, e := range m.Files {
+		if e.Kind != node.KindFile {
+			ignored(e.Path, "is not a regular file, and K3s cannot read it: remove it")
 			continue
 		}
-		at := k3s.Origin{Source: m.Path}
-		if err := CheckManifestName(m.Path); err != nil {
-			problems = append(problems, k3s.Problem{Consequence: k3s.Ignored, Text: strings.TrimPrefix(err.Error(), m.Path+": "), Origin: at})
+		if e.Data == nil {
+			m.Problems = append(m.Problems, k3s.Problem{Consequence: k3s.Unreadable, Text: "its content was not looked at", Origin: k3s.Origin{Source: e.Path}})
 			continue
 		}
-		if other, twice := first[addOn(base)]; twice {
-			problems = append(problems, k3s.Problem{
-				Consequence: k3s.Ignored, Origin: at,
-				Text: fmt.Sprintf("K3s takes this file and %s for the same AddOn %q, so that each prunes the other's objects; give them names that differ before the first dot", other, addOn(base)),
-			})
+		if err := CheckManifestName(e.Path); err != nil {
+			ignored(e.Path, "%s", strings.TrimPrefix(err.Error(), e.Path+": "))
+			continue
+		}
+		name := AddOn(e.Path)
+		if other, twice := first[name]; twice {
+			ignored(e.Path, "K3s takes this file and %s for the same AddOn %q, so that each prunes the other's objects; give them names that differ before the first dot", other, name)
 		} else {
-			first[addOn(base)] = m.Path
+			first[name] = e.Path
 		}
-		found, faults := kube.CheckManifest(r, m.Path, m.Data)
-		objects, problems = append(objects, found...), append(problems, faults...)
+		objects, problems := kube.CheckManifest(r, e.Path, e.Data)
+		m.Problems = append(m.Problems, problems...)
+		m.Objects = append(m.Objects, objects...)
 	}
-	return objects, problems
+}
+
+// findContested finds objects that two files define in different ways.
+func (m *Manifests) findContested() {
+	m.contested = map[identity]bool{}
+	first := map[identity]kube.Object{}
+	for _, o := range m.Objects {
+		id := identityOf(o)
+		other, twice := first[id]
+		if !twice {
+			first[id] = o
+			continue
+		}
+		if sameObject(o, other) {
+			continue
+		}
+		m.contested[id] = true
+		m.Problems = append(m.Problems, k3s.Problem{
+			Consequence: k3s.Ignored, Origin: k3s.Origin{Source: o.File, Line: o.Line},
+			Text: fmt.Sprintf("%s is defined otherwise at %s:%d: K3s applies one over the other at each of its starts; leave it in one of them", o, other.File, other.Line),
+		})
+	}
+}
+
+func sameObject(a, b kube.Object) bool {
+	if a.Typed != nil && b.Typed != nil {
+		return equality.Semantic.DeepEqual(a.Typed, b.Typed)
+	}
+	return bytes.Equal(a.Raw, b.Raw)
+}
+
+// nameless reports a name of the key disable that is empty.
+func nameless(disables []Disable) []k3s.Problem {
+	i := slices.IndexFunc(disables, func(d Disable) bool { return d.Name == "" })
+	if i < 0 {
+		return nil
+	}
+	return []k3s.Problem{{
+		Consequence: k3s.Ignored, Origin: disables[i].Origin,
+		Text: "disable has an item without a name, for which K3s deletes every manifest, its own too: take the empty item or the comma beside it out",
+	}}
+}
+
+// deadLinks reports the links that end K3s's walk (walkFiles).
+func deadLinks(entries []node.Entry) []k3s.Problem {
+	var out []k3s.Problem
+	for _, e := range entries {
+		if e.Kind == node.KindLink {
+			out = append(out, k3s.Problem{
+				Consequence: k3s.Ignored, Origin: k3s.Origin{Source: e.Path},
+				Text: fmt.Sprintf("is a symbolic link to %s, which is not there: K3s's walk ends at it, and no manifest at all is deployed; remove it", e.Target),
+			})
+		}
+	}
+	return out
 }

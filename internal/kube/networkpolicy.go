@@ -1,0 +1,72 @@
+package kube
+
+import (
+	"net/netip"
+	"slices"
+
+	networkingv1 "k8s.io/api/networking/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+)
+
+// RestrictsIngress says whether a policy speaks of incoming traffic, so that a
+// pod which it selects is reached only by what some policy admits.
+func RestrictsIngress(p *networkingv1.NetworkPolicy) bool {
+	return len(p.Spec.PolicyTypes) == 0 || slices.Contains(p.Spec.PolicyTypes, networkingv1.PolicyTypeIngress)
+}
+
+// SelectsEveryPod says whether a policy is about all pods of its namespace.
+func SelectsEveryPod(p *networkingv1.NetworkPolicy) bool { return isEmpty(&p.Spec.PodSelector) }
+
+// OpensIngress says whether a policy lets everything in to the pods of its
+// namespace, those apart that somebody labelled on purpose. Policies add up, so
+// that one such policy undoes every other.
+func OpensIngress(p *networkingv1.NetworkPolicy) bool {
+	return RestrictsIngress(p) && isBroad(&p.Spec.PodSelector) && slices.ContainsFunc(p.Spec.Ingress, admitsAll)
+}
+
+// admitsAll says whether a rule lets everything in: any port of a protocol, from
+// any pod of any namespace or any address.
+func admitsAll(r networkingv1.NetworkPolicyIngressRule) bool {
+	if len(r.Ports) > 0 && !slices.ContainsFunc(r.Ports, isAnyPort) {
+		return false
+	}
+	return len(r.From) == 0 || slices.ContainsFunc(r.From, func(p networkingv1.NetworkPolicyPeer) bool {
+		if p.IPBlock != nil {
+			return isAnywhere(p.IPBlock.CIDR)
+		}
+		return p.NamespaceSelector != nil && isBroad(p.NamespaceSelector) && (p.PodSelector == nil || isBroad(p.PodSelector))
+	})
+}
+
+// isAnyPort says whether a port of a rule leaves out at most some of the ports
+// that need root.
+func isAnyPort(p networkingv1.NetworkPolicyPort) bool {
+	const privileged, last = 1024, 65535
+	return p.Port == nil || p.EndPort != nil && *p.EndPort == last && p.Port.IntValue() <= privileged
+}
+
+// isAnywhere says whether a block is the whole of the network or half of it,
+// which is how the whole is written where a zero is refused.
+func isAnywhere(cidr string) bool {
+	p, err := netip.ParsePrefix(cidr)
+	return err == nil && p.Bits() <= 1
+}
+
+func isEmpty(s *metav1.LabelSelector) bool { return len(s.MatchLabels)+len(s.MatchExpressions) == 0 }
+
+// controllersLabels stand on every pod that a controller of Kubernetes makes.
+var controllersLabels = []string{"pod-template-hash", "controller-revision-hash", "controller-uid", "kubernetes.io/metadata.name"}
+
+// isBroad says whether a selector takes in what nobody labelled for it: it only
+// excludes, or asks for a label that Kubernetes itself gives.
+func isBroad(s *metav1.LabelSelector) bool {
+	return len(s.MatchLabels) == 0 && !slices.ContainsFunc(s.MatchExpressions, func(e metav1.LabelSelectorRequirement) bool {
+		switch e.Operator {
+		case metav1.LabelSelectorOpNotIn, metav1.LabelSelectorOpDoesNotExist:
+			return false
+		case metav1.LabelSelectorOpExists:
+			return !slices.Contains(controllersLabels, e.Key)
+		}
+		return true
+	})
+}
