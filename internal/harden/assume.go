@@ -106,10 +106,10 @@ func (p *planner) query() node.Query {
 
 // unread lists what nobody reads on a node without K3s configuration: the
 // environment of all users is for OpenRC scripts, the guide's policies for the
-// flags that name them.
+// flags that name them, and every machine has a name and a release.
 func (p *planner) unread() []string {
 	server := p.c.layout().Server()
-	return []string{"/etc/environment", server + "/psa.yaml", server + "/audit.yaml"}
+	return append(node.MachineFiles(), "/etc/environment", server+"/psa.yaml", server+"/audit.yaml")
 }
 
 // startSuffixes are the endings of the files that count in a directory, nil

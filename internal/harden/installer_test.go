@@ -54,3 +54,16 @@ func TestInstallerUnits(t *testing.T) {
 		}
 	}
 }
+
+// TestNothingAssumedOfEveryMachine: what every machine has says nothing of K3s,
+// and a plan that took it for absent would cost a second command everywhere.
+func TestNothingAssumedOfEveryMachine(t *testing.T) {
+	plan, err := Make(newest(t), nil)
+	require.NoError(t, err)
+	for _, a := range plan.Change.Assume {
+		assert.NotContains(t, []string{
+			"/etc/hostname", "/etc/machine-id", "/etc/os-release", "/usr/lib/os-release", "/etc/environment",
+			"/etc/systemd/system.conf", "/usr/lib/systemd/system.conf",
+		}, a.Path)
+	}
+}

@@ -1,6 +1,9 @@
 package node
 
-import "path"
+import (
+	"path"
+	"slices"
+)
 
 // managerFiles are those the system manager itself reads; the second is where
 // newer releases look when the first is not there.
@@ -9,6 +12,18 @@ var managerFiles = []string{"/etc/systemd/system.conf", "/usr/lib/systemd/system
 // managerDropIns hold more of the manager's settings, strongest first.
 var managerDropIns = []string{
 	"/etc/systemd/system.conf.d", "/usr/local/lib/systemd/system.conf.d", "/usr/lib/systemd/system.conf.d", "/lib/systemd/system.conf.d",
+}
+
+// MachineFiles are what every machine has and SystemdQuery asks for: the
+// manager's own file, and what specifiers stand for. A plan for a node of which
+// nothing is known may take it that they leave K3s's unit as it is; the check
+// looks.
+func MachineFiles() []string {
+	files := slices.Clone(managerFiles)
+	for _, p := range specifierQuery() {
+		files = append(files, p.Path)
+	}
+	return files
 }
 
 func managerQuery() Query {
