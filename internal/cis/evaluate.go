@@ -55,20 +55,43 @@ func (x *examination) result(c Control) Result {
 	r := Result{
 		ID: c.ID(x.in.Benchmark), Key: c.Key, Title: c.Title, Section: c.section,
 		Status: v.status, Found: oneLine(v.found), Expected: oneLine(v.expected), Reason: oneLine(v.reason),
-		Evidence: make([]Evidence, 0, len(v.evidence)), Remediation: x.paths.expand(c.Remediation),
+		Evidence: limited(v.evidence), Remediation: x.paths.expand(c.Remediation),
 	}
 	if r.ID == "" {
 		r.ID = c.Key
 	} else {
 		r.Section = sectionOf(r.ID)
 	}
-	for _, e := range v.evidence {
+	return r
+}
+
+// maxEvidence is how many pieces of evidence a result holds. Nobody reads more,
+// and a node could bring any number.
+const maxEvidence = 40
+
+// limited returns the evidence of a result, each piece once, and at its end how
+// much of it was left out.
+func limited(all []Evidence) []Evidence {
+	out := make([]Evidence, 0, min(len(all), maxEvidence))
+	seen := make(map[Evidence]bool, cap(out))
+	more, next := 0, ""
+	for _, e := range all {
+		if len(out) == maxEvidence {
+			if more++; more == 1 {
+				next = oneLine(e.Source)
+			}
+			continue
+		}
 		e.Source, e.Detail = oneLine(e.Source), oneLine(e.Detail)
-		if !slices.Contains(r.Evidence, e) {
-			r.Evidence = append(r.Evidence, e)
+		if !seen[e] {
+			seen[e] = true
+			out = append(out, e)
 		}
 	}
-	return r
+	if more > 0 {
+		out = append(out, Evidence{Source: next, Detail: fmt.Sprintf("and %d more", more)})
+	}
+	return out
 }
 
 func (x *examination) verdict(c Control) verdict {

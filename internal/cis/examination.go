@@ -241,6 +241,8 @@ func (x *examination) readFile(p string) ([]byte, error) {
 		return nil, fmt.Errorf("%s is a %s: %w", p, e.Kind, fs.ErrNotExist)
 	case e.Data == nil:
 		return nil, fmt.Errorf("the content of %s %w", p, errNotCollected)
+	case len(e.Data) > k3s.MaxConfigSize:
+		return nil, fmt.Errorf("%s has %d KiB, which is more than the %d KiB that are judged", p, len(e.Data)>>10, k3s.MaxConfigSize>>10)
 	}
 	return e.Data, nil
 }

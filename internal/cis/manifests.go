@@ -42,7 +42,10 @@ func (x *examination) readManifests() manifests {
 	if x.in.Effective != nil {
 		disables = deploy.Disables(x.in.Effective)
 	}
-	m := deploy.ReadManifests(x.release(), dir, entries, disables)
+	m, err := deploy.ReadManifests(x.release(), dir, entries, disables)
+	if err != nil {
+		return manifests{problem: &complaint{Error, err.Error(), []Evidence{{Source: dir, Detail: err.Error()}}}}
+	}
 	for _, e := range m.Files {
 		if e.Kind == node.KindFile && e.Data == nil {
 			why := cmp.Or(e.Unread, "its content was not looked at")

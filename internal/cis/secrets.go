@@ -346,10 +346,14 @@ func secretObjects(file string, n *yaml.Node) []Evidence {
 	return out
 }
 
+// maxScalars is how many values of a file are looked at, each alias counted.
+const maxScalars = 100_000
+
 // secretKeys finds top-level keys of a K3s configuration file that hold
 // secrets, in every document of it.
 func secretKeys(file string, data []byte) []Evidence {
 	var out []Evidence
+	looked := 0
 	dec := yaml.NewDecoder(bytes.NewReader(data))
 	for {
 		var doc yaml.Node
@@ -362,7 +366,11 @@ func secretKeys(file string, data []byte) []Evidence {
 		pairs := doc.Content[0].Content
 		for i := 0; i+1 < len(pairs); i += 2 {
 			name := strings.TrimSuffix(pairs[i].Value, "+")
-			if slices.ContainsFunc(scalars(pairs[i+1]), func(v string) bool { return k3s.HoldsSecret(name, v) }) {
+			texts := scalars(pairs[i+1])
+			if looked += len(texts); looked > maxScalars {
+				return append(out, Evidence{file, pairs[i].Line, fmt.Sprintf("stands with its aliases for more than the %d values that are looked at", maxScalars)})
+			}
+			if slices.ContainsFunc(texts, func(v string) bool { return k3s.HoldsSecret(name, v) }) {
 				out = append(out, Evidence{file, pairs[i].Line, name + " has a value (not shown)"})
 			}
 		}

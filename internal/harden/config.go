@@ -47,11 +47,16 @@ func newMerger(o Options, have *node.Node, eff *k3s.Effective) (*merger, error) 
 		}
 	}
 	var errs []error
-	for _, p := range paths {
+	size := 0
+	for i, p := range paths {
 		data, err := contentOf(have, p)
 		if err != nil {
 			errs = append(errs, err)
 			continue
+		}
+		size += len(data)
+		if err := k3s.CheckConfigSize(i+1, size); err != nil {
+			return nil, fmt.Errorf("%s: %w", p, err)
 		}
 		d, err := parseDocument(p, data)
 		if err != nil {

@@ -81,10 +81,17 @@ func (p *planner) after() *node.Node {
 	return node.New(q, all)
 }
 
+// maxProblems is how many problems are told one by one.
+const maxProblems = 200
+
 // problems turns what K3s or Kubernetes would refuse or drop into errors. What
 // could not be read is a warning: the check pass will not take it for proven.
 func (p *planner) problems(list []k3s.Problem) {
-	for _, x := range list {
+	for i, x := range list {
+		if len(p.known) == maxProblems {
+			p.errs = append(p.errs, fmt.Errorf("and %d more", len(list)-i))
+			return
+		}
 		if slices.ContainsFunc(p.known, func(k k3s.Problem) bool { return sameFlag(k, x) }) {
 			continue
 		}
@@ -149,6 +156,8 @@ func (p *planner) reader(n *node.Node) kube.ReadFile {
 			return nil, err
 		case data == nil:
 			return nil, fmt.Errorf("%s: %w", name, fs.ErrNotExist)
+		case len(data) > k3s.MaxConfigSize:
+			return nil, fmt.Errorf("%s has %d KiB, which is more than the %d KiB that are judged", name, len(data)>>10, k3s.MaxConfigSize>>10)
 		}
 		return data, nil
 	}
@@ -166,7 +175,11 @@ func (p *planner) preloaded(n *node.Node) string {
 // manifests judges what K3s would deploy at its first start.
 func (p *planner) manifests(n *node.Node, eff *k3s.Effective) {
 	dir := k3s.LayoutOf(eff.DataDir).Manifests()
-	m := deploy.ReadManifests(p.c.Release, dir, n.Below(dir), deploy.Disables(eff))
+	m, err := deploy.ReadManifests(p.c.Release, dir, n.Below(dir), deploy.Disables(eff))
+	if err != nil {
+		p.errs = append(p.errs, fmt.Errorf("%s: %w", dir, err))
+		return
+	}
 	p.problems(m.Problems)
 	p.undeployed(m)
 
@@ -189,7 +202,12 @@ func (p *planner) manifests(n *node.Node, eff *k3s.Effective) {
 		return
 	}
 	text := fmt.Sprintf("%d of your workloads would be rejected by Pod Security:", len(rejected))
-	for _, r := range rejected {
+	const most = 50
+	for i, r := range rejected {
+		if i == most {
+			text += fmt.Sprintf("\n  and %d more", len(rejected)-most)
+			break
+		}
 		text += fmt.Sprintf("\n  %s:%d: %s %s/%s at level %s: %s", r.Object.File, r.Object.Line,
 			r.Object.Kind, r.Object.Namespace, r.Object.Name, r.Level.Name, strings.Join(r.Reasons, "; "))
 	}

@@ -51,11 +51,19 @@ func (r *resolver) components() []Component {
 	return out
 }
 
+// maxArguments is how many arguments of a component are judged; nobody has as
+// many.
+const maxArguments = 5000
+
 // arguments assembles what each component is passed.
 func (r *resolver) arguments() map[Component][]Argument {
 	out := map[Component][]Argument{}
 	for _, c := range r.components() {
 		user := r.effective.Settings[argumentKeys[c]].Values
+		if len(user) > maxArguments {
+			r.problem(Unreadable, user[maxArguments].Origin, "%s has more than the %d values that are judged", argumentKeys[c], maxArguments)
+			user = user[:maxArguments]
+		}
 		defaults := r.defaults(c, user)
 		switch c {
 		case APIServer:

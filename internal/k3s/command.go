@@ -114,7 +114,14 @@ func (r *resolver) hideWord(text string) string {
 	return "(hidden)"
 }
 
+// maxSuggestions is how many misspelt keys a similar one is looked for: each is
+// compared with every key that there is.
+const maxSuggestions = 100
+
 func (r *resolver) suggest(name string) string {
+	if r.suggested++; r.suggested > maxSuggestions {
+		return ""
+	}
 	if near := Nearest(name, r.release, r.role); near != "" && near != name {
 		return "; did you mean " + near + "?"
 	}
@@ -156,7 +163,7 @@ func (r *resolver) settings(options []option) map[string]Setting {
 		old, had := out[key.Name]
 		switch {
 		case key.Kind == List:
-			out[key.Name] = Setting{Values: append(old.Values[:len(old.Values):len(old.Values)], o.values...)}
+			out[key.Name] = Setting{Values: append(old.Values, o.values...)}
 			continue
 		case len(o.values) == 0:
 			continue

@@ -30,6 +30,9 @@ func (r *resolver) readConfig(file string) []option {
 		r.problem(Ignored, Origin{Source: entries[0].Path}, "K3s %s reads no configuration file (it does from v1.19): put the options into the service", r.release)
 		return nil
 	}
+	if r.tooMuch(entries) {
+		return nil
+	}
 	for _, e := range entries {
 		if e.Kind == node.KindLink {
 			r.problem(Ignored, Origin{Source: e.Path}, "is a link that leads nowhere: K3s takes that for a missing configuration and reads no configuration file at all; remove it")
@@ -48,7 +51,7 @@ func (r *resolver) readConfig(file string) []option {
 			}
 			old := merged[i]
 			if o.append {
-				old.values = append(old.values[:len(old.values):len(old.values)], o.values...)
+				old.values = append(old.values, o.values...)
 				old.list = true
 				merged[i] = old
 				continue

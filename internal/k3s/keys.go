@@ -63,7 +63,8 @@ func Keys() []Key { return slices.Clone(keys) }
 func Nearest(name string, release Release, role Role) string {
 	best, near := 3, ""
 	for _, k := range keys {
-		if len(k.Name) < 4 || !k.In(release, role) {
+		apart := len(name) - len(k.Name) // there are at least as many edits
+		if len(k.Name) < 4 || max(apart, -apart) >= best || !k.In(release, role) {
 			continue
 		}
 		if d := levenshtein.Distance(name, k.Name, nil); d < best {

@@ -40,7 +40,11 @@ func (r *resolver) kubeletFiles(user []Value, defaults []Argument) ([]Value, []A
 		}
 	}
 	layers := kubeletLayers{}
-	for _, f := range r.kubeletConfigFiles(config, dir) {
+	files := r.kubeletConfigFiles(config, dir)
+	if r.tooMuch(files) {
+		files = nil
+	}
+	for _, f := range files {
 		if f.Path == "" {
 			layers.defaults(own)
 			continue

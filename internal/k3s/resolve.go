@@ -40,6 +40,8 @@ type resolver struct {
 	role        Role
 	environment []node.Variable
 	effective   *Effective
+	// suggested counts the keys that a similar one was looked for.
+	suggested int
 	// byDefault names K3s's own defaults as a source.
 	byDefault string
 	// places fills in where a default's value lies in the data directory.

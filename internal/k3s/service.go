@@ -97,9 +97,19 @@ func runsRole(s *node.Service, role Role) bool {
 var (
 	// k3sRole matches a command that runs K3s as server or agent.
 	k3sRole = regexp.MustCompile(`k3s[-.+\w]*["']?\s(?:.*?\s)??(server|agent)(?:["'\s]|$)`)
-	// startsK3s matches a unit or init script that runs K3s.
-	startsK3s = regexp.MustCompile(`(?m)^\s*(?:ExecStart\s*=|command=).*k3s`)
+	// startsK3s matches a line of a unit or init script that runs K3s.
+	startsK3s = regexp.MustCompile(`^\s*(?:ExecStart\s*=|command=).*k3s`)
 )
+
+// startsAnyK3s says whether a line of text runs K3s.
+func startsAnyK3s(text string) bool {
+	for line := range strings.Lines(text) {
+		if strings.Contains(line, "k3s") && startsK3s.MatchString(line) {
+			return true
+		}
+	}
+	return false
+}
 
 // serviceNames lists the services that may run K3s: the installer's, and
 // others whose files say so or whose names do where only these were collected.
@@ -120,12 +130,15 @@ func (r *resolver) serviceNames() []string {
 			return
 		}
 		text := strings.ReplaceAll(string(e.Data), "\\\n", " ")
-		m := k3sRole.FindStringSubmatch(text)
-		switch {
-		case name == r.role.other().ServiceName() && m != nil && m[1] == string(r.role.other()):
-		case startsK3s.MatchString(text):
-			found[name] = true
+		if !startsAnyK3s(text) {
+			return
 		}
+		if name == r.role.other().ServiceName() {
+			if m := k3sRole.FindStringSubmatch(text); m != nil && m[1] == string(r.role.other()) {
+				return
+			}
+		}
+		found[name] = true
 	}
 	for _, dir := range node.UnitDirectories() {
 		for _, e := range r.node.Below(dir) {

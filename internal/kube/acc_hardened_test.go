@@ -101,7 +101,8 @@ func bake(t *testing.T, r k3s.Release, o harden.Options) (root string, effective
 	require.Empty(t, effective.Problems)
 
 	dir := k3s.LayoutOf(effective.DataDir).Manifests()
-	m := deploy.ReadManifests(r, dir, outcome.Node.Below(dir), deploy.Disables(effective))
+	m, err := deploy.ReadManifests(r, dir, outcome.Node.Below(dir), deploy.Disables(effective))
+	require.NoError(t, err)
 	require.Empty(t, m.Problems)
 	require.Empty(t, kube.CheckAPIServer(kube.APIServer{
 		Release: r, DataDir: effective.DataDir, Args: effective.Args[k3s.APIServer],

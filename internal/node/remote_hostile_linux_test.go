@@ -29,7 +29,7 @@ const hostileAnswer = "K3S_CIS_HOSTILE_ANSWER"
 // take time too; the processor's is counted for this side alone.
 const (
 	hostileProcessor = 2 * time.Second
-	hostileTime      = 10 * time.Second
+	hostileTime      = 30 * time.Second
 	hostileMemory    = 300 << 20
 )
 

@@ -93,10 +93,16 @@ func readSysctlDirs(n *Node, dirs []string) (assignments, error) {
 		if err != nil {
 			return assignments{}, err
 		}
-		all = append(all, as...)
+		if all = append(all, as...); len(all) > maxKernelSettings {
+			return assignments{}, fmt.Errorf("%s: more than %d settings of kernel parameters are not judged", dirs[0], maxKernelSettings)
+		}
 	}
 	return fold(all)
 }
+
+// maxKernelSettings is how many lines of sysctl files are judged; nobody has as
+// many.
+const maxKernelSettings = 20_000
 
 // readSysctlFile reads one file by the syntax of sysctl.d(5). A line that is
 // no assignment is passed over, as systemd-sysctl does.

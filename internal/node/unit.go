@@ -164,7 +164,9 @@ func (p *unitParser) command(unit string) {
 		for _, c := range p.start {
 			s.Faults = append(s.Faults, c.faults...)
 			if !c.literal {
-				c.words = expand(c.words, s.Environment, p.given)
+				if c.words = expand(c.words, s.Environment, p.given); c.words == nil {
+					s.refuse(unit, 0, "ExecStart has more than %d MiB once variables are replaced: the kernel refuses it", maxCommand>>20)
+				}
 			}
 			s.Start = append(s.Start, c.words...)
 		}

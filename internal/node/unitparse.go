@@ -328,9 +328,13 @@ func lastOfEach(all []assignedVariable, unset []string) []assignedVariable {
 	for i, v := range all {
 		last[v.Name] = i
 	}
+	gone := make(map[string]bool, len(unset))
+	for _, name := range unset {
+		gone[name] = true
+	}
 	var out []assignedVariable
 	for i, v := range all {
-		if last[v.Name] == i && !slices.Contains(unset, v.Name) && !slices.Contains(unset, v.Name+"="+v.Value) {
+		if last[v.Name] == i && !gone[v.Name] && !gone[v.Name+"="+v.Value] {
 			out = append(out, v)
 		}
 	}

@@ -153,69 +153,90 @@ func unescape(b *strings.Builder, s string) int {
 	return end
 }
 
+// maxCommand is more than the kernel takes as arguments of a command, in bytes
+// (execve(2): 6 MiB at the most).
+const maxCommand = 6 << 20
+
 // expand replaces environment variables in the words of a command line:
 // ${NAME} anywhere, $NAME as a word of its own, which is split at blanks. used
-// is told of every name that stands there.
+// is told of every name that stands there, once. For more than maxCommand it
+// returns nil.
 func expand(words []Word, env []Variable, used func(name string, w Word)) []Word {
 	value := make(map[string]Variable, len(env))
 	for _, v := range env {
 		value[v.Name] = v
 	}
-	out := make([]Word, 0, len(words))
-	for i, w := range words {
-		if name, ok := strings.CutPrefix(w.Text, "$"); i > 0 && ok && (name == "" || name[0] != '{' && name[0] != '$') {
+	told := map[string]bool{}
+	use := func(name string, w Word) Variable {
+		if !told[name] {
+			told[name] = true
 			used(name, w)
-			v := value[name]
+		}
+		return value[name]
+	}
+	out := make([]Word, 0, len(words))
+	size := 0
+	for i, w := range words {
+		if size > maxCommand {
+			return nil
+		}
+		if name, ok := strings.CutPrefix(w.Text, "$"); i > 0 && ok && (name == "" || name[0] != '{' && name[0] != '$') {
+			v := use(name, w)
+			size += len(v.Value)
 			for _, p := range (wordSyntax{open: true}).words(v.Value) {
 				out = append(out, Word{p.text, v.Path, v.Line})
 			}
 			continue
 		}
 		if i > 0 {
-			w.Text = expandBraces(w.Text, func(name string) string { used(name, w); return value[name].Value })
+			w.Text = expandBraces(w.Text, func(name string) string { return use(name, w).Value })
 		}
+		size += len(w.Text)
 		out = append(out, w)
+	}
+	if size > maxCommand {
+		return nil
 	}
 	return out
 }
 
 // expandBraces replaces ${NAME}, and $$ by one of them. A name ends at the
 // first brace; with a colon before that, all stays as it stands.
+// What is longer than maxCommand is cut off.
 func expandBraces(s string, value func(name string) string) string {
 	var b strings.Builder
 	for {
 		before, rest, found := strings.Cut(s, "$")
 		b.WriteString(before)
-		if !found {
+		if !found || b.Len() > maxCommand {
 			return b.String()
 		}
-		b.WriteByte('$')
 		if rest == "" {
+			b.WriteByte('$')
 			return b.String()
 		}
 		s = rest[1:]
 		switch rest[0] {
 		case '$':
+			b.WriteByte('$')
 		case '{':
 			end := strings.IndexAny(s, "}:")
 			if end >= 0 && s[end] == '}' {
-				before := strings.TrimSuffix(b.String(), "$")
-				b.Reset()
-				b.WriteString(before + value(s[:end]))
+				b.WriteString(value(s[:end]))
 				s = s[end+1:]
 				continue
 			}
 			if end < 0 {
 				end = len(s)
 			}
-			b.WriteString("{" + s[:end])
+			b.WriteString("${" + s[:end])
 			s = s[end:]
 			if s != "" { // the colon
 				b.WriteString(":")
 				s = s[1:]
 			}
 		default:
-			b.WriteByte(rest[0])
+			b.WriteString("$" + rest[:1])
 		}
 	}
 }

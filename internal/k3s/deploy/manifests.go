@@ -104,16 +104,37 @@ type Deleted struct {
 // Skipped is a manifest and the file named after it, in whatever directory.
 type Skipped struct{ Path, By string }
 
+// Limits of the manifests of one node.
+const (
+	maxManifests    = 2000
+	maxDocuments    = 5000
+	maxManifestSize = 8 << 20 // bytes of all together
+)
+
+// checkSize says why there are too many manifests to be judged, or nil.
+func checkSize(files []node.Entry) error {
+	documents, size := 0, 0
+	for _, e := range files {
+		documents += 1 + bytes.Count(e.Data, []byte("\n---"))
+		size += len(e.Data)
+	}
+	if len(files) <= maxManifests && documents <= maxDocuments && size <= maxManifestSize {
+		return nil
+	}
+	return fmt.Errorf("%d manifests with %d documents and %d KiB are more than the %d manifests, %d documents and %d KiB that are judged",
+		len(files), documents, size>>10, maxManifests, maxDocuments, maxManifestSize>>10)
+}
+
 // ReadManifests judges everything that entries hold below one node's manifests
 // directory dir: links that lead nowhere, names, two files that prune each
 // other's objects, contents, and objects that release r does not know. Files
 // that K3s does not deploy, and those that it writes itself at every start, are
-// passed over.
-func ReadManifests(r k3s.Release, dir string, entries []node.Entry, disables []Disable) Manifests {
+// passed over. It is an error when there are more than can be judged.
+func ReadManifests(r k3s.Release, dir string, entries []node.Entry, disables []Disable) (Manifests, error) {
 	m := Manifests{Problems: nameless(disables)}
 	if dead := deadLinks(entries); len(dead) > 0 {
 		m.Problems = append(m.Problems, dead...)
-		return m
+		return m, nil
 	}
 	skips := map[string]string{}
 	for _, e := range entries {
@@ -135,9 +156,12 @@ func ReadManifests(r k3s.Release, dir string, entries []node.Entry, disables []D
 			m.Files = append(m.Files, e)
 		}
 	}
+	if err := checkSize(m.Files); err != nil {
+		return Manifests{}, err
+	}
 	m.read(r)
 	m.findContested()
-	return m
+	return m, nil
 }
 
 // read loads the files.

@@ -1,6 +1,7 @@
 package deploy
 
 import (
+	"bytes"
 	"fmt"
 	"strings"
 	"testing"
@@ -135,7 +136,8 @@ func TestReadManifests(t *testing.T) {
 		t.Run(test.name, func(t *testing.T) {
 			// As a node gives them.
 			sorted := node.New(nil, test.manifests).Entries()
-			m := ReadManifests(release(t, test.minor), dir, sorted, Disables(disabling(test.disable...)))
+			m, err := ReadManifests(release(t, test.minor), dir, sorted, Disables(disabling(test.disable...)))
+			require.NoError(t, err)
 			var got []string
 			for _, o := range m.Objects {
 				got = append(got, o.String())
@@ -148,6 +150,31 @@ func TestReadManifests(t *testing.T) {
 				assert.Contains(t, p.Origin.String()+": "+p.Text, test.problems[i])
 			}
 		})
+	}
+}
+
+func TestTooManyManifests(t *testing.T) {
+	const dir = "/var/lib/rancher/k3s/server/manifests"
+	files := make([]node.Entry, maxManifests+1)
+	for i := range files {
+		files[i] = node.Entry{Path: fmt.Sprintf("%s/%d.yaml", dir, i), Kind: node.KindFile, Data: []byte{}}
+	}
+	for name, c := range map[string]struct {
+		files   []node.Entry
+		refused bool
+	}{
+		"as many as are judged": {files[1:], false},
+		"one file more":         {files, true},
+		"too many documents":    {[]node.Entry{{Path: dir + "/a.yaml", Kind: node.KindFile, Data: bytes.Repeat([]byte("\n---"), maxDocuments)}}, true},
+		"too many bytes":        {[]node.Entry{{Path: dir + "/a.yaml", Kind: node.KindFile, Data: make([]byte, maxManifestSize+1)}}, true},
+		"what is passed over":   {[]node.Entry{{Path: dir + "/a.txt", Kind: node.KindFile, Data: make([]byte, maxManifestSize+1)}}, false},
+	} {
+		_, err := ReadManifests(release(t, "1.36"), dir, c.files, nil)
+		if c.refused {
+			require.ErrorContains(t, err, "are more than the 2000 manifests", name)
+			continue
+		}
+		require.NoError(t, err, name)
 	}
 }
 
