@@ -269,7 +269,7 @@ func (p *unitParser) environment(manager []assignedVariable) error {
 	for _, w := range p.pass {
 		if !known[w.Text] && !slices.Contains(p.unset, w.Text) {
 			known[w.Text] = true
-			p.service.fault(w.Path, w.Line, "PassEnvironment=%s: the value is known on the running machine only, so it is not judged: set it with Environment=", w.Text)
+			p.service.fault(w.Path, w.Line, "a variable that PassEnvironment= names has a value on the running machine only, so it is not judged: set it with Environment=")
 		}
 	}
 	return nil
