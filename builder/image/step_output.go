@@ -45,7 +45,7 @@ func (s *stepOutput) reserve(w *work) error {
 	}
 	w.final = filepath.Join(dir, s.Name)
 	partial := filepath.Join(dir, "."+s.Name+".partial")
-	if s.lock, err = disk.Lock(partial); err != nil {
+	if s.lock, err = disk.LockNew(partial); err != nil {
 		return err
 	}
 	w.partial = partial

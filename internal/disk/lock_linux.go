@@ -18,9 +18,34 @@ var ErrLocked = errors.New("another build is working on it")
 
 // Lock opens the file at path, made if it is not there, and keeps every other
 // process from locking it until it is closed or this process ends.
-func Lock(path string) (*os.File, error) {
+func Lock(path string) (*os.File, error) { return lock(path, os.O_CREATE) }
+
+// LockNew makes the file at path and locks it. One that a killed build left
+// there is removed and never written to again: whatever of that build may
+// still have it open must not write into the new one.
+func LockNew(path string) (*os.File, error) {
 	for {
-		f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE|unix.O_NOFOLLOW, 0o600)
+		f, err := lock(path, os.O_CREATE|os.O_EXCL)
+		if !errors.Is(err, fs.ErrExist) {
+			return f, err
+		}
+		old, err := lock(path, 0)
+		if errors.Is(err, fs.ErrNotExist) {
+			continue
+		}
+		if err != nil {
+			return nil, err
+		}
+		if err := errors.Join(os.Remove(path), old.Close()); err != nil {
+			return nil, err
+		}
+	}
+}
+
+// lock opens and locks the file at path; flags say whether it is made.
+func lock(path string, flags int) (*os.File, error) {
+	for {
+		f, err := os.OpenFile(path, flags|os.O_RDWR|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0o600)
 		if err != nil {
 			return nil, err
 		}
@@ -108,7 +133,7 @@ func RemoveTree(dir string) error {
 		return err
 	}
 	for _, m := range mounts {
-		if err := unmountDir(m); err != nil {
+		if err := unmountDir(m); err != nil && !errors.Is(err, errUnwritten) {
 			return fmt.Errorf("unmounting %s: %w", m, err)
 		}
 	}

@@ -70,3 +70,26 @@ func TestLock(t *testing.T) {
 	require.NoError(t, err)
 	require.NoError(t, second.Close())
 }
+
+// TestLockNew: what still has a killed build's file open writes nothing into the
+// next one.
+func TestLockNew(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "x")
+	left, err := LockNew(path)
+	require.NoError(t, err)
+	_, err = LockNew(path)
+	require.ErrorIs(t, err, ErrLocked)
+	stale, err := os.OpenFile(path, os.O_RDWR, 0)
+	require.NoError(t, err)
+	defer stale.Close()
+	require.NoError(t, left.Close())
+
+	made, err := LockNew(path)
+	require.NoError(t, err)
+	defer made.Close()
+	_, err = stale.WriteString("of the build before")
+	require.NoError(t, err)
+	data, err := os.ReadFile(path)
+	require.NoError(t, err)
+	assert.Empty(t, data)
+}

@@ -125,13 +125,15 @@ const (
 // returns when the kernel has let the image go. What could not be unmounted
 // stays in the list, so that it can be tried again.
 func (m *Mounted) Unmount() error {
+	var errs []error
 	for len(m.mounts) > 0 {
-		if err := m.unmountLast(); err != nil {
-			return err
+		err := m.unmountLast()
+		errs = append(errs, err)
+		if err != nil && !errors.Is(err, errUnwritten) {
+			return errors.Join(errs...)
 		}
 	}
 	m.covers = nil
-	var errs []error
 	for number, l := range m.loops {
 		errs = append(errs, l.gone(m.image))
 		delete(m.loops, number)
@@ -141,24 +143,34 @@ func (m *Mounted) Unmount() error {
 
 func (m *Mounted) unmountLast() error {
 	last := m.mounts[len(m.mounts)-1]
-	if err := unmountDir(last); err != nil {
+	err := unmountDir(last)
+	if err == nil || errors.Is(err, errUnwritten) {
+		m.mounts = m.mounts[:len(m.mounts)-1]
+	}
+	if err != nil {
 		return fmt.Errorf("unmounting %s: %w", last, err)
 	}
-	m.mounts = m.mounts[:len(m.mounts)-1]
 	return nil
 }
 
+// errUnwritten is returned for a file system that is unmounted, but not all of
+// which could be written out: the disk below it is full or fails.
+var errUnwritten = errors.New("unmounted, but not all of it could be written out")
+
 func unmountDir(dir string) error {
+	var unwritten error
 	if d, err := os.Open(dir); err == nil {
-		err = unix.Syncfs(int(d.Fd()))
-		if err := errors.Join(err, d.Close()); err != nil {
-			return fmt.Errorf("writing out: %w", err)
+		if err := errors.Join(unix.Syncfs(int(d.Fd())), d.Close()); err != nil {
+			unwritten = fmt.Errorf("%w: %w", errUnwritten, err)
 		}
 	}
 	for try := 0; ; try++ {
 		err := unix.Unmount(dir, unix.UMOUNT_NOFOLLOW)
+		if err == nil {
+			return unwritten
+		}
 		if !errors.Is(err, unix.EBUSY) || try == busyTries {
-			return err
+			return errors.Join(err, unwritten)
 		}
 		time.Sleep(busyPause)
 	}

@@ -118,3 +118,6 @@ func (Listing) CheckExt4(context.Context, string, *Held, string) error { return 
 
 // CompareDisks needs Linux.
 func CompareDisks(context.Context, string, string, Format) error { return ErrNotLinux }
+
+// LockNew needs Linux.
+func LockNew(string) (*os.File, error) { return nil, ErrNotLinux }

@@ -23,9 +23,9 @@ type Published struct {
 
 // Publish makes the finished image at partial, on the same file system, the
 // file at final, with a checksum file beside it. Everything is on the disk
-// before the first rename. Files that are there are replaced, and the checksum
-// of another algorithm is removed with the image that it was of; on an error
-// none of the new ones stays.
+// before the first rename. Files that are there are replaced; an older image's
+// checksums, of every algorithm, go first, so that no image ever stands beside
+// the checksum of another one. On an error none of the new ones stays.
 func Publish(ctx context.Context, partial, final string, with Algorithm) (*Published, error) {
 	algorithm := algorithms[with]
 	p := &Published{Path: final, Checksum: final + algorithm.suffix}
@@ -42,9 +42,6 @@ func Publish(ctx context.Context, partial, final string, with Algorithm) (*Publi
 		return nil, errors.Join(err, os.Remove(partialSum))
 	}
 	for _, old := range ChecksumFiles(final) {
-		if old == p.Checksum {
-			continue
-		}
 		if err := os.Remove(old); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return nil, errors.Join(err, os.Remove(partialSum))
 		}
