@@ -13,6 +13,7 @@ import (
 
 // merger brings wants into the configuration files of a node.
 type merger struct {
+	release   k3s.Release
 	overwrite bool
 	// docs are the files in K3s's order, the main one first.
 	docs []*document
@@ -33,7 +34,7 @@ type found struct {
 
 // newMerger reads the configuration files that K3s will read.
 func newMerger(o Options, have *node.Node, eff *k3s.Effective) (*merger, error) {
-	m := &merger{overwrite: o.Overwrite, eff: eff}
+	m := &merger{release: o.Release, overwrite: o.Overwrite, eff: eff}
 	main := k3s.ConfigFile
 	if eff != nil && eff.ConfigFile != "" {
 		main = eff.ConfigFile
@@ -83,12 +84,40 @@ func (m *merger) merge(ws []want) {
 		}
 		byKey[w.key] = append(byKey[w.key], w)
 	}
+	m.spellOut()
 	for _, key := range keys {
 		if !m.freeList(key, byKey[key]) {
 			continue
 		}
 		for _, w := range byKey[key] {
 			m.bring(w)
+		}
+	}
+}
+
+// spellOut writes name=true for arguments of the kubelet that stand without a
+// value where K3s would drop the item behind them (from v1.32): the guide's
+// arguments are added there.
+func (m *merger) spellOut() {
+	if !m.release.WritesKubeletConfig() {
+		return
+	}
+	for _, d := range m.docs {
+		for _, e := range d.entries() {
+			if e.name != k3s.ArgumentKey(k3s.Kubelet) {
+				continue
+			}
+			items := e.items()
+			for i := 0; i < len(items); i++ {
+				name := strings.TrimPrefix(items[i].Value, "--")
+				switch {
+				case name == "" || strings.Contains(name, "="):
+				case name == "config" || name == "config-dir":
+					i++ // the next one is its value
+				default:
+					d.set(e, items[i], items[i].Value+"=true")
+				}
+			}
 		}
 	}
 }

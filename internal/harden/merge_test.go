@@ -109,6 +109,11 @@ func TestMerge(t *testing.T) {
 			lack:    []string{"  - disable-admission-plugins=NodeRestriction"},
 		},
 		{
+			name:  "an argument of the kubelet without a value would make K3s drop the next",
+			files: map[string]string{k3s.ConfigFile: "kubelet-arg:\n  - seccomp-default # on\n  - pod-max-pids=4096\n"},
+			want:  []string{"  - seccomp-default=true # on", "  - pod-max-pids=4096", "  - streaming-connection-idle-timeout=5m"},
+		},
+		{
 			name:  "a value that holds as well stays: a number of the user's own choice",
 			files: map[string]string{k3s.ConfigFile: "kube-controller-manager-arg: [terminated-pod-gc-threshold=1000]\n"},
 			want:  []string{"kube-controller-manager-arg: [terminated-pod-gc-threshold=1000]"},

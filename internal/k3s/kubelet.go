@@ -73,13 +73,19 @@ func kubeletFileFlag(flag string) bool {
 
 // configArguments takes config= and config-dir= out of the kubelet's
 // arguments. From v1.32 K3s copies what they name into the kubelet's
-// configuration directory; before, the kubelet reads the file itself.
+// configuration directory; before, the kubelet reads the file itself. The same
+// code takes the item after one without "=" for that one's value, and drops it
+// whatever it says (pkg/daemons/agent/agent.go, extractConfigArgs).
 func (r *resolver) configArguments(user []Value) (rest []Value, config, dir Value) {
 	for i := 0; i < len(user); i++ {
 		v := user[i]
 		name, value, given := strings.Cut(strings.TrimPrefix(v.Text, "--"), "=")
 		if name != "config" && (name != "config-dir" || !r.release.WritesKubeletConfig()) {
 			rest = append(rest, v)
+			if !given && r.release.WritesKubeletConfig() && i+1 < len(user) {
+				i++
+				r.problem(Ignored, user[i].Origin, "K3s %s drops this item of %s, since it takes it for the value of %s before it: write %s=true there", r.release.MinorName(), argumentKeys[Kubelet], name, name)
+			}
 			continue
 		}
 		if !given && i+1 < len(user) {
@@ -110,14 +116,11 @@ func (r *resolver) kubeletConfigFiles(config, dir Value) []node.Entry {
 	root := LayoutOf(r.effective.DataDir).KubeletConfigDir()
 	byName := map[string][]node.Entry{kubeletDefaults: {{}}}
 	r.collectConf(root, "", byName)
-	delete(byName, kubeletCLIConfig)
 	byName[kubeletDefaults] = []node.Entry{{}}
-	if config.Text != "" {
-		if strings.HasPrefix(config.Text, root) {
-			delete(byName, kubeletCLIConfig)
-		} else {
-			byName[kubeletCLIConfig] = r.lookupFile(config)
-		}
+	// K3s writes this one only when it is told of a file elsewhere: what an
+	// earlier run left is read like any other.
+	if config.Text != "" && !strings.HasPrefix(config.Text, root) {
+		byName[kubeletCLIConfig] = r.lookupFile(config)
 	}
 	if dir.Text != "" && !strings.HasPrefix(dir.Text, root) {
 		if _, presence := r.node.Lookup(dir.Text); presence == node.Absent {
