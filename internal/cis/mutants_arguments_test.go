@@ -59,6 +59,9 @@ func argumentMutants() []mutant {
 		{"kubelet.tls-cert", k3s.Kubelet, "tls-private-key-file=", nil},
 		{"kubelet.rotate-certificates", k3s.Kubelet, "rotate-certificates=false", nil},
 		{"kubelet.rotate-server-certificate", k3s.Kubelet, "feature-gates=RotateKubeletServerCertificate=false", nil},
+		{"kubelet.rotate-server-certificate", k3s.Kubelet, "feature-gates=RotateKubeletServerCertificate=False", nil},
+		{"kubelet.rotate-server-certificate", k3s.Kubelet, "feature-gates=AllBeta=0", nil},
+		{"kcm.rotate-kubelet-server-cert", k3s.ControllerManager, "feature-gates=RotateKubeletServerCertificate=F", nil},
 		{"kubelet.tls-ciphers", k3s.Kubelet, "tls-cipher-suites=" + weakCipher, nil},
 		{"kubeproxy.metrics-bind", k3s.KubeProxy, "metrics-bind-address=0.0.0.0:10249", nil},
 		// Kubernetes of that time does not know the flag any more.

@@ -10,6 +10,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/k3s-cis/packer-plugin-k3s/internal/kube"
 	"github.com/k3s-cis/packer-plugin-k3s/internal/safetext"
 )
 
@@ -75,6 +76,11 @@ var operations = map[string]operation{
 		takes: operandText, unset: true,
 		holds: func(p predicate, _, v string) bool { return !slices.Contains(items(v), p.text) },
 		says:  func(p predicate, _ string) string { return " without " + p.text },
+	},
+	"gate_kept": {
+		takes: operandText, unset: true,
+		holds: func(p predicate, _, v string) bool { return !kube.GateOff(v, p.text) },
+		says:  func(p predicate, _ string) string { return " without " + p.text + "=false" },
 	},
 	"set_without": {
 		takes: operandText,
