@@ -21,8 +21,10 @@ import (
 )
 
 // applets are the commands of the test's root file system.
-var applets = []string{"sh", "cat", "echo", "id", "env", "sleep", "ls", "mkdir", "chmod", "rm", "touch", "stat", "kill", "nohup", "setsid", "readlink", "head", "test", "ln", "mv",
-	"chattr", "chroot", "date", "dd", "grep", "hostname", "killall", "mknod", "mount", "pkill", "reboot", "swapoff", "sysctl", "umount"}
+var applets = []string{
+	"sh", "cat", "echo", "id", "env", "sleep", "ls", "mkdir", "chmod", "rm", "touch", "stat", "kill", "nohup", "setsid", "readlink", "head", "test", "ln", "mv",
+	"chattr", "chroot", "date", "dd", "grep", "hostname", "killall", "mknod", "mount", "pkill", "reboot", "swapoff", "sysctl", "umount",
+}
 
 // busybox makes a root file system that commands run in.
 func busybox(t testing.TB) string {

@@ -182,7 +182,7 @@ func copyResolver(place string) error {
 	if errors.Is(err, fs.ErrNotExist) {
 		return errGoWithout
 	}
-	return errors.Join(err, os.MkdirAll(filepath.Dir(place), 0o755), os.WriteFile(place, servers, 0o644))
+	return errors.Join(err, os.MkdirAll(filepath.Dir(place), 0o755), os.WriteFile(place, servers, 0o644)) //nolint:gosec // below the mount point of the tree
 }
 
 // placeForResolver makes an empty resolv.conf in a tree that has none, for

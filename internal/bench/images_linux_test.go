@@ -142,7 +142,7 @@ func tryVirtCustomize(t testing.TB) error {
 // its image takes in MiB.
 func makeImage(t testing.TB, by imageWay, base string) (seconds float64, mib int64) {
 	t.Helper()
-	dir, err := os.MkdirTemp(filepath.Dir(base), "run")
+	dir, err := os.MkdirTemp(filepath.Dir(base), "run") //nolint:usetesting // beside the base, on its file system, and gone after each run
 	require.NoError(t, err)
 	defer os.RemoveAll(dir)
 	cmd := by.command(t, base, dir)

@@ -284,11 +284,10 @@ func ext4Item(fields []string) (Item, error) {
 	mode, err := strconv.ParseUint(fields[2], 8, 32)
 	uid, uidErr := strconv.Atoi(fields[3])
 	gid, gidErr := strconv.Atoi(fields[4])
-	size, sizeErr := int64(0), error(nil)
+	var sizeErr error
 	item := Item{Mode: modeOf(uint32(mode)), UID: uid, GID: gid}
 	if item.Mode.IsRegular() {
-		size, sizeErr = strconv.ParseInt(fields[6], 10, 64)
-		item.Size = size
+		item.Size, sizeErr = strconv.ParseInt(fields[6], 10, 64)
 	}
 	return item, errors.Join(err, uidErr, gidErr, sizeErr)
 }

@@ -118,7 +118,7 @@ func fitrim(d *os.File) (supported bool, err error) {
 	}
 	// An xfs file system frees what was removed in its own time, if it is not
 	// told; the others do not know the request.
-	_ = ioctl(d, xfsFreeRequest, unsafe.Pointer(&xfsFree{version: 1, flags: xfsFreeSync}))
+	_ = ioctl(d, xfsFreeRequest, unsafe.Pointer(&xfsFree{version: 1, flags: xfsFreeSync})) //nolint:gosec // how the kernel takes it
 	if err := unix.Syncfs(int(d.Fd())); err != nil {
 		return false, err
 	}
@@ -131,7 +131,7 @@ func fitrim(d *os.File) (supported bool, err error) {
 		part = xfsPart
 	}
 	for start := uint64(0); ; start += part {
-		errno := ioctl(d, fitrimRequest, unsafe.Pointer(&trimRange{start: start, length: part}))
+		errno := ioctl(d, fitrimRequest, unsafe.Pointer(&trimRange{start: start, length: part})) //nolint:gosec // how the kernel takes it
 		switch {
 		case errno == unix.EINVAL && start > 0:
 			return true, nil // beyond the end
@@ -169,7 +169,7 @@ func fillWithZeros(ctx context.Context, dir string) error {
 	}
 	// Blocks of the file's own description are only in the journal so far.
 	flags := uint32(0)
-	_ = ioctl(f, ext4CheckpointRequest, unsafe.Pointer(&flags))
+	_ = ioctl(f, ext4CheckpointRequest, unsafe.Pointer(&flags)) //nolint:gosec // how the kernel takes it
 	return errors.Join(err, f.Close())
 }
 

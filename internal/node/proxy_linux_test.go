@@ -72,7 +72,7 @@ func (p *proxy) join(client net.Conn) {
 }
 
 func (p *proxy) cuts(passed int64) bool {
-	return p.cut > 0 && passed >= p.cut && !(p.once && p.broken.Load())
+	return p.cut > 0 && passed >= p.cut && (!p.once || !p.broken.Load())
 }
 
 // pass moves bytes one way.

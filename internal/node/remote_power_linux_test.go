@@ -30,8 +30,8 @@ func TestOutlivesThePower(t *testing.T) {
 			require.NoError(t, err)
 			answered := time.Now()
 			var cuts []*disktest.Cut
-			for _, after := range []time.Duration{0, 1, 3, 8} {
-				time.Sleep(time.Until(answered.Add(after * time.Second)))
+			for _, after := range []time.Duration{0, time.Second, 3 * time.Second, 8 * time.Second} {
+				time.Sleep(time.Until(answered.Add(after)))
 				cuts = append(cuts, disk.Cut(t))
 			}
 			machine.Settle(context.Background())

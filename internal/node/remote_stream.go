@@ -75,7 +75,8 @@ func (o *output) lastLines() string {
 // answer is a reply that is read while it comes in.
 type answer struct {
 	*output
-	in *io.PipeReader
+	in  *io.PipeReader
+	end *io.PipeWriter
 	// ready hears whether the machine takes standard input.
 	ready chan bool
 	// read gets the reply, or what is wrong with it, as soon as either is known.
@@ -90,7 +91,7 @@ type result struct {
 // listen reads the reply to j from what is written to the answer.
 func listen(j *job) *answer {
 	in, to := io.Pipe()
-	a := &answer{output: newOutput(to, maxReply), in: in, ready: make(chan bool, 1), read: make(chan result, 1)}
+	a := &answer{output: newOutput(to, maxReply), in: in, end: to, ready: make(chan bool, 1), read: make(chan result, 1)}
 	go func() {
 		rep, err := parseReply(in, j, a.ready)
 		a.read <- result{rep, err}
@@ -101,7 +102,7 @@ func listen(j *job) *answer {
 }
 
 // ended says that all has been written.
-func (a *answer) ended() { _ = a.to.(*io.PipeWriter).Close() }
+func (a *answer) ended() { _ = a.end.Close() }
 
 // refuse reads no more: whatever the command writes from now on is an error.
 func (a *answer) refuse() { _ = a.in.CloseWithError(errOver) }

@@ -232,7 +232,7 @@ func (r *RemoteMachine) send(ctx context.Context, j *job, name string, data []by
 	}
 	// What is under way may still make the file.
 	select {
-	case <-done:
+	case <-done: //nolint:errcheck // follows from the end of the context
 	case <-time.After(j.farewell()):
 	}
 	return context.Cause(ctx)

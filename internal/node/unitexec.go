@@ -38,7 +38,7 @@ func (r *execReader) commands() ([]command, error) {
 	for {
 		first, next, found, err := execSyntax.cutWord(r.value, r.next)
 		if err != nil || !found {
-			return out, nil // systemd passes the rest over
+			return out, nil //nolint:nilerr // systemd passes the rest over
 		}
 		r.next = next
 		if first.text == ";" {

@@ -73,8 +73,8 @@ func managerEnvironment(n *Node) ([]assignedVariable, error) {
 		if isUnknownPath(err) {
 			return nil, err
 		}
-		if err != nil { // systemd reads no further
-			return out, nil
+		if err != nil {
+			return out, nil //nolint:nilerr // systemd reads no further
 		}
 	}
 	return out, nil

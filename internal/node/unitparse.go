@@ -242,7 +242,7 @@ func (p *unitParser) setEnvironmentFile(file string, s iniSetting) error {
 	case path.IsAbs(name) && len(name) < maxPath: // systemd passes others over
 		p.files = append(p.files, Word{text[:len(text)-len(name)] + "/" + strings.Join(pathParts(name), "/"), file, s.where(0)})
 	}
-	return nil
+	return nil //nolint:nilerr // systemd passes the setting over
 }
 
 // environment computes the variables the service sees: files beat Environment

@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"sync"
 	"syscall"
 )
@@ -59,7 +60,7 @@ func Write(dir string, r Report) error {
 		written[i] = writeFile(filepath.Join(dir, all[i].name), data)
 	})}
 	// What keeps one file from being written mostly keeps all: it is said once.
-	for _, err := range append(written, syncDirectories(made)) {
+	for _, err := range slices.Concat(written, []error{syncDirectories(made)}) {
 		if err != nil {
 			errs = append(errs, dirError(dir, err))
 			break

@@ -34,7 +34,7 @@ type planter struct {
 const markLetters = "Zq7xS3cret"
 
 func newPlanter(seed uint64) *planter {
-	return &planter{Rand: rand.New(rand.NewPCG(seed, 1)), mark: markLetters, files: map[string]string{}} //nolint:gosec // a test that can be repeated
+	return &planter{Rand: rand.New(rand.NewPCG(seed, 1)), mark: markLetters, files: map[string]string{}} // a test that can be repeated
 }
 
 // secret is a new secret.
@@ -353,7 +353,7 @@ func TestPlantedSecretsStayHidden(t *testing.T) {
 	}
 	hits, shown := 0, 0
 	kinds := sortedKeys(places)
-	for seed := range uint64(plantedRuns(t)) { //nolint:gosec // never negative
+	for seed := range uint64(plantedRuns(t)) {
 		p := newPlanter(seed)
 		dir := t.TempDir()
 		tree := filepath.Join(dir, "tree")
@@ -422,7 +422,7 @@ func TestSecretsInOptionsStayHidden(t *testing.T) {
 // FuzzPlantedSecrets damages planted files by what the fuzzer finds.
 func FuzzPlantedSecrets(f *testing.F) {
 	for seed, insert := range []string{"", "\t", "*", "'", "\"", "\n", ": ", "[", "&a ", "!!int ", "---\n", "#", "\x00", "\xff", "\n  "} {
-		f.Add(uint64(seed), uint16(seed), []byte(insert)) //nolint:gosec // small
+		f.Add(uint64(seed), uint16(seed), []byte(insert))
 	}
 	f.Fuzz(func(t *testing.T, seed uint64, at uint16, insert []byte) {
 		if os.Getuid() != 0 {
