@@ -49,7 +49,7 @@ func build(t *testing.T, p *packertest.Packer, tree, options string) (packertest
 func bare(t *testing.T) string {
 	t.Helper()
 	tree := t.TempDir()
-	for dir, mode := range map[string]fs.FileMode{"etc/sysctl.d": 0o755, "usr/local/bin": 0o755, "var/lib": 0o755, "tmp": 0o777} {
+	for dir, mode := range map[string]fs.FileMode{"etc/sysctl.d": 0o755, "usr/bin": 0o755, "usr/local/bin": 0o755, "var/lib": 0o755, "tmp": 0o777} {
 		require.NoError(t, os.MkdirAll(filepath.Join(tree, dir), mode))
 	}
 	require.NoError(t, os.Chmod(tree, 0o755))
