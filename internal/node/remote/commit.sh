@@ -1,5 +1,5 @@
 # commit.sh: functions of the worker that put a change in place and make it final.
-# shellcheck disable=SC2034,SC2154
+# shellcheck shell=sh disable=SC2034,SC2154,SC3013
 
 apply() {
 	problems=0 changed=0 linked=0 links=0 trees=1

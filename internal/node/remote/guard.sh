@@ -2,7 +2,7 @@
 # stays until the worker and everything that the worker started has ended. If
 # the worker was killed before it could tidy up, the guard puts back what was
 # changed and removes what was staged.
-# shellcheck disable=SC2034,SC2154
+# shellcheck shell=sh disable=SC2034,SC2154,SC3013
 . ./settings
 # It begins again in a shell of its own, which has no options, functions, aliases
 # and variables of the caller's. The request file has done so already.

@@ -1,5 +1,5 @@
 # look.sh: functions of the worker that collect what is on the machine.
-# shellcheck disable=SC2034,SC2154
+# shellcheck shell=sh disable=SC2034,SC2154,SC3013
 
 # gnu says whether tool $1 is GNU's, which does more at once. What the tool said
 # of itself was asked for while the request was still on its way.

@@ -1,6 +1,6 @@
 # machine.sh: functions of the worker that deal with what runs on the machine: its
 # kernel, and K3s's own binary.
-# shellcheck disable=SC2034,SC2154
+# shellcheck shell=sh disable=SC2034,SC2154,SC3013
 
 # machine says whether this is a running machine, whose kernel is its own: the
 # first process has the same root directory, which it has not in a chroot, and

@@ -1,5 +1,5 @@
 # send.sh: functions of the worker that send the answer.
-# shellcheck disable=SC2034,SC2154
+# shellcheck shell=sh disable=SC2034,SC2154,SC3013
 
 # stream STATUS sends everything, or the report alone where that has got longer
 # since, and removes the staging directories meanwhile.

@@ -1,6 +1,6 @@
 # stage.sh: functions of the worker that have the files of a change wait where a
 # rename puts them in place, and write down how all of it is taken back.
-# shellcheck disable=SC2034,SC2154
+# shellcheck shell=sh disable=SC2034,SC2154,SC3013
 
 # find_home tells which directories are on the same file system as this script's
 # own, so that files can be renamed from here to there: from the file "mounts",

@@ -6,7 +6,7 @@
 # place before anything is judged, and no "armed" any more before the old files
 # go. On one file system a step that comes later is not on the disk sooner.
 # Only what POSIX, dash, bash and busybox have in common is used here.
-# shellcheck disable=SC2034,SC2154
+# shellcheck shell=sh disable=SC2034,SC2154,SC3013
 set -u
 work=$1
 . ./functions.sh
