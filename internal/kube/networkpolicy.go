@@ -54,8 +54,9 @@ func isAnywhere(cidr string) bool {
 
 func isEmpty(s *metav1.LabelSelector) bool { return len(s.MatchLabels)+len(s.MatchExpressions) == 0 }
 
-// controllersLabels stand on every pod that a controller of Kubernetes makes.
-var controllersLabels = []string{"pod-template-hash", "controller-revision-hash", "controller-uid", "kubernetes.io/metadata.name"}
+// givenLabels are those that Kubernetes itself gives: to every pod that one of
+// its controllers makes, and to every namespace.
+var givenLabels = []string{"pod-template-hash", "controller-revision-hash", "controller-uid", "kubernetes.io/metadata.name"}
 
 // isBroad says whether a selector takes in what nobody labelled for it: it only
 // excludes, or asks for a label that Kubernetes itself gives.
@@ -65,7 +66,7 @@ func isBroad(s *metav1.LabelSelector) bool {
 		case metav1.LabelSelectorOpNotIn, metav1.LabelSelectorOpDoesNotExist:
 			return false
 		case metav1.LabelSelectorOpExists:
-			return !slices.Contains(controllersLabels, e.Key)
+			return !slices.Contains(givenLabels, e.Key)
 		}
 		return true
 	})

@@ -1,0 +1,48 @@
+package kube_test
+
+import (
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+	networkingv1 "k8s.io/api/networking/v1"
+
+	"github.com/k3s-cis/packer-plugin-k3s/internal/kube"
+)
+
+// TestOpensIngress: what opens a namespace however it is spelt, and what people
+// write to let something in on purpose.
+func TestOpensIngress(t *testing.T) {
+	for spec, opens := range map[string]bool{
+		"{podSelector: {}, ingress: [{}]}": true,
+		"{podSelector: {matchExpressions: [{key: x, operator: DoesNotExist}]}, ingress: [{}]}":                                                    true,
+		"{podSelector: {matchExpressions: [{key: x, operator: NotIn, values: [a]}]}, ingress: [{}]}":                                              true,
+		"{podSelector: {matchExpressions: [{key: pod-template-hash, operator: Exists}]}, ingress: [{}]}":                                          true,
+		"{podSelector: {}, ingress: [{from: [{namespaceSelector: {}}]}]}":                                                                         true,
+		"{podSelector: {}, ingress: [{from: [{namespaceSelector: {matchExpressions: [{key: kubernetes.io/metadata.name, operator: Exists}]}}]}]}": true,
+		"{podSelector: {}, ingress: [{from: [{ipBlock: {cidr: 0.0.0.0/0, except: [10.0.0.1/32]}}]}]}":                                             true,
+		"{podSelector: {}, ingress: [{from: [{ipBlock: {cidr: '8000::/1'}}]}]}":                                                                   true,
+		"{podSelector: {}, ingress: [{ports: [{protocol: TCP}]}]}":                                                                                true,
+		"{podSelector: {}, ingress: [{ports: [{protocol: TCP, port: 1, endPort: 65535}]}]}":                                                       true,
+
+		"{podSelector: {}}": false,
+		"{podSelector: {}, policyTypes: [Egress], ingress: [{}]}":                                             false,
+		"{podSelector: {matchLabels: {app: web}}, ingress: [{}]}":                                             false,
+		"{podSelector: {matchExpressions: [{key: app, operator: Exists}]}, ingress: [{}]}":                    false,
+		"{podSelector: {}, ingress: [{from: [{podSelector: {}}]}]}":                                           false,
+		"{podSelector: {}, ingress: [{from: [{namespaceSelector: {matchLabels: {a: b}}}]}]}":                  false,
+		"{podSelector: {}, ingress: [{from: [{ipBlock: {cidr: 10.0.0.0/8}}]}]}":                               false,
+		"{podSelector: {}, ingress: [{ports: [{port: 53, protocol: UDP}]}]}":                                  false,
+		"{podSelector: {}, ingress: [{ports: [{port: 30000, endPort: 32767}]}]}":                              false,
+		"{podSelector: {}, ingress: [{ports: [{port: metrics}]}]}":                                            false,
+		"{podSelector: {}, ingress: [{from: [{namespaceSelector: {}, podSelector: {matchLabels: {a: b}}}]}]}": false,
+	} {
+		text := "apiVersion: networking.k8s.io/v1\nkind: NetworkPolicy\nmetadata: {name: p}\nspec: " + spec + "\n"
+		objects, err := kube.LoadManifest("p.yaml", []byte(text))
+		require.NoError(t, err, spec)
+		require.Len(t, objects, 1)
+		policy, ok := objects[0].Typed.(*networkingv1.NetworkPolicy)
+		require.True(t, ok)
+		assert.Equal(t, opens, kube.OpensIngress(policy), spec)
+	}
+}
