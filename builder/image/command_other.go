@@ -18,6 +18,8 @@ func startCommand(context.Context, context.Context, string, *packersdk.RemoteCmd
 
 func mountVolatile(string) (func() error, error) { return nil, disk.ErrNotLinux }
 
+func mayConfine() bool { return false }
+
 // Dispatch needs Linux to do anything.
 func Dispatch() {}
 

@@ -91,7 +91,10 @@ func mountProc(root string) error {
 		if errors.Is(err, unix.ENOENT) {
 			continue
 		}
-		if err := errors.Join(err, readOnly(place)); err != nil {
+		if err == nil {
+			err = readOnly(place)
+		}
+		if err != nil {
 			return fmt.Errorf("/proc/%s: %w", name, err)
 		}
 	}
@@ -173,7 +176,10 @@ func lendResolver(root string) error {
 	if errors.Is(err, unix.ENOENT) {
 		return errGoWithout // this host has none
 	}
-	return errors.Join(err, readOnly(place))
+	if err != nil {
+		return err
+	}
+	return readOnly(place)
 }
 
 // copyResolver makes place a copy of this host's resolv.conf.
@@ -182,7 +188,13 @@ func copyResolver(place string) error {
 	if errors.Is(err, fs.ErrNotExist) {
 		return errGoWithout
 	}
-	return errors.Join(err, os.MkdirAll(filepath.Dir(place), 0o755), os.WriteFile(place, servers, 0o644)) //nolint:gosec // below the mount point of the tree
+	if err != nil {
+		return err
+	}
+	if err := os.MkdirAll(filepath.Dir(place), 0o755); err != nil {
+		return err
+	}
+	return os.WriteFile(place, servers, 0o644) //nolint:gosec // below the mount point of the tree
 }
 
 // placeForResolver makes an empty resolv.conf in a tree that has none, for

@@ -16,10 +16,13 @@ type stepCommunicator struct {
 }
 
 func (s *stepCommunicator) Run(ctx context.Context, state multistep.StateBag) multistep.StepAction {
-	w, _ := of(state)
+	w, ui := of(state)
 	w.comm = newCommunicator(ctx, w.root, s.ReadOnly)
 	if err := w.comm.open(); err != nil {
 		return halt(state, err)
+	}
+	if !s.ReadOnly && !mayConfine() {
+		ui.Say("Commands run in a plain chroot, and can reach what this process can: it lacks CAP_SYS_ADMIN, which namespaces of their own need.")
 	}
 	state.Put("communicator", w.comm)
 	data := packerbuilderdata.GeneratedData{State: state}
