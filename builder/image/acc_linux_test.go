@@ -14,7 +14,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/k3s-cis/packer-plugin-k3s/internal/disk"
-	"github.com/k3s-cis/packer-plugin-k3s/internal/packertest"
+	"github.com/k3s-cis/packer-plugin-k3s/internal/testing/packertest"
 )
 
 // accTemplate builds an image with provisioners that Packer itself has. The

@@ -8,7 +8,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
-	"github.com/k3s-cis/packer-plugin-k3s/internal/cis"
+	"github.com/k3s-cis/packer-plugin-k3s/internal/benchmark"
 	"github.com/k3s-cis/packer-plugin-k3s/internal/harden"
 	"github.com/k3s-cis/packer-plugin-k3s/internal/k3s"
 	"github.com/k3s-cis/packer-plugin-k3s/internal/node"
@@ -40,25 +40,25 @@ func TestProven(t *testing.T) {
 	} {
 		release, err := k3s.ParseRelease(tag)
 		require.NoError(t, err)
-		for _, benchmark := range cis.Benchmarks() {
-			if _, err := cis.Select(release, benchmark); err != nil {
+		for _, name := range benchmark.Benchmarks() {
+			if _, err := benchmark.Select(release, name); err != nil {
 				continue
 			}
 			for _, role := range []k3s.Role{k3s.Server, k3s.Agent} {
-				t.Run(tag+"/"+benchmark+"/"+string(role), func(t *testing.T) {
-					o := harden.Options{Release: release, Role: role, Benchmark: benchmark}
+				t.Run(tag+"/"+name+"/"+string(role), func(t *testing.T) {
+					o := harden.Options{Release: release, Role: role, Benchmark: name}
 					plan, err := harden.Make(o, nil)
 					require.NoError(t, err)
 					entries := append(plan.Change.Write, node.Entry{Path: "/etc/machine-id", Kind: node.KindFile, Mode: 0o444, Data: []byte{}},
 						node.Entry{Path: "/usr/local/bin/k3s", Kind: node.KindFile, Mode: 0o755})
 					entries = append(entries, parents(entries)...)
-					n := node.New(append(harden.Query(o), cis.Query(role, "")...), entries)
+					n := node.New(append(harden.Query(o), benchmark.Query(role, "")...), entries)
 					effective, err := k3s.Resolve(n, release, role)
 					require.NoError(t, err)
 					proven := 0
-					for _, r := range cis.Evaluate(cis.Input{Node: n, Effective: effective, Benchmark: benchmark, Role: role, Now: time.Unix(0, 0)}) {
-						assert.NotContains(t, []cis.Status{cis.Fail, cis.Error}, r.Status, "%s %s: found %s, expected %s: %s", r.ID, r.Key, r.Found, r.Expected, r.Reason)
-						if r.Status == cis.Pass {
+					for _, r := range benchmark.Evaluate(benchmark.Input{Node: n, Effective: effective, Benchmark: name, Role: role, Now: time.Unix(0, 0)}) {
+						assert.NotContains(t, []benchmark.Status{benchmark.Fail, benchmark.Error}, r.Status, "%s %s: found %s, expected %s: %s", r.ID, r.Key, r.Found, r.Expected, r.Reason)
+						if r.Status == benchmark.Pass {
 							proven++
 						}
 					}

@@ -13,7 +13,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
-	"github.com/k3s-cis/packer-plugin-k3s/internal/disktest"
+	"github.com/k3s-cis/packer-plugin-k3s/internal/testing/disktest"
 )
 
 // TestOutlivesThePower cuts the power at several moments after the answer: the

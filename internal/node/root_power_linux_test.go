@@ -8,7 +8,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"github.com/k3s-cis/packer-plugin-k3s/internal/disktest"
+	"github.com/k3s-cis/packer-plugin-k3s/internal/testing/disktest"
 )
 
 // diskKinds are the file systems whose power is cut.

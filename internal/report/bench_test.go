@@ -7,13 +7,13 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"github.com/k3s-cis/packer-plugin-k3s/internal/cis"
+	"github.com/k3s-cis/packer-plugin-k3s/internal/benchmark"
 )
 
 // large is a report of as many controls as a server's has: the fixture's, again
 // and again under other keys.
 func large() Report {
-	var results []cis.Result
+	var results []benchmark.Result
 	for i := range 14 {
 		for _, res := range fixtureResults() {
 			if res.ID == res.Key {
@@ -23,7 +23,7 @@ func large() Report {
 			results = append(results, res)
 		}
 	}
-	slices.SortStableFunc(results, func(a, b cis.Result) int { return compareSections(sectionID(a), sectionID(b)) })
+	slices.SortStableFunc(results, func(a, b benchmark.Result) int { return compareSections(sectionID(a), sectionID(b)) })
 	return New(fixtureMeta(), results)
 }
 

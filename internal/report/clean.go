@@ -3,7 +3,7 @@ package report
 import (
 	"strings"
 
-	"github.com/k3s-cis/packer-plugin-k3s/internal/cis"
+	"github.com/k3s-cis/packer-plugin-k3s/internal/benchmark"
 	"github.com/k3s-cis/packer-plugin-k3s/internal/safetext"
 )
 
@@ -15,15 +15,15 @@ func text(s string) string { return strings.TrimSpace(safetext.Text(s)) }
 
 // cleanResult makes every text of res printable; see safetext. It copies what it
 // changes and leaves res alone.
-func cleanResult(res cis.Result) cis.Result {
+func cleanResult(res benchmark.Result) benchmark.Result {
 	for _, p := range []*string{&res.ID, &res.Key, &res.Title, &res.Section, &res.Found, &res.Expected} {
 		*p = line(*p)
 	}
 	res.Reason = text(res.Reason)
 	res.Remediation = text(res.Remediation)
-	evidence := make([]cis.Evidence, 0, len(res.Evidence))
+	evidence := make([]benchmark.Evidence, 0, len(res.Evidence))
 	for _, e := range res.Evidence {
-		evidence = append(evidence, cis.Evidence{Source: line(e.Source), Line: max(e.Line, 0), Detail: line(e.Detail)})
+		evidence = append(evidence, benchmark.Evidence{Source: line(e.Source), Line: max(e.Line, 0), Detail: line(e.Detail)})
 	}
 	res.Evidence = evidence
 	if res.Waiver != nil {

@@ -4,7 +4,7 @@ import (
 	"fmt"
 	"strings"
 
-	"github.com/k3s-cis/packer-plugin-k3s/internal/cis"
+	"github.com/k3s-cis/packer-plugin-k3s/internal/benchmark"
 )
 
 // Drift is what changed between two reports, control by control. A control is
@@ -30,21 +30,21 @@ type Drift struct {
 // Change is a control whose verdict differs between two reports.
 type Change struct {
 	// Result is the later report's, or the earlier's if the control is gone.
-	Result cis.Result
+	Result benchmark.Result
 	// From and To are the verdicts; empty where the report lacks the control.
-	From, To cis.Status
+	From, To benchmark.Status
 }
 
 // distance is how far a verdict is from proven. Failing and not being able to
 // tell are equally far: neither lets an image be made.
-var distance = map[cis.Status]int{
-	cis.Pass:          0,
-	cis.NotApplicable: 0,
-	cis.Deferred:      1,
-	cis.Manual:        1,
-	cis.Waived:        2,
-	cis.Error:         3,
-	cis.Fail:          3,
+var distance = map[benchmark.Status]int{
+	benchmark.Pass:          0,
+	benchmark.NotApplicable: 0,
+	benchmark.Deferred:      1,
+	benchmark.Manual:        1,
+	benchmark.Waived:        2,
+	benchmark.Error:         3,
+	benchmark.Fail:          3,
 }
 
 // Compare returns what changed from the earlier to the later report, in the
@@ -78,7 +78,7 @@ func Compare(earlier, later Report) Drift {
 			continue
 		}
 		c := Change{Result: res, From: res.Status}
-		if same && res.Status == cis.Pass {
+		if same && res.Status == benchmark.Pass {
 			d.Regressions = append(d.Regressions, c)
 		} else {
 			d.Gone = append(d.Gone, c)
@@ -87,8 +87,8 @@ func Compare(earlier, later Report) Drift {
 	return d
 }
 
-func byKey(r Report) map[string]cis.Result {
-	out := make(map[string]cis.Result, len(r.Results))
+func byKey(r Report) map[string]benchmark.Result {
+	out := make(map[string]benchmark.Result, len(r.Results))
 	for _, res := range r.Results {
 		out[res.Key] = res
 	}
@@ -160,7 +160,7 @@ func (c Change) String() string {
 }
 
 // orAbsent names a verdict, or says that there is none.
-func orAbsent(s cis.Status) string {
+func orAbsent(s benchmark.Status) string {
 	if s == "" {
 		return "not judged"
 	}

@@ -5,16 +5,16 @@ import (
 
 	"github.com/stretchr/testify/assert"
 
-	"github.com/k3s-cis/packer-plugin-k3s/internal/cis"
+	"github.com/k3s-cis/packer-plugin-k3s/internal/benchmark"
 )
 
 // judged is a report of the given verdicts: key, status, key, status, ….
 func judged(pairs ...string) Report {
-	var results []cis.Result
+	var results []benchmark.Result
 	for i := 0; i+1 < len(pairs); i += 2 {
-		results = append(results, cis.Result{
-			ID: "1." + pairs[i], Key: pairs[i], Title: "T" + pairs[i], Status: cis.Status(pairs[i+1]), Found: "x",
-			Evidence: []cis.Evidence{{Source: "/f", Line: 1}},
+		results = append(results, benchmark.Result{
+			ID: "1." + pairs[i], Key: pairs[i], Title: "T" + pairs[i], Status: benchmark.Status(pairs[i+1]), Found: "x",
+			Evidence: []benchmark.Evidence{{Source: "/f", Line: 1}},
 		})
 	}
 	return New(fixtureMeta(), results)

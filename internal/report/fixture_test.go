@@ -9,7 +9,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"github.com/k3s-cis/packer-plugin-k3s/internal/cis"
+	"github.com/k3s-cis/packer-plugin-k3s/internal/benchmark"
 )
 
 // With -update the golden files are written anew.
@@ -42,102 +42,102 @@ func fixtureMeta() Meta {
 // fixture is a small report that has every status and every kind of control.
 func fixture() Report { return New(fixtureMeta(), fixtureResults()) }
 
-func fixtureResults() []cis.Result {
-	return []cis.Result{
+func fixtureResults() []benchmark.Result {
+	return []benchmark.Result{
 		{
 			ID: "1.1.11", Key: "files.etcd-datadir.mode", Title: "etcd data directory: mode 700",
-			Status: cis.NotApplicable, Section: "1.1", Expected: "mode 0700 or stricter",
+			Status: benchmark.NotApplicable, Section: "1.1", Expected: "mode 0700 or stricter",
 			Reason: "the datastore is sqlite, there is no etcd",
 		},
 		{
 			ID: "1.1.13", Key: "files.admin-kubeconfig.mode", Title: "Admin kubeconfig: mode",
-			Status: cis.Deferred, Section: "1.1", Expected: "mode 0600 or stricter",
+			Status: benchmark.Deferred, Section: "1.1", Expected: "mode 0600 or stricter",
 			Reason: "K3s writes the file at first boot with mode 0600 (write-kubeconfig-mode is not set)",
-			Evidence: []cis.Evidence{
+			Evidence: []benchmark.Evidence{
 				{Source: "K3s v1.36 default", Detail: "write-kubeconfig-mode is 0600"},
 			},
 		},
 		{
 			ID: "1.2.9", Key: "apiserver.admission.eventratelimit", Title: "EventRateLimit admission on",
-			Status: cis.Waived, Section: "1.2",
+			Status: benchmark.Waived, Section: "1.2",
 			Found:       "enable-admission-plugins=NodeRestriction",
 			Expected:    "enable-admission-plugins has EventRateLimit",
 			Remediation: "Add an event_rate_limit block.",
-			Evidence: []cis.Evidence{
+			Evidence: []benchmark.Evidence{
 				{Source: "/etc/rancher/k3s/config.yaml", Line: 7, Detail: "kube-apiserver-arg: enable-admission-plugins=NodeRestriction"},
 			},
-			Waiver: &cis.Waiver{
+			Waiver: &benchmark.Waiver{
 				Control: "1.2.9", Reason: "One team per cluster, limits are set at the ingress.",
 				Owner: "platform@example.com", Expires: time.Date(2027, 3, 31, 0, 0, 0, 0, time.UTC), Role: "server",
 			},
 		},
 		{
 			ID: "1.2.16", Key: "apiserver.audit-log-path", Title: "Audit log path set",
-			Status: cis.Fail, Section: "1.2",
+			Status: benchmark.Fail, Section: "1.2",
 			Found:       "audit-log-path is not set",
 			Expected:    "audit-log-path is an absolute path",
 			Remediation: "Remove kube-apiserver-arg from /etc/rancher/k3s/config.yaml.d/99.yaml, or write it as kube-apiserver-arg+ so that it adds to the list instead of replacing it.",
-			Evidence: []cis.Evidence{
+			Evidence: []benchmark.Evidence{
 				{Source: "/etc/rancher/k3s/config.yaml.d/99.yaml", Line: 3, Detail: "kube-apiserver-arg: [profiling=false]"},
 				{Source: "/etc/rancher/k3s/config.yaml", Line: 7, Detail: "kube-apiserver-arg replaced by 99.yaml"},
 			},
 		},
 		{
 			ID: "1.2.21", Key: "apiserver.sa-lookup", Title: "Service account token lookup on",
-			Status: cis.Pass, Section: "1.2",
+			Status: benchmark.Pass, Section: "1.2",
 			Found: "service-account-lookup is true", Expected: "service-account-lookup is not false",
-			Evidence: []cis.Evidence{
+			Evidence: []benchmark.Evidence{
 				{Source: "K3s v1.36 default", Detail: "service-account-lookup=true"},
 			},
 		},
 		{
 			ID: "3.2.1", Key: "controlplane.audit-policy", Title: "An audit policy exists",
-			Status: cis.Error, Section: "3.2",
+			Status: benchmark.Error, Section: "3.2",
 			Expected:    "a policy that kube-apiserver accepts",
 			Reason:      "/var/lib/rancher/k3s/server/audit.yaml: line 4: unknown field \"rulez\"",
 			Remediation: "Mend audit.yaml or leave out audit.policy_file.",
-			Evidence: []cis.Evidence{
+			Evidence: []benchmark.Evidence{
 				{Source: "/var/lib/rancher/k3s/server/audit.yaml", Line: 4, Detail: "rulez:"},
 			},
 		},
 		{
 			ID: "4.2.6", Key: "kubelet.protect-kernel-defaults", Title: "Kubelet stops on wrong kernel settings",
-			Status: cis.Pass, Section: "4.2",
+			Status: benchmark.Pass, Section: "4.2",
 			Found: "protect-kernel-defaults is true", Expected: "protect-kernel-defaults is true",
-			Evidence: []cis.Evidence{
+			Evidence: []benchmark.Evidence{
 				{Source: "/etc/rancher/k3s/config.yaml", Line: 1, Detail: "protect-kernel-defaults: true"},
 			},
 		},
 		{
 			ID: "5.1.1", Key: "rbac.cluster-admin", Title: "cluster-admin bound sparingly",
-			Status: cis.Manual, Section: "5.1", Expected: "only who needs it is bound to cluster-admin",
+			Status: benchmark.Manual, Section: "5.1", Expected: "only who needs it is bound to cluster-admin",
 			Reason:      "CIS leaves this to a person; it lives in the running cluster",
 			Remediation: "Review the ClusterRoleBindings of cluster-admin.",
 		},
 		{
 			ID: "node.k3s-starts", Key: "node.k3s-starts", Title: "K3s starts with what is on the node",
-			Status: cis.Pass, Section: "node",
+			Status: benchmark.Pass, Section: "node",
 			Found: "nothing keeps K3s from starting", Expected: "nothing on the node keeps K3s from starting",
-			Evidence: []cis.Evidence{{Source: "/etc/rancher/k3s/config.yaml", Detail: "read"}},
+			Evidence: []benchmark.Evidence{{Source: "/etc/rancher/k3s/config.yaml", Detail: "read"}},
 		},
 		{
 			ID: "node.hygiene.machine-id", Key: "node.hygiene.machine-id", Title: "No machine id in the image",
-			Status: cis.Pass, Section: "node.hygiene",
+			Status: benchmark.Pass, Section: "node.hygiene",
 			Found: "/etc/machine-id is empty", Expected: "/etc/machine-id is empty or absent",
-			Evidence: []cis.Evidence{{Source: "/etc/machine-id", Detail: "0 bytes"}},
+			Evidence: []benchmark.Evidence{{Source: "/etc/machine-id", Detail: "0 bytes"}},
 		},
 		{
 			ID: "node.hygiene.ssh-host-keys", Key: "node.hygiene.ssh-host-keys", Title: "No SSH host keys in the image",
-			Status: cis.Fail, Section: "node.hygiene",
+			Status: benchmark.Fail, Section: "node.hygiene",
 			Found: "1 host key", Expected: "no file matches /etc/ssh/ssh_host_*_key",
 			Remediation: "rm /etc/ssh/ssh_host_*_key*",
-			Evidence:    []cis.Evidence{{Source: "/etc/ssh/ssh_host_ed25519_key", Detail: "present, 411 bytes"}},
+			Evidence:    []benchmark.Evidence{{Source: "/etc/ssh/ssh_host_ed25519_key", Detail: "present, 411 bytes"}},
 		},
 		{
 			ID: "acme.motd", Key: "acme.motd", Title: "Message of the day names the owner",
-			Status: cis.Pass,
+			Status: benchmark.Pass,
 			Found:  "Property of ACME", Expected: "contains ACME",
-			Evidence: []cis.Evidence{{Source: "/etc/motd", Line: 1, Detail: "Property of ACME"}},
+			Evidence: []benchmark.Evidence{{Source: "/etc/motd", Line: 1, Detail: "Property of ACME"}},
 		},
 	}
 }

@@ -15,7 +15,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
-	"github.com/k3s-cis/packer-plugin-k3s/internal/cis"
+	"github.com/k3s-cis/packer-plugin-k3s/internal/benchmark"
 )
 
 // nasty would break out of a careless writer of any format.
@@ -23,14 +23,14 @@ const nasty = "]]></testcase>\"'`|<script>alert(1)</script>\n\x00\x1b[31m\u202e\
 
 // hostile is a report whose every text is nasty, in every status.
 func hostile() Report {
-	var results []cis.Result
-	for i, s := range cis.Statuses {
+	var results []benchmark.Result
+	for i, s := range benchmark.Statuses {
 		n := string(rune('a' + i))
-		results = append(results, cis.Result{
+		results = append(results, benchmark.Result{
 			ID: nasty + n, Key: string(rune('0'+i)) + nasty, Title: nasty, Status: s, Section: nasty, Found: nasty,
 			Expected: nasty, Reason: nasty, Remediation: nasty,
-			Evidence: []cis.Evidence{{Source: "/" + nasty, Line: 3, Detail: nasty}, {Source: nasty, Line: -1}},
-			Waiver: &cis.Waiver{
+			Evidence: []benchmark.Evidence{{Source: "/" + nasty, Line: 3, Detail: nasty}, {Source: nasty, Line: -1}},
+			Waiver: &benchmark.Waiver{
 				Control: nasty, Reason: nasty, Owner: nasty, Role: nasty, Build: nasty,
 				Expires: time.Date(2027, 1, 1, 0, 0, 0, 0, time.UTC),
 			},
@@ -103,9 +103,9 @@ func checkJUnit(t *testing.T, r Report, data []byte) {
 	var doc junit.Testsuites
 	require.NoError(t, xml.Unmarshal(data, &doc))
 	assert.Equal(t, len(r.Results), doc.Tests)
-	assert.Equal(t, r.Summary[cis.Fail], doc.Failures)
-	assert.Equal(t, r.Summary[cis.Error], doc.Errors)
-	assert.Equal(t, len(r.Results)-r.Summary[cis.Pass]-r.Summary[cis.Fail]-r.Summary[cis.Error], doc.Skipped)
+	assert.Equal(t, r.Summary[benchmark.Fail], doc.Failures)
+	assert.Equal(t, r.Summary[benchmark.Error], doc.Errors)
+	assert.Equal(t, len(r.Results)-r.Summary[benchmark.Pass]-r.Summary[benchmark.Fail]-r.Summary[benchmark.Error], doc.Skipped)
 	cases := 0
 	for _, s := range doc.Suites {
 		cases += len(s.Testcases)
@@ -136,7 +136,7 @@ func checkSARIF(t *testing.T, r Report, data []byte) {
 			assert.Equal(t, "none", res.Level, "only failures have a level")
 		}
 		assert.NotEmpty(t, *res.Message.Text)
-		assert.Equal(t, r.Results[i].Status == cis.Waived, len(res.Suppressions) == 1)
+		assert.Equal(t, r.Results[i].Status == benchmark.Waived, len(res.Suppressions) == 1)
 		assert.Len(t, res.Locations, len(r.Results[i].Evidence))
 	}
 	// What the library's types would hide: the raw document has both lists.
@@ -189,8 +189,8 @@ func checkOSCAL(t *testing.T, r Report, data []byte) {
 	for _, f := range ar.Findings {
 		states[f.Target.Status.State]++
 	}
-	assert.Equal(t, r.Summary[cis.Pass], states["satisfied"])
-	bad := r.Summary[cis.Fail] + r.Summary[cis.Error] + r.Summary[cis.Waived]
+	assert.Equal(t, r.Summary[benchmark.Pass], states["satisfied"])
+	bad := r.Summary[benchmark.Fail] + r.Summary[benchmark.Error] + r.Summary[benchmark.Waived]
 	assert.Equal(t, bad, states["not-satisfied"])
 	assert.Len(t, ar.Risks, bad)
 	seen := map[string]bool{}
@@ -239,9 +239,9 @@ func checkKubeBench(t *testing.T, r Report, data []byte) {
 		assert.Equal(t, sum, c.kbSummary)
 	}
 	assert.Equal(t, kbSummary{states["PASS"], states["FAIL"], states["WARN"], states["INFO"]}, doc.Totals)
-	assert.Equal(t, r.Summary[cis.Pass], doc.Totals.Pass)
+	assert.Equal(t, r.Summary[benchmark.Pass], doc.Totals.Pass)
 	assert.Equal(t, len(r.Failed()), doc.Totals.Fail)
-	assert.Equal(t, r.Summary[cis.NotApplicable], doc.Totals.Info)
+	assert.Equal(t, r.Summary[benchmark.NotApplicable], doc.Totals.Info)
 }
 
 // TestKubeBenchShape holds the fields and their order against those that

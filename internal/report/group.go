@@ -6,7 +6,7 @@ import (
 	"strconv"
 	"strings"
 
-	"github.com/k3s-cis/packer-plugin-k3s/internal/cis"
+	"github.com/k3s-cis/packer-plugin-k3s/internal/benchmark"
 )
 
 // Where a control comes from. CIS numbers its own; the plugin's checks of the
@@ -18,14 +18,14 @@ const (
 )
 
 // The plugin's own controls of the image stand in the section node or in one
-// below it; see package cis.
+// below it; see package benchmark.
 const (
 	imageSection   = "node"
 	hygieneSection = "node.hygiene"
 )
 
 // from says whose control res is about.
-func from(res cis.Result) string {
+func from(res benchmark.Result) string {
 	switch {
 	case res.ID != res.Key:
 		return fromCIS
@@ -43,8 +43,8 @@ type section struct {
 	// fromOwn.
 	ID      string
 	Title   string
-	Results []cis.Result
-	Summary map[cis.Status]int
+	Results []benchmark.Result
+	Summary map[benchmark.Status]int
 }
 
 // hygiene is the section of what an image must not carry.
@@ -83,7 +83,7 @@ var chapters = map[string]string{
 }
 
 // sectionID is the section that res stands in.
-func sectionID(res cis.Result) string {
+func sectionID(res benchmark.Result) string {
 	if f := from(res); f != fromCIS {
 		if res.Section == hygieneSection {
 			return hygiene
@@ -122,7 +122,7 @@ func (r Report) sections() []section {
 	}
 	// All sections share one array: results are large, and to make room for
 	// them again and again costs more than to look at them twice.
-	all := make([]cis.Result, len(r.Results))
+	all := make([]benchmark.Result, len(r.Results))
 	for i := range out {
 		out[i].Results, all = all[:0:size[i]], all[size[i]:]
 	}

@@ -5,22 +5,22 @@ import (
 
 	"github.com/stretchr/testify/assert"
 
-	"github.com/k3s-cis/packer-plugin-k3s/internal/cis"
+	"github.com/k3s-cis/packer-plugin-k3s/internal/benchmark"
 )
 
 func TestFrom(t *testing.T) {
 	for _, c := range []struct {
-		res         cis.Result
+		res         benchmark.Result
 		from, where string
 	}{
-		{cis.Result{ID: "1.2.16", Key: "apiserver.audit-log-path", Section: "1.2"}, fromCIS, "1.2"},
-		{cis.Result{ID: "1.2.16", Key: "apiserver.audit-log-path"}, fromCIS, "1.2"},
-		{cis.Result{ID: "7", Key: "k"}, fromCIS, "7"},
-		{cis.Result{ID: "node.k3s-starts", Key: "node.k3s-starts", Section: "node"}, fromImage, "image"},
-		{cis.Result{ID: "kubelet.x", Key: "kubelet.x", Section: "node"}, fromImage, "image"},
-		{cis.Result{ID: "node.hygiene.token", Key: "node.hygiene.token", Section: "node.hygiene"}, fromImage, "image.hygiene"},
-		{cis.Result{ID: "acme.motd", Key: "acme.motd"}, fromOwn, "own"},
-		{cis.Result{ID: "acme.motd", Key: "acme.motd", Section: "nodes"}, fromOwn, "own"},
+		{benchmark.Result{ID: "1.2.16", Key: "apiserver.audit-log-path", Section: "1.2"}, fromCIS, "1.2"},
+		{benchmark.Result{ID: "1.2.16", Key: "apiserver.audit-log-path"}, fromCIS, "1.2"},
+		{benchmark.Result{ID: "7", Key: "k"}, fromCIS, "7"},
+		{benchmark.Result{ID: "node.k3s-starts", Key: "node.k3s-starts", Section: "node"}, fromImage, "image"},
+		{benchmark.Result{ID: "kubelet.x", Key: "kubelet.x", Section: "node"}, fromImage, "image"},
+		{benchmark.Result{ID: "node.hygiene.token", Key: "node.hygiene.token", Section: "node.hygiene"}, fromImage, "image.hygiene"},
+		{benchmark.Result{ID: "acme.motd", Key: "acme.motd"}, fromOwn, "own"},
+		{benchmark.Result{ID: "acme.motd", Key: "acme.motd", Section: "nodes"}, fromOwn, "own"},
 	} {
 		assert.Equal(t, c.from, from(c.res), "%+v", c.res)
 		assert.Equal(t, c.where, sectionID(c.res), "%+v", c.res)
@@ -28,9 +28,9 @@ func TestFrom(t *testing.T) {
 }
 
 func TestSectionsAreInTheBenchmarksOrder(t *testing.T) {
-	var results []cis.Result
+	var results []benchmark.Result
 	for _, s := range []string{"5.10", "own", "node.hygiene", "1.2", "5.9", "2", "node", "1.1", "1.10"} {
-		res := cis.Result{ID: s, Key: s, Section: s}
+		res := benchmark.Result{ID: s, Key: s, Section: s}
 		if s[0] < 'a' {
 			res.ID = s + ".1"
 		}

@@ -11,7 +11,7 @@ import (
 	"sync"
 	"time"
 
-	"github.com/k3s-cis/packer-plugin-k3s/internal/cis"
+	"github.com/k3s-cis/packer-plugin-k3s/internal/benchmark"
 )
 
 var (
@@ -24,14 +24,14 @@ var (
 )
 
 // meanings says each status for a reader who has only the page.
-var meanings = map[cis.Status]string{
-	cis.Pass:          "Evidence on the node proves the control.",
-	cis.Fail:          "Evidence on the node says otherwise. Keeps the image from being made.",
-	cis.Error:         "Evidence that should be there could not be read. Keeps the image from being made.",
-	cis.Waived:        "Failed, and someone accepts that until the day the waiver ends.",
-	cis.Deferred:      "What the control speaks of exists only once K3s has run. Not counted as proven.",
-	cis.Manual:        "CIS leaves the control to a person.",
-	cis.NotApplicable: "K3s or this role has nothing that the control speaks of.",
+var meanings = map[benchmark.Status]string{
+	benchmark.Pass:          "Evidence on the node proves the control.",
+	benchmark.Fail:          "Evidence on the node says otherwise. Keeps the image from being made.",
+	benchmark.Error:         "Evidence that should be there could not be read. Keeps the image from being made.",
+	benchmark.Waived:        "Failed, and someone accepts that until the day the waiver ends.",
+	benchmark.Deferred:      "What the control speaks of exists only once K3s has run. Not counted as proven.",
+	benchmark.Manual:        "CIS leaves the control to a person.",
+	benchmark.NotApplicable: "K3s or this role has nothing that the control speaks of.",
 }
 
 // pageData is what the template shows.
@@ -58,7 +58,7 @@ type pageData struct {
 }
 
 type pageFilter struct {
-	Status         cis.Status
+	Status         benchmark.Status
 	Label, Meaning string
 	Count          int
 }
@@ -73,12 +73,12 @@ type pageSection struct {
 // pageLink leads to a control.
 type pageLink struct {
 	Anchor, Label, ID, Title string
-	Status                   cis.Status
+	Status                   benchmark.Status
 }
 
 // arc is the share of one status in a ring or bar, in percent.
 type arc struct {
-	Status        cis.Status
+	Status        benchmark.Status
 	Start, Length string
 	Rest, Offset  string
 }
@@ -136,7 +136,7 @@ func newPage(v *view) pageData {
 		Headline: headline(r),
 		Verdict:  v.Verdict(),
 		Facts:    r.facts(),
-		Proven:   n[cis.Pass],
+		Proven:   n[benchmark.Pass],
 		Total:    total,
 		Ring:     arcs(n, total),
 		Created:  r.Created.Format(time.RFC3339),
@@ -150,7 +150,7 @@ func newPage(v *view) pageData {
 			p.Totals = append(p.Totals, chapters[f]+": "+totals(n, total))
 		}
 	}
-	for _, s := range cis.Statuses {
+	for _, s := range benchmark.Statuses {
 		p.Filters = append(p.Filters, pageFilter{Status: s, Label: labels[s], Meaning: meanings[s], Count: r.Summary[s]})
 	}
 	for _, res := range r.Failed() {
@@ -180,11 +180,11 @@ func headline(r Report) string {
 }
 
 // controlAnchor is the id of res in the page.
-func controlAnchor(res cis.Result) string { return "control-" + token(res.Key) }
+func controlAnchor(res benchmark.Result) string { return "control-" + token(res.Key) }
 
 // arcs divides a whole of total by the counts of the statuses, proven first.
-func arcs(n map[cis.Status]int, total int) []arc {
-	order := []cis.Status{cis.Pass, cis.Waived, cis.Deferred, cis.Manual, cis.NotApplicable, cis.Error, cis.Fail}
+func arcs(n map[benchmark.Status]int, total int) []arc {
+	order := []benchmark.Status{benchmark.Pass, benchmark.Waived, benchmark.Deferred, benchmark.Manual, benchmark.NotApplicable, benchmark.Error, benchmark.Fail}
 	var out []arc
 	before := 0
 	percent := func(n int) float64 { return 100 * float64(n) / float64(total) }

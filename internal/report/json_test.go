@@ -9,7 +9,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
-	"github.com/k3s-cis/packer-plugin-k3s/internal/cis"
+	"github.com/k3s-cis/packer-plugin-k3s/internal/benchmark"
 )
 
 func TestJSON(t *testing.T) {
@@ -41,7 +41,7 @@ func TestJSONIsLaidOut(t *testing.T) {
 
 // TestJSONIsNotCutShort: what cannot be written is an error, not a shorter file.
 func TestJSONIsNotCutShort(t *testing.T) {
-	r := Report{Results: []cis.Result{{ID: "1.1", Key: "k", Title: "not \xff UTF-8", Status: cis.Fail}}}
+	r := Report{Results: []benchmark.Result{{ID: "1.1", Key: "k", Title: "not \xff UTF-8", Status: benchmark.Fail}}}
 	for _, f := range formats() {
 		if strings.HasSuffix(f.name, ".json") || f.name == "report.sarif" {
 			_, err := f.render(newView(r))

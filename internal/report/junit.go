@@ -9,7 +9,7 @@ import (
 
 	"github.com/jstemmer/go-junit-report/v2/junit"
 
-	"github.com/k3s-cis/packer-plugin-k3s/internal/cis"
+	"github.com/k3s-cis/packer-plugin-k3s/internal/benchmark"
 )
 
 // noTime is the duration of a check: nobody measured it, and the attribute is
@@ -67,14 +67,14 @@ func (s section) class(r Report) string {
 }
 
 // junitCase is the verdict on one control.
-func junitCase(class string, res cis.Result) junit.Testcase {
+func junitCase(class string, res benchmark.Result) junit.Testcase {
 	tc := junit.Testcase{Name: heading(res), Classname: class, Time: noTime, Status: string(res.Status)}
 	switch res.Status {
-	case cis.Pass:
+	case benchmark.Pass:
 		tc.SystemOut = &junit.Output{Data: details(res)}
-	case cis.Fail:
+	case benchmark.Fail:
 		tc.Failure = &junit.Result{Message: firstLine(res.Found), Type: string(res.Status), Data: details(res)}
-	case cis.Error:
+	case benchmark.Error:
 		tc.Error = &junit.Result{Message: firstLine(res.Reason), Type: string(res.Status), Data: details(res)}
 	default:
 		// Runners show a skipped case's message and seldom its text.
@@ -84,7 +84,7 @@ func junitCase(class string, res cis.Result) junit.Testcase {
 }
 
 // skipped says why res was skipped.
-func skipped(res cis.Result) string {
+func skipped(res benchmark.Result) string {
 	s := words[res.Status]
 	if w := res.Waiver; w != nil {
 		return fmt.Sprintf("%s by %s until %s: %s", s, w.Owner, w.Expires.Format(time.DateOnly), firstLine(w.Reason))
@@ -102,7 +102,7 @@ func firstLine(s string) string {
 }
 
 // details says all of a result in labelled lines.
-func details(res cis.Result) string {
+func details(res benchmark.Result) string {
 	var b strings.Builder
 	add := func(label, s string) {
 		if s != "" {

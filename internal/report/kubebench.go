@@ -4,7 +4,7 @@ import (
 	"strings"
 	"time"
 
-	"github.com/k3s-cis/packer-plugin-k3s/internal/cis"
+	"github.com/k3s-cis/packer-plugin-k3s/internal/benchmark"
 )
 
 // kbVerdict is how kube-bench says a status: its state, the type of the check,
@@ -19,14 +19,14 @@ type kbVerdict struct {
 // INFO is for what does not concern the node, and "reason" says which it is.
 // A control that could not be judged is FAIL, as a scored check whose audit
 // command fails.
-var kbVerdicts = map[cis.Status]kbVerdict{
-	cis.Pass:          {"PASS", "", true},
-	cis.Fail:          {"FAIL", "", true},
-	cis.Error:         {"FAIL", "", true},
-	cis.Waived:        {"WARN", "", true},
-	cis.Deferred:      {"WARN", "", true},
-	cis.Manual:        {"WARN", "manual", false},
-	cis.NotApplicable: {"INFO", "skip", true},
+var kbVerdicts = map[benchmark.Status]kbVerdict{
+	benchmark.Pass:          {"PASS", "", true},
+	benchmark.Fail:          {"FAIL", "", true},
+	benchmark.Error:         {"FAIL", "", true},
+	benchmark.Waived:        {"WARN", "", true},
+	benchmark.Deferred:      {"WARN", "", true},
+	benchmark.Manual:        {"WARN", "manual", false},
+	benchmark.NotApplicable: {"INFO", "skip", true},
 }
 
 // kbNodeTypes are kube-bench's node types by chapter of the benchmark.
@@ -41,7 +41,7 @@ const kbSize = 1024
 type kbCounts map[string]int
 
 // add counts the results.
-func (n kbCounts) add(results []cis.Result) {
+func (n kbCounts) add(results []benchmark.Result) {
 	for i := range results {
 		n[kbVerdicts[results[i].Status].state]++
 	}
@@ -144,7 +144,7 @@ func (d kbDoc) section(s section) {
 }
 
 // check writes the verdict on one control.
-func (d kbDoc) check(res *cis.Result) {
+func (d kbDoc) check(res *benchmark.Result) {
 	v := kbVerdicts[res.Status]
 	d.text("test_number", res.ID)
 	d.text("test_desc", res.Title)
@@ -173,11 +173,11 @@ func minor(k3sVersion string) string {
 }
 
 // kbReason says what kube-bench's state alone does not.
-func kbReason(res cis.Result) string {
+func kbReason(res benchmark.Result) string {
 	switch {
-	case res.Status == cis.Pass || res.Status == cis.Fail:
+	case res.Status == benchmark.Pass || res.Status == benchmark.Fail:
 		return res.Reason
-	case res.Status == cis.Waived && res.Waiver != nil:
+	case res.Status == benchmark.Waived && res.Waiver != nil:
 		w := res.Waiver
 		return "waived by " + w.Owner + " until " + w.Expires.Format(time.DateOnly) + ": " + w.Reason
 	case res.Reason == "":

@@ -8,7 +8,7 @@ import (
 
 	"github.com/mitchellh/go-wordwrap"
 
-	"github.com/k3s-cis/packer-plugin-k3s/internal/cis"
+	"github.com/k3s-cis/packer-plugin-k3s/internal/benchmark"
 )
 
 // logWidth keeps the block within 100 columns behind the name of the build
@@ -27,7 +27,7 @@ func (r Report) Log() string {
 		b.WriteString("\n")
 		writeFailure(&b, res)
 	}
-	if waived := r.with(cis.Waived); len(waived) > 0 {
+	if waived := r.with(benchmark.Waived); len(waived) > 0 {
 		b.WriteString("\n")
 		for _, res := range waived {
 			writeWaived(&b, res)
@@ -55,7 +55,7 @@ func (r Report) Verdict() string {
 	v := r.Benchmark + ": " + totals(r.tallied(fromCIS))
 	for _, f := range []string{fromImage, fromOwn} {
 		n, _ := r.tallied(f)
-		if bad := tally(n, cis.Fail, cis.Error); bad != "" {
+		if bad := tally(n, benchmark.Fail, benchmark.Error); bad != "" {
 			v += "; " + f + ": " + bad
 		}
 	}
@@ -79,8 +79,8 @@ func (r Report) subject() string {
 
 // tallied counts the results of the controls that come from f, by status and
 // in all.
-func (r Report) tallied(f string) (n map[cis.Status]int, total int) {
-	n = map[cis.Status]int{}
+func (r Report) tallied(f string) (n map[benchmark.Status]int, total int) {
+	n = map[benchmark.Status]int{}
 	for _, res := range r.Results {
 		if from(res) == f {
 			n[res.Status]++
@@ -91,27 +91,27 @@ func (r Report) tallied(f string) (n map[cis.Status]int, total int) {
 }
 
 // totals says how many of the controls are proven and what the others are.
-func totals(n map[cis.Status]int, total int) string {
-	s := fmt.Sprintf("%d of %d controls proven", n[cis.Pass], total)
-	if rest := tally(n, cis.Fail, cis.Error, cis.Waived, cis.Manual, cis.Deferred, cis.NotApplicable); rest != "" {
+func totals(n map[benchmark.Status]int, total int) string {
+	s := fmt.Sprintf("%d of %d controls proven", n[benchmark.Pass], total)
+	if rest := tally(n, benchmark.Fail, benchmark.Error, benchmark.Waived, benchmark.Manual, benchmark.Deferred, benchmark.NotApplicable); rest != "" {
 		s += ", " + rest
 	}
 	return s
 }
 
 // words says a status in a sentence; label names it on its own.
-var words = map[cis.Status]string{
-	cis.Pass:          "proven",
-	cis.Fail:          "failed",
-	cis.Error:         "could not be judged",
-	cis.Waived:        "waived",
-	cis.Deferred:      "deferred to first boot",
-	cis.Manual:        "manual",
-	cis.NotApplicable: "not applicable",
+var words = map[benchmark.Status]string{
+	benchmark.Pass:          "proven",
+	benchmark.Fail:          "failed",
+	benchmark.Error:         "could not be judged",
+	benchmark.Waived:        "waived",
+	benchmark.Deferred:      "deferred to first boot",
+	benchmark.Manual:        "manual",
+	benchmark.NotApplicable: "not applicable",
 }
 
 // tally lists the counts of the statuses, without those that are zero.
-func tally(n map[cis.Status]int, statuses ...cis.Status) string {
+func tally(n map[benchmark.Status]int, statuses ...benchmark.Status) string {
 	var parts []string
 	for _, s := range statuses {
 		if n[s] > 0 {
@@ -122,7 +122,7 @@ func tally(n map[cis.Status]int, statuses ...cis.Status) string {
 }
 
 // writeFailure writes the paragraph of a failed control.
-func writeFailure(b *strings.Builder, res cis.Result) {
+func writeFailure(b *strings.Builder, res benchmark.Result) {
 	head := res.ID
 	if res.Key != res.ID {
 		head += " (" + res.Key + ")"
@@ -146,7 +146,7 @@ func writeFailure(b *strings.Builder, res cis.Result) {
 const maxPlaces = 4
 
 // places lists where the evidence stands, each place once.
-func places(evidence []cis.Evidence) string {
+func places(evidence []benchmark.Evidence) string {
 	if len(evidence) == 1 {
 		return place(evidence[0]) // as is nearly always
 	}
@@ -166,7 +166,7 @@ func places(evidence []cis.Evidence) string {
 
 // place names where a piece of evidence stands: path:line, path, or the
 // source's name.
-func place(e cis.Evidence) string {
+func place(e benchmark.Evidence) string {
 	if e.Line > 0 {
 		return e.Source + ":" + strconv.Itoa(e.Line)
 	}
@@ -174,12 +174,12 @@ func place(e cis.Evidence) string {
 }
 
 // quote says in one line what a piece of evidence is and where it stands.
-func quote(e cis.Evidence) string {
+func quote(e benchmark.Evidence) string {
 	return strings.TrimSuffix(place(e)+": "+e.Detail, ": ")
 }
 
 // writeWaived writes the line of a waived control.
-func writeWaived(b *strings.Builder, res cis.Result) {
+func writeWaived(b *strings.Builder, res benchmark.Result) {
 	s := res.ID + " " + res.Title + ": " + res.Found
 	if w := res.Waiver; w != nil {
 		s += fmt.Sprintf("; accepted by %s until %s: %s", w.Owner, w.Expires.Format(time.DateOnly), w.Reason)

@@ -6,18 +6,18 @@ import (
 	"strings"
 	"time"
 
-	"github.com/k3s-cis/packer-plugin-k3s/internal/cis"
+	"github.com/k3s-cis/packer-plugin-k3s/internal/benchmark"
 )
 
 // labels names a status on its own.
-var labels = map[cis.Status]string{
-	cis.Pass:          "Pass",
-	cis.Fail:          "Fail",
-	cis.Error:         "Error",
-	cis.Waived:        "Waived",
-	cis.Deferred:      "Deferred",
-	cis.Manual:        "Manual",
-	cis.NotApplicable: "Not applicable",
+var labels = map[benchmark.Status]string{
+	benchmark.Pass:          "Pass",
+	benchmark.Fail:          "Fail",
+	benchmark.Error:         "Error",
+	benchmark.Waived:        "Waived",
+	benchmark.Deferred:      "Deferred",
+	benchmark.Manual:        "Manual",
+	benchmark.NotApplicable: "Not applicable",
 }
 
 // mdSize is about how many bytes report.md has for a result.
@@ -40,7 +40,7 @@ func renderMarkdown(v *view) ([]byte, error) {
 			mdControl(&b, res)
 		}
 	}
-	if waived := r.with(cis.Waived); len(waived) > 0 {
+	if waived := r.with(benchmark.Waived); len(waived) > 0 {
 		b.WriteString("\n## Waived\n\n| Control | Found | Owner | Until | Reason |\n| --- | --- | --- | --- | --- |\n")
 		for _, res := range waived {
 			mdRow(&b, append([]string{heading(res), res.Found}, waiverCells(res.Waiver)...)...)
@@ -61,7 +61,7 @@ func renderMarkdown(v *view) ([]byte, error) {
 }
 
 // waiverCells are the cells of a waiver: owner, last day, reason.
-func waiverCells(w *cis.Waiver) []string {
+func waiverCells(w *benchmark.Waiver) []string {
 	if w == nil {
 		return []string{"", "", ""}
 	}
@@ -99,13 +99,13 @@ func (r Report) facts() [][2]string {
 // mdSummary is the table of figures: a row a section.
 func mdSummary(b *strings.Builder, v *view) {
 	b.WriteString("\n## Figures\n\n| Section | Controls |")
-	for _, s := range cis.Statuses {
+	for _, s := range benchmark.Statuses {
 		fmt.Fprintf(b, " %s |", labels[s])
 	}
-	b.WriteString("\n| --- | ---: |" + strings.Repeat(" ---: |", len(cis.Statuses)) + "\n")
-	row := func(name string, total int, n map[cis.Status]int) {
+	b.WriteString("\n| --- | ---: |" + strings.Repeat(" ---: |", len(benchmark.Statuses)) + "\n")
+	row := func(name string, total int, n map[benchmark.Status]int) {
 		cells := []string{name, strconv.Itoa(total)}
-		for _, s := range cis.Statuses {
+		for _, s := range benchmark.Statuses {
 			cells = append(cells, strconv.Itoa(n[s]))
 		}
 		mdRow(b, cells...)
@@ -117,7 +117,7 @@ func mdSummary(b *strings.Builder, v *view) {
 }
 
 // mdControl is the paragraph of a control that failed.
-func mdControl(b *strings.Builder, res cis.Result) {
+func mdControl(b *strings.Builder, res benchmark.Result) {
 	fmt.Fprintf(b, "\n### %s: %s\n\n", labels[res.Status], md(heading(res)))
 	for _, l := range [][2]string{
 		{"Found", res.Found},

@@ -6,7 +6,7 @@ import (
 	"strconv"
 	"time"
 
-	"github.com/k3s-cis/packer-plugin-k3s/internal/cis"
+	"github.com/k3s-cis/packer-plugin-k3s/internal/benchmark"
 )
 
 // markup is HTML that stands in this package's source. Constants become markup
@@ -45,13 +45,13 @@ func (p *page) html() template.HTML {
 }
 
 // icon is the symbol of a status.
-func icon(s cis.Status) template.HTML {
+func icon(s benchmark.Status) template.HTML {
 	var p page
 	p.icon(s)
 	return p.html()
 }
 
-func (p *page) icon(s cis.Status) {
+func (p *page) icon(s benchmark.Status) {
 	p.between(`<svg class="icon" viewBox="0 0 16 16" aria-hidden="true"><use href="#i-`, string(s), `"/></svg>`)
 }
 
@@ -83,7 +83,7 @@ func (p *page) entry(s pageSection) {
 		p.between(``, s.ID, ` `)
 	}
 	p.between(``, s.Title, `</span> `)
-	p.between(`<span class="nav-count">`, strconv.Itoa(s.Summary[cis.Pass]), ` of `)
+	p.between(`<span class="nav-count">`, strconv.Itoa(s.Summary[benchmark.Pass]), ` of `)
 	p.between(``, strconv.Itoa(len(s.Results)), `<span class="sr"> proven</span></span>`)
 	p.bar(s.shares)
 	p.add("</a></li>\n")
@@ -108,7 +108,7 @@ func (p *page) section(s pageSection) {
 }
 
 // control writes all that is known of one control, to be folded away.
-func (p *page) control(res cis.Result) {
+func (p *page) control(res benchmark.Result) {
 	named := res.ID == res.Key
 	p.add(`<li class="control`)
 	if named {
@@ -116,7 +116,7 @@ func (p *page) control(res cis.Result) {
 	}
 	p.between(`" id="`, controlAnchor(res), `"`)
 	p.between(` data-status="`, string(res.Status), "\">\n<details")
-	if res.Status == cis.Fail || res.Status == cis.Error {
+	if res.Status == benchmark.Fail || res.Status == benchmark.Error {
 		p.add(` open`)
 	}
 	p.between(">\n<summary><span class=\"status text-", string(res.Status), `">`)
@@ -139,7 +139,7 @@ func (p *page) control(res cis.Result) {
 }
 
 // evidence writes what the verdict rests on.
-func (p *page) evidence(evidence []cis.Evidence) {
+func (p *page) evidence(evidence []benchmark.Evidence) {
 	if len(evidence) == 0 {
 		p.add(`none`)
 		return
@@ -158,7 +158,7 @@ func (p *page) evidence(evidence []cis.Evidence) {
 }
 
 // waiver writes who accepts that the control fails, if anyone does.
-func (p *page) waiver(w *cis.Waiver) {
+func (p *page) waiver(w *benchmark.Waiver) {
 	if w == nil {
 		return
 	}

@@ -8,7 +8,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
-	"github.com/k3s-cis/packer-plugin-k3s/internal/cis"
+	"github.com/k3s-cis/packer-plugin-k3s/internal/benchmark"
 )
 
 // FuzzText holds how page escapes against html/template, in both places that
@@ -36,7 +36,7 @@ func FuzzText(f *testing.F) {
 // each text of a section and of a control, and finds each text.
 func TestControlEscapesEveryText(t *testing.T) {
 	const evil = `'<b>&`
-	s := pageSection{section: section{ID: evil, Title: evil, Results: []cis.Result{{ID: "1", Key: "k"}}}, anchor: evil}
+	s := pageSection{section: section{ID: evil, Title: evil, Results: []benchmark.Result{{ID: "1", Key: "k"}}}, anchor: evil}
 	var short, full page
 	short.entry(s)
 	full.section(s)
@@ -46,13 +46,13 @@ func TestControlEscapesEveryText(t *testing.T) {
 	}
 	assert.Equal(t, 4, strings.Count(short.out.String(), template.HTMLEscapeString(evil)))
 	assert.Equal(t, 5, strings.Count(full.out.String(), template.HTMLEscapeString(evil)))
-	res := cis.Result{
+	res := benchmark.Result{
 		ID: evil, Key: evil + "key", Title: evil, Section: evil, Found: evil, Expected: evil, Reason: evil,
-		Evidence:    []cis.Evidence{{Source: evil, Line: 1, Detail: evil}},
+		Evidence:    []benchmark.Evidence{{Source: evil, Line: 1, Detail: evil}},
 		Remediation: evil,
-		Waiver:      &cis.Waiver{Control: evil, Reason: evil, Owner: evil, Role: evil, Build: evil},
+		Waiver:      &benchmark.Waiver{Control: evil, Reason: evil, Owner: evil, Role: evil, Build: evil},
 	}
-	for status, texts := range map[cis.Status]int{cis.Fail: 13, cis.Waived: 13, evil: 13 + 3} {
+	for status, texts := range map[benchmark.Status]int{benchmark.Fail: 13, benchmark.Waived: 13, evil: 13 + 3} {
 		res.Status = status
 		var p page
 		p.control(res)

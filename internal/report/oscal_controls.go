@@ -4,27 +4,27 @@ import (
 	"strconv"
 	"time"
 
-	"github.com/k3s-cis/packer-plugin-k3s/internal/cis"
+	"github.com/k3s-cis/packer-plugin-k3s/internal/benchmark"
 )
 
 // oscalControl is a result and what several parts of the document say of it.
 type oscalControl struct {
-	*cis.Result
+	*benchmark.Result
 	title, sentence, token string
 	observation, risk      string
 }
 
 // oscalStates says in OSCAL what was decided on a control: the state and the
 // reason for it.
-var oscalStates = map[cis.Status][2]string{
-	cis.Pass:   {"satisfied", "pass"},
-	cis.Fail:   {"not-satisfied", "fail"},
-	cis.Waived: {"not-satisfied", "fail"},
-	cis.Error:  {"not-satisfied", "other"},
+var oscalStates = map[benchmark.Status][2]string{
+	benchmark.Pass:   {"satisfied", "pass"},
+	benchmark.Fail:   {"not-satisfied", "fail"},
+	benchmark.Waived: {"not-satisfied", "fail"},
+	benchmark.Error:  {"not-satisfied", "other"},
 }
 
 func (c oscalControl) decided() bool { return oscalStates[c.Status] != [2]string{} }
-func (c oscalControl) risky() bool   { return c.decided() && c.Status != cis.Pass }
+func (c oscalControl) risky() bool   { return c.decided() && c.Status != benchmark.Pass }
 
 // finding is the decision on one control.
 func (d *oscalDoc) finding(c *oscalControl) {
@@ -37,7 +37,7 @@ func (d *oscalDoc) finding(c *oscalControl) {
 		d.object("status", func() {
 			state := oscalStates[c.Status]
 			d.text("reason", state[1])
-			if c.Status == cis.Error {
+			if c.Status == benchmark.Error {
 				d.optional("remarks", c.Reason)
 			}
 			d.text("state", state[0])
@@ -79,7 +79,7 @@ func (d *oscalDoc) observation(c *oscalControl) {
 	d.text("uuid", c.observation)
 }
 
-func (d *oscalDoc) evidence(e cis.Evidence) {
+func (d *oscalDoc) evidence(e benchmark.Evidence) {
 	d.text("description", quote(e))
 	line := ""
 	if e.Line > 0 {
@@ -91,7 +91,7 @@ func (d *oscalDoc) evidence(e cis.Evidence) {
 // risk is what follows from a control that does not hold.
 func (d *oscalDoc) risk(c *oscalControl) {
 	waiver := c.Waiver
-	if c.Status != cis.Waived {
+	if c.Status != benchmark.Waived {
 		waiver = nil
 	}
 	if waiver != nil {
@@ -115,7 +115,7 @@ func (d *oscalDoc) risk(c *oscalControl) {
 		})
 	}
 	statement, status := "The node image does not satisfy ", "open"
-	if c.Status == cis.Error {
+	if c.Status == benchmark.Error {
 		statement = "It is not known whether the node image satisfies "
 	}
 	if waiver != nil {

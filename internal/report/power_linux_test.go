@@ -8,7 +8,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
-	"github.com/k3s-cis/packer-plugin-k3s/internal/disktest"
+	"github.com/k3s-cis/packer-plugin-k3s/internal/testing/disktest"
 )
 
 // A build host whose power goes away as soon as the report is written has it,

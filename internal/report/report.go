@@ -5,7 +5,7 @@ package report
 import (
 	"time"
 
-	"github.com/k3s-cis/packer-plugin-k3s/internal/cis"
+	"github.com/k3s-cis/packer-plugin-k3s/internal/benchmark"
 )
 
 // Report is everything that a report says. Field order is the order in
@@ -21,8 +21,8 @@ type Report struct {
 	// Node names what was judged: the Packer build and how it was reached.
 	Node Node `json:"node"`
 	// Summary counts results by status; every status is present.
-	Summary map[cis.Status]int `json:"summary"`
-	Results []cis.Result       `json:"results"`
+	Summary map[benchmark.Status]int `json:"summary"`
+	Results []benchmark.Result       `json:"results"`
 }
 
 // Node names what was judged.
@@ -51,7 +51,7 @@ type Meta struct {
 // The texts of results come from the node, which may be hostile: New makes
 // them printable UTF-8 of bounded length (see safetext), so that no format can be
 // broken out of by a control character and no terminal be driven by one.
-func New(m Meta, results []cis.Result) Report {
+func New(m Meta, results []benchmark.Result) Report {
 	r := Report{
 		PluginVersion: line(m.PluginVersion),
 		Created:       m.Created.UTC().Truncate(time.Second),
@@ -63,7 +63,7 @@ func New(m Meta, results []cis.Result) Report {
 			Datastore: line(m.Node.Datastore),
 			Access:    line(m.Node.Access),
 		},
-		Results: make([]cis.Result, 0, len(results)),
+		Results: make([]benchmark.Result, 0, len(results)),
 	}
 	for _, res := range results {
 		r.Results = append(r.Results, cleanResult(res))
@@ -73,13 +73,13 @@ func New(m Meta, results []cis.Result) Report {
 }
 
 // Failed returns the results that fail a build: fail and error, in order.
-func (r Report) Failed() []cis.Result {
-	return r.with(cis.Fail, cis.Error)
+func (r Report) Failed() []benchmark.Result {
+	return r.with(benchmark.Fail, benchmark.Error)
 }
 
 // with returns the results that have one of the statuses, in order.
-func (r Report) with(statuses ...cis.Status) []cis.Result {
-	var out []cis.Result
+func (r Report) with(statuses ...benchmark.Status) []benchmark.Result {
+	var out []benchmark.Result
 	for _, res := range r.Results {
 		for _, s := range statuses {
 			if res.Status == s {
@@ -91,9 +91,9 @@ func (r Report) with(statuses ...cis.Status) []cis.Result {
 }
 
 // count counts results by status; every status is present.
-func count(results []cis.Result) map[cis.Status]int {
-	n := make(map[cis.Status]int, len(cis.Statuses))
-	for _, s := range cis.Statuses {
+func count(results []benchmark.Result) map[benchmark.Status]int {
+	n := make(map[benchmark.Status]int, len(benchmark.Statuses))
+	for _, s := range benchmark.Statuses {
 		n[s] = 0
 	}
 	for _, res := range results {

@@ -10,18 +10,18 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
-	"github.com/k3s-cis/packer-plugin-k3s/internal/cis"
+	"github.com/k3s-cis/packer-plugin-k3s/internal/benchmark"
 )
 
 func TestNewCountsEveryStatus(t *testing.T) {
 	r := fixture()
-	assert.Equal(t, map[cis.Status]int{
-		cis.Fail: 2, cis.Error: 1, cis.Waived: 1, cis.Pass: 5, cis.Deferred: 1, cis.Manual: 1, cis.NotApplicable: 1,
+	assert.Equal(t, map[benchmark.Status]int{
+		benchmark.Fail: 2, benchmark.Error: 1, benchmark.Waived: 1, benchmark.Pass: 5, benchmark.Deferred: 1, benchmark.Manual: 1, benchmark.NotApplicable: 1,
 	}, r.Summary)
 
 	empty := New(fixtureMeta(), nil)
 	require.NotNil(t, empty.Results)
-	assert.Len(t, empty.Summary, len(cis.Statuses), "a status that nothing has is counted as zero")
+	assert.Len(t, empty.Summary, len(benchmark.Statuses), "a status that nothing has is counted as zero")
 }
 
 func TestNewKeepsTimeToTheSecondInUTC(t *testing.T) {
@@ -29,9 +29,9 @@ func TestNewKeepsTimeToTheSecondInUTC(t *testing.T) {
 }
 
 func TestNewLeavesItsInputAlone(t *testing.T) {
-	in := []cis.Result{{
-		ID: "1", Key: "k", Found: "a\nb", Evidence: []cis.Evidence{{Source: "s\x1b"}},
-		Waiver: &cis.Waiver{Owner: "o\n"},
+	in := []benchmark.Result{{
+		ID: "1", Key: "k", Found: "a\nb", Evidence: []benchmark.Evidence{{Source: "s\x1b"}},
+		Waiver: &benchmark.Waiver{Owner: "o\n"},
 	}}
 	out := New(fixtureMeta(), in)
 	assert.Equal(t, "a\nb", in[0].Found)

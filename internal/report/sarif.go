@@ -6,7 +6,7 @@ import (
 	"strings"
 	"time"
 
-	"github.com/k3s-cis/packer-plugin-k3s/internal/cis"
+	"github.com/k3s-cis/packer-plugin-k3s/internal/benchmark"
 )
 
 const (
@@ -36,14 +36,14 @@ type sarifVerdict struct{ kind, level string }
 // is shown as a failure, because it fails the build and viewers hide the kind
 // "open"; its message and its property "status" say what it is. Waived ones
 // are failures with an accepted suppression.
-var sarifVerdicts = map[cis.Status]sarifVerdict{
-	cis.Pass:          {"pass", levelNone},
-	cis.Fail:          {"fail", levelError},
-	cis.Error:         {"fail", levelError},
-	cis.Waived:        {"fail", levelError},
-	cis.Deferred:      {"open", levelNone},
-	cis.Manual:        {"review", levelNone},
-	cis.NotApplicable: {"notApplicable", levelNone},
+var sarifVerdicts = map[benchmark.Status]sarifVerdict{
+	benchmark.Pass:          {"pass", levelNone},
+	benchmark.Fail:          {"fail", levelError},
+	benchmark.Error:         {"fail", levelError},
+	benchmark.Waived:        {"fail", levelError},
+	benchmark.Deferred:      {"open", levelNone},
+	benchmark.Manual:        {"review", levelNone},
+	benchmark.NotApplicable: {"notApplicable", levelNone},
 }
 
 // sarifSize is about how many bytes report.sarif has for a result.
@@ -128,7 +128,7 @@ func (d sarifDoc) message(member, s string) {
 }
 
 // rule describes the control of res.
-func (d sarifDoc) rule(res *cis.Result) {
+func (d sarifDoc) rule(res *benchmark.Result) {
 	origin := from(*res)
 	d.object("defaultConfiguration", func() {
 		d.boolean("enabled", true)
@@ -156,7 +156,7 @@ func (d sarifDoc) rule(res *cis.Result) {
 }
 
 // result is the verdict on the control of the rule at ruleIndex.
-func (d sarifDoc) result(res *cis.Result, ruleIndex int) {
+func (d sarifDoc) result(res *benchmark.Result, ruleIndex int) {
 	v := sarifVerdicts[res.Status]
 	d.text("kind", v.kind)
 	d.text("level", v.level)
@@ -177,7 +177,7 @@ func (d sarifDoc) result(res *cis.Result, ruleIndex int) {
 	})
 	d.text("ruleId", res.Key)
 	d.number("ruleIndex", ruleIndex)
-	if res.Waiver != nil && res.Status == cis.Waived {
+	if res.Waiver != nil && res.Status == benchmark.Waived {
 		d.list("suppressions", func() {
 			d.object("", func() { d.suppression(res.Waiver) })
 		})
@@ -185,7 +185,7 @@ func (d sarifDoc) result(res *cis.Result, ruleIndex int) {
 }
 
 // suppression says who accepts that a control fails.
-func (d sarifDoc) suppression(w *cis.Waiver) {
+func (d sarifDoc) suppression(w *benchmark.Waiver) {
 	d.text("justification", w.Reason)
 	d.text("kind", "external")
 	d.object("properties", func() {
@@ -199,7 +199,7 @@ func (d sarifDoc) suppression(w *cis.Waiver) {
 }
 
 // location says where e stands.
-func (d sarifDoc) location(e *cis.Evidence) {
+func (d sarifDoc) location(e *benchmark.Evidence) {
 	file, isPath := strings.CutPrefix(e.Source, "/")
 	isPath = isPath && file != ""
 	if !isPath {
@@ -230,10 +230,10 @@ func (d sarifDoc) location(e *cis.Evidence) {
 }
 
 // heading is a control's number and title.
-func heading(res cis.Result) string { return res.ID + " " + res.Title }
+func heading(res benchmark.Result) string { return res.ID + " " + res.Title }
 
 // sentence says a result in one line.
-func sentence(res cis.Result) string {
+func sentence(res benchmark.Result) string {
 	s := heading(res) + ": " + words[res.Status]
 	if res.Found != "" {
 		s += "; found: " + res.Found

@@ -11,7 +11,7 @@ import (
 	"strings"
 	"time"
 
-	"github.com/k3s-cis/packer-plugin-k3s/internal/cis"
+	"github.com/k3s-cis/packer-plugin-k3s/internal/benchmark"
 )
 
 // faults collects what is wrong with a document.
@@ -148,15 +148,15 @@ func timeOf(pattern, want string) check {
 // wait some milliseconds; a test holds the two against each other.
 func reportShape() check {
 	var (
-		anyText   = stringThat("a text", func(string) bool { return true })
-		name      = stringThat("a text that is not empty", func(s string) bool { return s != "" })
-		release   = regexp.MustCompile(`^cis-[0-9]+\.[0-9]+$`)
-		benchmark = stringThat("a CIS release such as cis-2.1", release.MatchString)
-		created   = timeOf(rfc3339UTC, "a time in UTC, to the second, such as 2026-11-23T09:30:00Z")
-		expires   = timeOf(rfc3339, "a time such as 2027-03-31T00:00:00Z")
+		anyText    = stringThat("a text", func(string) bool { return true })
+		name       = stringThat("a text that is not empty", func(s string) bool { return s != "" })
+		release    = regexp.MustCompile(`^cis-[0-9]+\.[0-9]+$`)
+		cisRelease = stringThat("a CIS release such as cis-2.1", release.MatchString)
+		created    = timeOf(rfc3339UTC, "a time in UTC, to the second, such as 2026-11-23T09:30:00Z")
+		expires    = timeOf(rfc3339, "a time such as 2027-03-31T00:00:00Z")
 	)
-	counts := make([]field, 0, len(cis.Statuses))
-	for _, s := range cis.Statuses {
+	counts := make([]field, 0, len(benchmark.Statuses))
+	for _, s := range benchmark.Statuses {
 		counts = append(counts, field{name: string(s), check: wholeNumber(0)})
 	}
 	node := object(
@@ -181,7 +181,7 @@ func reportShape() check {
 		field{name: "id", check: name},
 		field{name: "key", check: name},
 		field{name: "title", check: name},
-		field{name: "status", check: oneOf(cis.Statuses...)},
+		field{name: "status", check: oneOf(benchmark.Statuses...)},
 		field{name: "section", check: anyText},
 		field{name: "found", check: anyText},
 		field{name: "expected", check: anyText},
@@ -195,7 +195,7 @@ func reportShape() check {
 		field{name: "created", check: created},
 		field{name: "k3s_version", check: name},
 		field{name: "role", check: oneOf("server", "agent")},
-		field{name: "benchmark", check: benchmark},
+		field{name: "benchmark", check: cisRelease},
 		field{name: "node", check: node},
 		field{name: "summary", check: object(counts...)},
 		field{name: "results", check: listOf(func(f *faults, at string, v any) {
@@ -216,17 +216,17 @@ func grounds(f *faults, at string, v any) {
 			f.add(at, "%q is missing, which the status %s asks for", name, status)
 		}
 	}
-	switch cis.Status(status) {
-	case cis.Pass:
+	switch benchmark.Status(status) {
+	case benchmark.Pass:
 		if evidence, ok := res["evidence"].([]any); ok && len(evidence) == 0 {
 			f.add(at+"/evidence", "found an empty list, want evidence of the status %s", status)
 		}
-	case cis.Error, cis.Deferred, cis.Manual, cis.NotApplicable:
+	case benchmark.Error, benchmark.Deferred, benchmark.Manual, benchmark.NotApplicable:
 		missing("reason")
 		if res["reason"] == "" {
 			f.add(at+"/reason", "found an empty text, want the reason of the status %s", status)
 		}
-	case cis.Waived:
+	case benchmark.Waived:
 		missing("waiver")
 	}
 }

@@ -13,7 +13,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
-	"github.com/k3s-cis/packer-plugin-k3s/internal/cis"
+	"github.com/k3s-cis/packer-plugin-k3s/internal/benchmark"
 )
 
 // schemaFile is the schema of report.json.
@@ -123,15 +123,15 @@ func decoded(t *testing.T, r Report) any {
 }
 
 func TestShapeIsWhatTheSchemaDescribes(t *testing.T) {
-	var results []cis.Result
-	seen := map[cis.Status]bool{}
+	var results []benchmark.Result
+	seen := map[benchmark.Status]bool{}
 	for _, res := range fixtureResults() {
 		if !seen[res.Status] {
 			results = append(results, res)
 		}
 		seen[res.Status] = true
 	}
-	require.Len(t, seen, len(cis.Statuses))
+	require.Len(t, seen, len(benchmark.Statuses))
 	schema, shape := compileSchema(t), reportShape()
 	doc := decoded(t, New(fixtureMeta(), results))
 	require.Empty(t, schemaFaults(t, schema, doc))

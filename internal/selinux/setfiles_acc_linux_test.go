@@ -12,7 +12,7 @@ import (
 	"github.com/stretchr/testify/require"
 	"golang.org/x/sys/unix"
 
-	"github.com/k3s-cis/packer-plugin-k3s/internal/packertest"
+	"github.com/k3s-cis/packer-plugin-k3s/internal/testing/packertest"
 )
 
 // A distribution's setfiles gives every file of a system the label that we say.

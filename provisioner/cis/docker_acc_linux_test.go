@@ -18,7 +18,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/k3s-cis/packer-plugin-k3s/internal/k3s"
-	"github.com/k3s-cis/packer-plugin-k3s/internal/packertest"
+	"github.com/k3s-cis/packer-plugin-k3s/internal/testing/packertest"
 )
 
 // dockerTemplate provisions a container without a network: nothing is pulled,

@@ -9,7 +9,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
-	"github.com/k3s-cis/packer-plugin-k3s/internal/cis"
+	"github.com/k3s-cis/packer-plugin-k3s/internal/benchmark"
 )
 
 // What another file system hides at boot proves nothing, whether it was baked
@@ -56,7 +56,7 @@ func TestHiddenAtBoot(t *testing.T) {
 				require.Error(t, x.err, mode)
 				for _, id := range tt.errors {
 					result := status(t, x.report, id)
-					assert.Equal(t, cis.Error, result.Status, "%s %s: %s", mode, id, result.Found)
+					assert.Equal(t, benchmark.Error, result.Status, "%s %s: %s", mode, id, result.Found)
 				}
 				assert.Contains(t, strings.Join(strings.Fields(x.log), " "), why)
 			}

@@ -7,7 +7,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
-	"github.com/k3s-cis/packer-plugin-k3s/internal/cis"
+	"github.com/k3s-cis/packer-plugin-k3s/internal/benchmark"
 	"github.com/k3s-cis/packer-plugin-k3s/internal/k3s"
 )
 
@@ -17,19 +17,19 @@ import (
 func TestEveryReleaseHoldsBeforeEveryBenchmarkThatFits(t *testing.T) {
 	for minor := 19; minor <= 37; minor++ {
 		release := k3s.Release{Major: 1, Minor: minor, Patch: 3, Build: 1}
-		for _, benchmark := range cis.Benchmarks() {
-			if _, err := cis.Select(release, benchmark); err != nil {
+		for _, name := range benchmark.Benchmarks() {
+			if _, err := benchmark.Select(release, name); err != nil {
 				continue
 			}
 			for _, role := range []k3s.Role{k3s.Server, k3s.Agent} {
-				t.Run(fmt.Sprintf("%s %s %s", release.MinorName(), benchmark, role), func(t *testing.T) {
+				t.Run(fmt.Sprintf("%s %s %s", release.MinorName(), name, role), func(t *testing.T) {
 					x := try(t, newTree(t), map[string]any{
-						"k3s_version": release.String(), "benchmark": benchmark, "role": string(role),
+						"k3s_version": release.String(), "benchmark": name, "role": string(role),
 					}, nil)
 					require.NoError(t, x.err, x.log)
-					assert.Equal(t, benchmark, x.report.Benchmark)
-					assert.Positive(t, x.report.Summary[cis.Pass], x.log)
-					assert.Zero(t, x.report.Summary[cis.Fail]+x.report.Summary[cis.Error], x.log)
+					assert.Equal(t, name, x.report.Benchmark)
+					assert.Positive(t, x.report.Summary[benchmark.Pass], x.log)
+					assert.Zero(t, x.report.Summary[benchmark.Fail]+x.report.Summary[benchmark.Error], x.log)
 				})
 			}
 		}

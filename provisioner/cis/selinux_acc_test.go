@@ -7,7 +7,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
-	"github.com/k3s-cis/packer-plugin-k3s/internal/packertest"
+	"github.com/k3s-cis/packer-plugin-k3s/internal/testing/packertest"
 )
 
 // What follows is asked of a machine whose policy is enforced and has a rule

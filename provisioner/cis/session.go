@@ -9,7 +9,7 @@ import (
 	"strings"
 	"time"
 
-	"github.com/k3s-cis/packer-plugin-k3s/internal/cis"
+	"github.com/k3s-cis/packer-plugin-k3s/internal/benchmark"
 	"github.com/k3s-cis/packer-plugin-k3s/internal/harden"
 	"github.com/k3s-cis/packer-plugin-k3s/internal/k3s"
 	"github.com/k3s-cis/packer-plugin-k3s/internal/node"
@@ -65,7 +65,7 @@ func (s *session) run(ctx context.Context) error {
 func (s *session) query() node.Query {
 	dataDir, _ := s.inputs.options.Config["data-dir"].(string)
 	q := harden.Query(s.inputs.options)
-	q = append(q, q.Lacks(cis.Query(s.inputs.options.Role, dataDir))...)
+	q = append(q, q.Lacks(benchmark.Query(s.inputs.options.Role, dataDir))...)
 	return append(q, s.more...)
 }
 
@@ -107,11 +107,11 @@ func (s *session) settle(have *node.Node) (harden.Options, error) {
 		return o, err
 	}
 	if o.Benchmark == "" {
-		o.Benchmark, err = cis.Select(o.Release, s.config.Benchmark)
+		o.Benchmark, err = benchmark.Select(o.Release, s.config.Benchmark)
 		if err != nil {
 			return o, fmt.Errorf("benchmark: %w", err)
 		}
-		problems := cis.CheckWaivers(s.inputs.waivers, o.Benchmark, o.Role, s.inputs.controls, time.Now())
+		problems := benchmark.CheckWaivers(s.inputs.waivers, o.Benchmark, o.Role, s.inputs.controls, time.Now())
 		for _, p := range append(problems, o.Validate()...) {
 			err = errors.Join(err, p)
 		}
@@ -171,7 +171,7 @@ func (s *session) make(o harden.Options, have *node.Node) (*harden.Plan, error) 
 }
 
 // withControls adds to each conflict of err the controls that are at stake.
-func withControls(err error, benchmark string) error {
+func withControls(err error, release string) error {
 	out := flatten([]error{err})
 	for i, e := range out {
 		var conflict *harden.Conflict
@@ -180,7 +180,7 @@ func withControls(err error, benchmark string) error {
 		}
 		var ids []string
 		for _, w := range conflict.Wants {
-			ids = append(ids, cis.Concerning(benchmark, w.Component, w.Name)...)
+			ids = append(ids, benchmark.Concerning(release, w.Component, w.Name)...)
 		}
 		if len(ids) > 0 {
 			out[i] = fmt.Errorf("%w (controls that would not hold: %s)", e, strings.Join(ids, ", "))
@@ -270,7 +270,7 @@ func (s *session) assess(ctx context.Context, o harden.Options, n *node.Node) (r
 		return report.Report{}, err
 	}
 	now := time.Now()
-	results := cis.Evaluate(cis.Input{
+	results := benchmark.Evaluate(benchmark.Input{
 		Node: n, Effective: effective, Benchmark: o.Benchmark, Role: o.Role,
 		Waivers: s.inputs.waivers, Build: s.config.buildName(), Now: now, Own: s.inputs.controls,
 	})
@@ -292,7 +292,7 @@ func (s *session) resolve(ctx context.Context, o harden.Options, n *node.Node) (
 		if err != nil {
 			return nil, nil, fmt.Errorf("computing K3s's effective configuration: %w", err)
 		}
-		lacking := cis.FollowUp(n, effective, s.inputs.controls)
+		lacking := benchmark.FollowUp(n, effective, s.inputs.controls)
 		if len(lacking) == 0 || i == rounds {
 			return effective, n, nil
 		}
@@ -307,7 +307,7 @@ func (s *session) resolve(ctx context.Context, o harden.Options, n *node.Node) (
 func (s *session) publish(r report.Report) error {
 	written := report.Write(s.config.ReportDir, r)
 	var blocks []string
-	for _, w := range cis.UnneededWaivers(r.Results, s.inputs.waivers) {
+	for _, w := range benchmark.UnneededWaivers(r.Results, s.inputs.waivers) {
 		blocks = append(blocks, fmt.Sprintf("Warning: the waiver for %s (%s) is not needed: remove it.", w.Control, w.Owner))
 	}
 	var verdicts []error
@@ -331,7 +331,7 @@ func (s *session) publish(r report.Report) error {
 }
 
 // identifiers are the ids of results, as messages name them.
-func identifiers(results []cis.Result) []string {
+func identifiers(results []benchmark.Result) []string {
 	out := make([]string, len(results))
 	for i, r := range results {
 		out[i] = r.ID

@@ -10,7 +10,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
-	"github.com/k3s-cis/packer-plugin-k3s/internal/cis"
+	"github.com/k3s-cis/packer-plugin-k3s/internal/benchmark"
 	"github.com/k3s-cis/packer-plugin-k3s/internal/report"
 )
 
@@ -67,7 +67,7 @@ func write(t *testing.T, tree, name, content string) {
 	require.NoError(t, os.WriteFile(file, []byte(content), 0o600))
 }
 
-func status(t *testing.T, r *report.Report, id string) cis.Result {
+func status(t *testing.T, r *report.Report, id string) benchmark.Result {
 	t.Helper()
 	require.NotNil(t, r)
 	for _, result := range r.Results {
@@ -76,7 +76,7 @@ func status(t *testing.T, r *report.Report, id string) cis.Result {
 		}
 	}
 	require.Fail(t, "the report has no control "+id)
-	return cis.Result{}
+	return benchmark.Result{}
 }
 
 const release = "v1.36.3+k3s1"
@@ -120,7 +120,7 @@ func TestWaiverAcceptsAFailureAndTravels(t *testing.T) {
 	options["mode"] = modeCheck
 	x := try(t, tree, options, nil)
 	require.ErrorContains(t, x.err, "node.audit-log-dir.mode")
-	require.Equal(t, cis.Fail, status(t, x.report, "node.audit-log-dir.mode").Status)
+	require.Equal(t, benchmark.Fail, status(t, x.report, "node.audit-log-dir.mode").Status)
 
 	waiver := map[string]any{
 		"control": "node.audit-log-dir.mode", "reason": "read by the log shipper", "owner": "ops",
@@ -130,7 +130,7 @@ func TestWaiverAcceptsAFailureAndTravels(t *testing.T) {
 	x = try(t, tree, options, nil)
 	require.NoError(t, x.err, x.log)
 	waived := status(t, x.report, "node.audit-log-dir.mode")
-	assert.Equal(t, cis.Waived, waived.Status)
+	assert.Equal(t, benchmark.Waived, waived.Status)
 	require.NotNil(t, waived.Waiver)
 	assert.Equal(t, "ops", waived.Waiver.Owner)
 
@@ -190,7 +190,7 @@ func TestDataDirectoryElsewhereIsFollowed(t *testing.T) {
 			require.NoError(t, x.err, x.log)
 			assert.DirExists(t, filepath.Join(tree, "data/k3s/server/logs"))
 			assert.NoDirExists(t, filepath.Join(tree, "var/lib/rancher"))
-			assert.Equal(t, cis.Pass, status(t, x.report, "node.audit-log-dir.mode").Status)
+			assert.Equal(t, benchmark.Pass, status(t, x.report, "node.audit-log-dir.mode").Status)
 		})
 	}
 }
@@ -235,7 +235,7 @@ func TestOwnControlIsJudgedFromEvidence(t *testing.T) {
 	options := map[string]any{"k3s_version": release, "controls": []string{file}}
 	x := try(t, tree, options, nil)
 	require.NoError(t, x.err, x.log)
-	assert.Equal(t, cis.Pass, status(t, x.report, "site.motd").Status)
+	assert.Equal(t, benchmark.Pass, status(t, x.report, "site.motd").Status)
 
 	require.NoError(t, os.Chmod(filepath.Join(tree, "srv/site/banner"), 0o666))
 	x = try(t, tree, options, nil)

@@ -13,7 +13,7 @@ import (
 	"github.com/hashicorp/packer-plugin-sdk/template/config"
 	"github.com/hashicorp/packer-plugin-sdk/template/interpolate"
 
-	"github.com/k3s-cis/packer-plugin-k3s/internal/cis"
+	"github.com/k3s-cis/packer-plugin-k3s/internal/benchmark"
 	"github.com/k3s-cis/packer-plugin-k3s/internal/harden"
 	"github.com/k3s-cis/packer-plugin-k3s/internal/k3s"
 	"github.com/k3s-cis/packer-plugin-k3s/internal/report"
@@ -34,8 +34,8 @@ const defaultCommandTimeout = 5 * time.Minute
 type inputs struct {
 	// options lack the release where k3s_version is not written.
 	options  harden.Options
-	waivers  []cis.Waiver
-	controls []cis.Control
+	waivers  []benchmark.Waiver
+	controls []benchmark.Control
 	baseline *report.Report
 }
 
@@ -63,14 +63,14 @@ func (c *Config) validate() (inputs, []error) {
 		}
 		in.options.Release = release
 	}
-	if known := append([]string{"auto"}, cis.Benchmarks()...); !slices.Contains(known, c.Benchmark) {
+	if known := append([]string{"auto"}, benchmark.Benchmarks()...); !slices.Contains(known, c.Benchmark) {
 		wrong("benchmark: %q is not one of %s", c.Benchmark, quoted(known))
 	} else if in.options.Release != (k3s.Release{}) {
-		benchmark, err := cis.Select(in.options.Release, c.Benchmark)
+		selected, err := benchmark.Select(in.options.Release, c.Benchmark)
 		if err != nil {
 			wrong("benchmark: %w", err)
 		}
-		in.options.Benchmark = benchmark
+		in.options.Benchmark = selected
 	}
 	errs = append(errs, in.options.Validate()...)
 
@@ -78,7 +78,7 @@ func (c *Config) validate() (inputs, []error) {
 	in.waivers = c.parseWaivers(&errs)
 	// A benchmark that does not fit the release still tells which controls there are.
 	if judge := cmp.Or(in.options.Benchmark, c.explicitBenchmark()); judge != "" {
-		for _, err := range cis.CheckWaivers(in.waivers, judge, in.options.Role, in.controls, time.Now()) {
+		for _, err := range benchmark.CheckWaivers(in.waivers, judge, in.options.Role, in.controls, time.Now()) {
 			wrong("waiver: %w", err)
 		}
 	}
@@ -117,7 +117,7 @@ func (c *Config) setDefaults() {
 
 // explicitBenchmark is the benchmark that the user names, "" for none that is known.
 func (c *Config) explicitBenchmark() string {
-	if slices.Contains(cis.Benchmarks(), c.Benchmark) {
+	if slices.Contains(benchmark.Benchmarks(), c.Benchmark) {
 		return c.Benchmark
 	}
 	return ""
@@ -149,15 +149,15 @@ func readFile(option, name string, errs *[]error) *harden.File {
 	return &harden.File{Name: name, Data: data}
 }
 
-func (c *Config) readControls(errs *[]error) []cis.Control {
-	var all []cis.Control
+func (c *Config) readControls(errs *[]error) []benchmark.Control {
+	var all []benchmark.Control
 	for i, name := range c.Controls {
 		option := fmt.Sprintf("controls[%d]", i)
 		file := readFile(option, name, errs)
 		if file == nil {
 			continue
 		}
-		controls, err := cis.LoadControls(name, file.Data)
+		controls, err := benchmark.LoadControls(name, file.Data)
 		if err != nil {
 			*errs = append(*errs, fmt.Errorf("%s: %w", option, err))
 		}
@@ -179,15 +179,15 @@ func (c *Config) readBaseline(errs *[]error) *report.Report {
 	return &r
 }
 
-func (c *Config) parseWaivers(errs *[]error) []cis.Waiver {
-	var all []cis.Waiver
+func (c *Config) parseWaivers(errs *[]error) []benchmark.Waiver {
+	var all []benchmark.Waiver
 	for i, w := range c.Waivers {
 		expires, err := time.Parse(time.DateOnly, w.Expires)
 		if err != nil {
 			*errs = append(*errs, fmt.Errorf("waiver[%d].expires: %q is not a day: write it as 2027-01-31", i, w.Expires))
 			continue
 		}
-		all = append(all, cis.Waiver{
+		all = append(all, benchmark.Waiver{
 			Control: w.Control, Reason: w.Reason, Owner: w.Owner, Expires: expires, Role: w.Role, Build: w.Build,
 		})
 	}

@@ -11,7 +11,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
-	"github.com/k3s-cis/packer-plugin-k3s/internal/packertest"
+	"github.com/k3s-cis/packer-plugin-k3s/internal/testing/packertest"
 )
 
 const vmHarden = `

@@ -1,0 +1,288 @@
+package benchmark
+
+import (
+	"cmp"
+	"fmt"
+	"io/fs"
+	"path"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/k3s-cis/packer-plugin-k3s/internal/k3s"
+	"github.com/k3s-cis/packer-plugin-k3s/internal/node"
+)
+
+// paths expands the places of a node that the catalogue names: {data} is K3s's
+// data directory, {config} its configuration file.
+type paths struct{ data, config string }
+
+func (p paths) expand(s string) string {
+	if !strings.Contains(s, "{") {
+		return s
+	}
+	s = strings.ReplaceAll(s, "{data}", k3s.LayoutOf(p.data).Root())
+	return strings.ReplaceAll(s, "{config}", cmp.Or(p.config, k3s.ConfigFile))
+}
+
+// file wants what is at a path, or everything below it whose base name
+// matches, to have at most a mode and to be root's.
+type file struct {
+	paths []string
+	// namedBy are flags of the API server that name the files instead; with
+	// parent, the directories they are in are meant.
+	namedBy []string
+	parent  bool
+	// service means the files that make the service that runs K3s: "unit" its
+	// unit and drop-ins or its script, "environment" its environment files.
+	service  string
+	match    string
+	except   []string
+	kind     node.Kind
+	mode     releases[fs.FileMode]
+	owned    bool
+	optional bool
+	// firstBoot is set for what K3s makes itself.
+	firstBoot *firstBoot
+}
+
+// firstBoot is the mode K3s gives at first start; earlier is what it gave in
+// releases before those of before.
+type firstBoot struct {
+	mode, earlier fs.FileMode
+	before        []patch
+}
+
+func (b firstBoot) modeOf(r k3s.Release) fs.FileMode {
+	if b.before != nil && before(r, b.before) {
+		return b.earlier
+	}
+	return b.mode
+}
+
+func (f file) picks(p paths) node.Query {
+	var q node.Query
+	for _, s := range f.paths {
+		depth := 0
+		if f.match != "" {
+			depth = node.Deep
+		}
+		q = append(q, node.Pick{Path: p.expand(s), Depth: depth})
+	}
+	return q
+}
+
+func (f file) judge(x *examination) verdict {
+	if len(f.namedBy) > 0 || f.service != "" {
+		if blocked := x.configuration(); blocked != nil {
+			blocked.expected = f.wanted(x)
+			return *blocked
+		}
+		if f = f.resolve(x); len(f.paths) == 0 {
+			return verdict{status: NotApplicable, expected: f.wanted(x), found: "no file is named", reason: "the node has nothing of the kind"}
+		}
+	}
+	v := verdict{status: Pass, expected: f.wanted(x)}
+	var found, bad, missing []string
+	for _, s := range f.paths {
+		p := x.paths.expand(s)
+		entries, problem := f.entries(x, p)
+		if problem != "" {
+			return verdict{status: Error, expected: v.expected, found: problem, reason: "the evidence is missing", evidence: []Evidence{{Source: p, Detail: problem}}}
+		}
+		if len(entries) == 0 {
+			missing = append(missing, path.Join(p, f.match))
+			if !f.optional {
+				v.evidence = append(v.evidence, Evidence{Source: p, Detail: "not there"})
+			}
+		}
+		for _, e := range entries {
+			detail := describe(e)
+			found = append(found, e.Path+" "+detail)
+			if f.violates(x, e) {
+				bad = append(bad, e.Path+" "+detail)
+				v.evidence = append(v.evidence, Evidence{Source: e.Path, Detail: detail})
+			} else if len(entries) == 1 {
+				v.evidence = append(v.evidence, Evidence{Source: e.Path, Detail: detail})
+			}
+		}
+	}
+	switch {
+	case len(bad) > 0:
+		v.status, v.found = Fail, few(bad)
+	case len(missing) > 0 && f.firstBoot != nil:
+		return f.deferred(x, v, missing)
+	case len(missing) > 0 && !f.optional:
+		v.status, v.found = Fail, "missing: "+few(missing)
+	case len(found) == 0:
+		v.status, v.found, v.reason = NotApplicable, "not there: "+few(missing), "the node has nothing of the kind"
+		v.evidence = append(v.evidence, Evidence{Source: missing[0], Detail: "looked for and not there"})
+	default:
+		v.found = few(found)
+		if len(v.evidence) == 0 {
+			v.evidence = []Evidence{{Source: x.paths.expand(f.paths[0]), Detail: fmt.Sprintf("%d looked at, none has more", len(found))}}
+		}
+	}
+	return v
+}
+
+// resolve fills in the paths that the flags or the service name.
+func (f file) resolve(x *examination) file {
+	f.paths = nil
+	if s := x.in.Effective.Service; s != nil && f.service != "" {
+		f.paths = serviceFiles(s, f.service == "environment")
+	}
+	for _, flag := range f.namedBy {
+		p, _, c := x.named(flag)
+		if c != nil || path.Base(p) == "-" {
+			continue // "-" stands for standard output
+		}
+		if f.parent {
+			p = path.Dir(p)
+		}
+		if !slices.Contains(f.paths, p) {
+			f.paths = append(f.paths, p)
+		}
+	}
+	return f
+}
+
+// serviceFiles lists the files that a service is read from.
+func serviceFiles(s *node.Service, environment bool) []string {
+	all := []string{s.Path}
+	for _, w := range s.Start {
+		all = append(all, w.Path)
+	}
+	for _, v := range s.Environment {
+		all = append(all, v.Path)
+	}
+	all = slices.DeleteFunc(all, func(p string) bool {
+		unit := p == s.Path || slices.Contains([]string{".service", ".conf"}, path.Ext(p))
+		return unit == environment
+	})
+	slices.Sort(all)
+	return slices.Compact(all)
+}
+
+// entries returns what is to be judged at p, or why that is not known.
+func (f file) entries(x *examination, p string) ([]node.Entry, string) {
+	e, presence := x.node().Lookup(p)
+	switch {
+	case presence == node.Unknown:
+		return nil, x.unseen(p)
+	case presence == node.Absent:
+		return nil, ""
+	case f.match == "":
+		return []node.Entry{e}, ""
+	}
+	all, problem := x.tree(p)
+	if problem != "" {
+		return nil, problem
+	}
+	var out []node.Entry
+	for _, e := range all {
+		if ok, _ := path.Match(f.match, path.Base(e.Path)); !ok || slices.Contains(f.except, path.Base(e.Path)) {
+			continue
+		}
+		if f.kind == "any" || (e.Kind == node.KindDirectory) == (f.kind == node.KindDirectory) {
+			out = append(out, e)
+		}
+	}
+	return out, ""
+}
+
+func (f file) violates(x *examination, e node.Entry) bool {
+	if f.kind != "any" && e.Kind != f.kind {
+		return true
+	}
+	if f.owned && (e.UID != 0 || e.GID != 0) {
+		return true
+	}
+	m, limited := maxMode(f.mode, x.in.Benchmark)
+	return limited && e.Mode&^m != 0
+}
+
+func (f file) deferred(x *examination, v verdict, missing []string) verdict {
+	if blocked := x.configuration(); blocked != nil {
+		blocked.expected = v.expected
+		return *blocked
+	}
+	mode := f.firstBoot.modeOf(x.release())
+	v.status, v.found = Deferred, "not there before K3s has run: "+few(missing)
+	v.reason = fmt.Sprintf("K3s makes it at first start, mode %04o, owner root:root", mode)
+	if m, limited := maxMode(f.mode, x.in.Benchmark); limited && mode&^m != 0 {
+		v.status = Manual
+		v.reason += fmt.Sprintf("; that is more than %04o, so somebody has to tighten it after the first start", m)
+	}
+	return v
+}
+
+func (f file) wanted(x *examination) string {
+	what := few(expandAll(x.paths, f.paths))
+	if len(f.paths) == 0 {
+		what = "what " + strings.Join(f.namedBy, ", ") + " names"
+		if f.service != "" {
+			what = "the " + f.service + " of the service that runs K3s"
+		}
+	}
+	if f.match != "" {
+		what += "/**/" + f.match
+	}
+	var want []string
+	if m, limited := maxMode(f.mode, x.in.Benchmark); limited {
+		want = append(want, fmt.Sprintf("mode %04o or less", m))
+	}
+	if f.owned {
+		want = append(want, "owner root:root")
+	}
+	if f.optional {
+		what += " (if there)"
+	}
+	return what + " " + strings.Join(want, ", ")
+}
+
+// describe says what e is, in the way a person compares with an expectation.
+func describe(e node.Entry) string {
+	s := fmt.Sprintf("%04o %s", e.Mode.Perm(), owner(e))
+	for _, special := range specialModes {
+		if e.Mode&special.bit != 0 {
+			s += special.name
+		}
+	}
+	if e.Kind != node.KindFile {
+		s += " " + string(e.Kind)
+	}
+	return s
+}
+
+var specialModes = []struct {
+	bit  fs.FileMode
+	name string
+}{{fs.ModeSetuid, " setuid"}, {fs.ModeSetgid, " setgid"}, {fs.ModeSticky, " sticky"}}
+
+func owner(e node.Entry) string {
+	name := func(id int) string {
+		if id == 0 {
+			return "root"
+		}
+		return strconv.Itoa(id)
+	}
+	return name(e.UID) + ":" + name(e.GID)
+}
+
+// few joins at most five of all.
+func few(all []string) string {
+	const most = 5
+	if len(all) > most {
+		return fmt.Sprintf("%s and %d more", strings.Join(all[:most], ", "), len(all)-most)
+	}
+	return strings.Join(all, ", ")
+}
+
+func expandAll(p paths, all []string) []string {
+	out := make([]string, len(all))
+	for i, s := range all {
+		out[i] = p.expand(s)
+	}
+	return out
+}

@@ -1,0 +1,160 @@
+package benchmark
+
+import (
+	"fmt"
+	"slices"
+
+	"go.yaml.in/yaml/v3"
+
+	"github.com/k3s-cis/packer-plugin-k3s/internal/k3s"
+	"github.com/k3s-cis/packer-plugin-k3s/internal/k3s/deploy"
+	"github.com/k3s-cis/packer-plugin-k3s/internal/kube"
+	"github.com/k3s-cis/packer-plugin-k3s/internal/node"
+)
+
+// k3sCheck wants K3s to take the node's configuration as it is written.
+type k3sCheck struct{ name string }
+
+// k3sChecks are the questions and what a good answer says.
+var k3sChecks = map[string]string{
+	"starts":         "nothing on the node keeps K3s or a component of it from starting",
+	"config-keys":    "K3s heeds everything that its configuration says",
+	"manifest-names": "K3s deploys every manifest that is there, each under a name of its own",
+}
+
+func (d *decoder) k3s(n *yaml.Node) expectation {
+	var c k3sCheck
+	d.fields(n, "k3s", map[string]func(*yaml.Node){
+		"check": func(n *yaml.Node) { c.name = d.oneOf(n, names(k3sChecks)...) },
+	}, "check")
+	return c
+}
+
+func (c k3sCheck) picks(p paths) node.Query {
+	switch c.name {
+	case "manifest-names":
+		return manifestPicks(p)
+	case "starts":
+		q := node.Query{{Path: k3s.LayoutOf(p.data).Images(), Depth: 1}}
+		return append(append(q, auditPolicy{}.picks(p)...), podSecurity{}.picks(p)...)
+	}
+	return nil
+}
+
+func (c k3sCheck) judge(x *examination) verdict {
+	v := verdict{expected: k3sChecks[c.name]}
+	if blocked := x.configuration(); blocked != nil {
+		blocked.expected = v.expected
+		return *blocked
+	}
+	problems, wanted := x.problems(), k3s.Fatal
+	switch c.name {
+	case "config-keys":
+		wanted = k3s.Ignored
+	case "manifest-names":
+		m := x.manifests()
+		if m.problem != nil {
+			return m.problem.verdict(v.expected)
+		}
+		if len(m.Files)+len(m.Problems) == 0 {
+			v.status, v.found, v.reason = NotApplicable, "no manifest of the node's own", "the node has nothing of the kind"
+			return v
+		}
+		problems, wanted = m.Problems, ""
+	}
+	var wrong, unread []string
+	for _, p := range problems {
+		switch {
+		case p.Consequence == k3s.Unreadable && c.name == "starts":
+			unread = append(unread, p.Text)
+		case wanted == "" || p.Consequence == wanted:
+			wrong = append(wrong, p.Text)
+		default:
+			continue
+		}
+		v.evidence = append(v.evidence, Evidence{p.Origin.Source, p.Origin.Line, p.Text})
+	}
+	switch {
+	case len(wrong) > 0:
+		v.status, v.found = Fail, few(wrong)
+	case len(unread) > 0:
+		v.status, v.found, v.reason = Error, few(unread), "the evidence is missing"
+	default:
+		v.status, v.found = Pass, "nothing found against it"
+		v.evidence = []Evidence{{Source: x.in.Effective.ConfigFile, Detail: "read with its drop-ins, the service and its environment; " + v.found}}
+	}
+	return v
+}
+
+// findProblems gathers what K3s's configuration and the files it names would
+// make K3s do: from K3s's own rules, Kubernetes's loaders and the kubelet's
+// demands on the kernel.
+func (x *examination) findProblems() []k3s.Problem {
+	e := x.in.Effective
+	out := slices.Clone(e.Problems)
+	for _, c := range components {
+		args, runs := e.Args[c]
+		switch {
+		case !runs || c == k3s.Etcd:
+		case c == k3s.APIServer:
+			out = append(out, kube.CheckAPIServer(kube.APIServer{
+				Release: e.Release, DataDir: e.DataDir, Args: args, ReadFile: x.readFile, PreloadedImages: x.preloaded(),
+				Admission: x.loadAdmission, Audit: x.loadAudit,
+			})...)
+		default:
+			out = append(out, kube.CheckArguments(e.Release, c, args)...)
+		}
+	}
+	return slices.Concat(out, x.missingFiles(), x.kernelProblems())
+}
+
+// missingFiles tells of files that arguments name and that are not there.
+// Kubernetes's own loaders speak of the admission and the audit file.
+func (x *examination) missingFiles() []k3s.Problem {
+	var out []k3s.Problem
+	for _, f := range namedFiles {
+		value, from, _ := x.in.Effective.Flag(f.component, f.flag)
+		if f.loaded || value == "" || !slices.ContainsFunc(from, func(a k3s.Argument) bool { return !a.Origin.Default }) {
+			continue
+		}
+		if _, presence := x.node().Lookup(x.absolute(value)); presence == node.Absent {
+			out = append(out, k3s.Problem{
+				Consequence: k3s.Fatal, Origin: from[len(from)-1].Origin,
+				Text: fmt.Sprintf("%s exits because %s, which --%s names, is missing", f.component, x.absolute(value), f.flag),
+			})
+		}
+	}
+	return out
+}
+
+// preloaded returns where the node keeps images for use without a registry.
+func (x *examination) preloaded() string {
+	dir := k3s.LayoutOf(x.paths.data).Images()
+	if len(deploy.ImageArchives(x.node(), dir)) == 0 {
+		return ""
+	}
+	return dir
+}
+
+// kernelProblems tells of parameters at which the kubelet would exit. Those
+// that no file sets are left out: the kernel's own value decides.
+func (x *examination) kernelProblems() []k3s.Problem {
+	protect, from, set := x.in.Effective.Flag(k3s.Kubelet, "protect-kernel-defaults")
+	if !set || !same(protect, "true") {
+		return nil
+	}
+	boot, err := x.kernel()
+	if err != nil {
+		return nil // node.kernel-parameters says so
+	}
+	var out []k3s.Problem
+	for _, want := range k3s.KernelParameters() {
+		if p, ok := boot.Lookup(want.Name); ok && p.Setting.Path != "" && p.Setting.Value != want.Value {
+			out = append(out, k3s.Problem{
+				Consequence: k3s.Fatal, Origin: k3s.Origin{Source: p.Setting.Path, Line: p.Setting.Line},
+				Text: fmt.Sprintf("the kubelet exits because %s=%s at boot and protect-kernel-defaults (%s) wants %s", want.Name, kernelValue(p.Setting.Value), from[0].Origin, want.Value),
+			})
+		}
+	}
+	return out
+}

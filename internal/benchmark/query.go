@@ -1,0 +1,121 @@
+package benchmark
+
+import (
+	"cmp"
+	"path"
+	"slices"
+	"sync"
+
+	"github.com/k3s-cis/packer-plugin-k3s/internal/k3s"
+	"github.com/k3s-cis/packer-plugin-k3s/internal/node"
+)
+
+// Query returns what has to be collected from a node before Evaluate, for a
+// data directory dataDir ("" for K3s's default). Files whose content is not
+// judged are looked at without it. What the node's configuration names and what
+// a user's own controls read come on top (FollowUp).
+func Query(role k3s.Role, dataDir string) node.Query {
+	if usual, known := usualQueries[role]; known && k3s.LayoutOf(dataDir) == k3s.LayoutOf("") {
+		return slices.Clone(usual())
+	}
+	return query(role, dataDir)
+}
+
+// usualQueries are the queries for K3s's default data directory, which nearly
+// every node has; they follow from the catalogue alone.
+var usualQueries = map[k3s.Role]func() node.Query{
+	k3s.Server: sync.OnceValue(func() node.Query { return query(k3s.Server, "") }),
+	k3s.Agent:  sync.OnceValue(func() node.Query { return query(k3s.Agent, "") }),
+}
+
+func query(role k3s.Role, dataDir string) node.Query {
+	q := append(node.Query{{Path: "/etc"}}, k3s.Query(role, dataDir)...)
+	for _, p := range k3s.BinaryPaths() {
+		q = append(q, node.Pick{Path: p})
+	}
+	for _, c := range catalogue() {
+		q = append(q, c.control.Query(dataDir)...)
+	}
+	return compact(q)
+}
+
+// FollowUp returns what has to be collected on top of what n was, because the
+// node's configuration names it (another data directory, configuration files,
+// an audit policy in a place of the user's own), the hardening kept it as a copy
+// or the user's own controls read it. Where it is not empty, collect it together
+// with the first query, resolve again and evaluate that; otherwise the controls
+// concerned are errors.
+func FollowUp(n *node.Node, e *k3s.Effective, own []Control) node.Query {
+	q := append(Query(e.Role, e.DataDir), e.Missing...)
+	for _, c := range own {
+		q = append(q, c.Query(e.DataDir)...)
+	}
+	x := examine(Input{Node: n, Effective: e})
+	if dir := path.Dir(x.configFile()); dir != k3s.ConfigDir { // which Query has, with all that is in it
+		q = append(q, node.Pick{Path: dir, Depth: 1})
+	}
+	kept, _ := x.keptConfiguration()
+	for _, p := range kept {
+		q = append(q, node.Pick{Path: p, Content: true})
+	}
+	for _, f := range x.namedSecrets() {
+		q = append(q, node.Pick{Path: f.path, Content: true})
+	}
+	for _, named := range namedFiles {
+		value, from, set := e.Flag(named.component, named.flag)
+		if set && value != "" && slices.ContainsFunc(from, func(a k3s.Argument) bool { return !a.Origin.Default }) {
+			q = append(q, node.Pick{Path: x.absolute(value), Content: true})
+		}
+	}
+	asked := make(map[node.Pick]bool, len(n.Query()))
+	for _, p := range n.Query() {
+		asked[p] = true
+	}
+	var lacking node.Query
+	for _, p := range q {
+		if !asked[p] && !contentKnown(n, p) {
+			lacking = append(lacking, p)
+		}
+	}
+	return compact(lacking)
+}
+
+// contentKnown says whether p asks for one file's content and n has it, or
+// knows why there is none.
+func contentKnown(n *node.Node, p node.Pick) bool {
+	if p.Depth != 0 || !p.Content {
+		return false
+	}
+	e, presence := n.Lookup(p.Path)
+	return presence == node.Absent || presence == node.Present && (e.Data != nil || e.Unread != "")
+}
+
+// namedFiles are the flags that name files which verdicts rest on; loaded are
+// those that Kubernetes's own loaders judge.
+var namedFiles = []struct {
+	component k3s.Component
+	flag      string
+	loaded    bool
+}{
+	{k3s.APIServer, "admission-control-config-file", true},
+	{k3s.APIServer, "audit-policy-file", true},
+	{k3s.APIServer, "authentication-config", false},
+	{k3s.APIServer, "authorization-config", false},
+	{k3s.APIServer, "encryption-provider-config", false},
+	{k3s.Scheduler, "config", false},
+	{k3s.KubeProxy, "config", false},
+}
+
+// compact sorts q and leaves out picks that say the same.
+func compact(q node.Query) node.Query {
+	slices.SortFunc(q, func(a, b node.Pick) int {
+		content := func(p node.Pick) int {
+			if p.Content {
+				return 1
+			}
+			return 0
+		}
+		return cmp.Or(cmp.Compare(a.Path, b.Path), cmp.Compare(a.Depth, b.Depth), cmp.Compare(content(a), content(b)))
+	})
+	return slices.Compact(q)
+}

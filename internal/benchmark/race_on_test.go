@@ -1,0 +1,5 @@
+//go:build race
+
+package benchmark_test
+
+const raceEnabled = true

@@ -1,0 +1,102 @@
+package benchmark
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/k3s-cis/packer-plugin-k3s/internal/k3s"
+)
+
+// expired says whether the last day of a waiver is over.
+func (w Waiver) expired(now time.Time) bool {
+	return !now.Before(w.Expires.Truncate(24 * time.Hour).Add(24 * time.Hour))
+}
+
+// covers says whether w speaks of a control, by its id or its key.
+func (w Waiver) covers(id, key string) bool { return w.Control == id || w.Control == key }
+
+// in says whether w holds for a role and a build.
+func (w Waiver) in(role k3s.Role, build string) bool {
+	return (w.Role == "" || w.Role == string(role)) && (w.Build == "" || w.Build == build)
+}
+
+// complete says whether w names a reason and an owner.
+func (w Waiver) complete() bool {
+	return strings.TrimSpace(w.Reason) != "" && strings.TrimSpace(w.Owner) != ""
+}
+
+// applyWaiver turns a failed result into a waived one where a waiver holds.
+func applyWaiver(r *Result, in Input) {
+	if r.Status != Fail {
+		return
+	}
+	for _, w := range in.Waivers {
+		if w.covers(r.ID, r.Key) && w.in(in.Role, in.Build) && w.complete() && !w.expired(in.Now) {
+			r.Status, r.Waiver = Waived, &w
+			r.Reason = oneLine(fmt.Sprintf("waived by %s until %s: %s", w.Owner, w.Expires.Format(time.DateOnly), w.Reason))
+			return
+		}
+	}
+}
+
+// CheckWaivers returns what is wrong with waivers before any node was seen:
+// an unknown control, a duplicate, an expired one, no reason or owner, a role
+// that K3s does not have.
+func CheckWaivers(ws []Waiver, benchmark string, role k3s.Role, own []Control, now time.Time) []error {
+	if len(ws) == 0 {
+		return nil // without reading the catalogue
+	}
+	controls := append(controlsOf(benchmark), own...)
+	var errs []error
+	seen := map[Waiver]bool{}
+	for _, w := range ws {
+		fail := func(format string, args ...any) {
+			errs = append(errs, fmt.Errorf("waiver %q: %s", w.Control, fmt.Sprintf(format, args...)))
+		}
+		i := slices.IndexFunc(controls, func(c Control) bool { return w.covers(c.ID(benchmark), c.Key) })
+		switch {
+		case strings.TrimSpace(w.Control) == "":
+			fail("control is missing: give a control's id or key")
+		case i < 0:
+			fail("%s has no control of that id or key", benchmark)
+		default:
+			scope := Waiver{Control: controls[i].Key, Role: w.Role, Build: w.Build}
+			if seen[scope] {
+				fail("there is a second waiver for the same control and scope")
+			}
+			seen[scope] = true
+			if w.in(role, w.Build) && !slices.Contains(controls[i].roles, role) {
+				fail("the control is not one of the role %s", role)
+			}
+		}
+		if strings.TrimSpace(w.Reason) == "" {
+			fail("reason is missing: say why the failure is accepted")
+		}
+		if strings.TrimSpace(w.Owner) == "" {
+			fail("owner is missing: say who accepts the failure")
+		}
+		if w.Role != "" && w.Role != string(k3s.Server) && w.Role != string(k3s.Agent) {
+			fail("role is %q: use server or agent, or leave it out", w.Role)
+		}
+		switch {
+		case w.Expires.IsZero():
+			fail("expires is missing: give the last day on which the waiver holds")
+		case w.expired(now):
+			fail("it expired on %s: mend the control or renew the waiver", w.Expires.Format(time.DateOnly))
+		}
+	}
+	return errs
+}
+
+// UnneededWaivers returns the waivers that no failed control needed.
+func UnneededWaivers(results []Result, ws []Waiver) []Waiver {
+	var out []Waiver
+	for _, w := range ws {
+		if !slices.ContainsFunc(results, func(r Result) bool { return r.Waiver != nil && *r.Waiver == w }) {
+			out = append(out, w)
+		}
+	}
+	return out
+}

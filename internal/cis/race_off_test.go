@@ -1,5 +1,0 @@
-//go:build !race
-
-package cis_test
-
-const raceEnabled = false
