@@ -55,7 +55,7 @@ var built = sync.OnceValues(func() (string, error) {
 // Root is the top directory of the source tree.
 func Root() string {
 	_, file, _, _ := runtime.Caller(0)
-	return filepath.Join(filepath.Dir(file), "..", "..")
+	return filepath.Join(filepath.Dir(file), "..", "..", "..")
 }
 
 // Tool returns the path of a heavy tool, built into the user's cache where it
