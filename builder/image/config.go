@@ -60,7 +60,8 @@ type Config struct {
 	Architecture string `mapstructure:"architecture"`
 	// Which partition of a disk holds the root file system: its number
 	// (`"1"`), or `LABEL=`, `UUID=`, `PARTLABEL=` or `PARTUUID=` and a value,
-	// as in fstab. Needed where a disk has several Linux file systems.
+	// as in fstab. By default it is the partition of a root's type, or the one
+	// whose own fstab has it as the root, or the only root file system.
 	Partition string `mapstructure:"partition"`
 	// Only look at the base and change nothing: no image is made, uploads and
 	// commands are refused, and a disk is mounted read-only. For the

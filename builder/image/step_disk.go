@@ -47,7 +47,10 @@ func (s *stepTree) mount(ctx context.Context, state multistep.StateBag, image, d
 	if err != nil {
 		return fmt.Errorf("iso_url: %w", err)
 	}
-	root, err := layout.Choose(s.Partition)
+	// A copy may be written to even if the tree is only looked at: that is
+	// how a journal gets replayed.
+	access := disk.Access{ReadOnly: s.ReadOnly, Image: s.ReadOnly && image == w.base}
+	root, err := disk.FindRoot(ctx, image, layout, s.Partition, dir, access)
 	if err != nil {
 		return err
 	}
@@ -62,9 +65,7 @@ func (s *stepTree) mount(ctx context.Context, state multistep.StateBag, image, d
 			return fmt.Errorf("disk_size: %w", err)
 		}
 	}
-	// A copy may be written to even if the tree is only looked at: that is
-	// how a journal gets replayed.
-	if w.mounted, err = disk.Mount(ctx, image, root, dir, disk.Access{ReadOnly: s.ReadOnly, Image: s.ReadOnly && image == w.base}); err != nil {
+	if w.mounted, err = disk.Mount(ctx, image, root, dir, access); err != nil {
 		return fmt.Errorf("iso_url: %w", err)
 	}
 	w.root, w.layout, w.partition = dir, layout, root

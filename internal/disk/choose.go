@@ -10,11 +10,15 @@ import (
 	"github.com/docker/go-units"
 )
 
+// ErrSeveral is returned by Choose where only what is in the partitions can
+// tell which holds the root file system. See FindRoot.
+var ErrSeveral = errors.New("say which holds the root file system")
+
 // Choose returns the partition that holds the root file system: the one that
 // choice names (a number, or LABEL=, UUID=, PARTLABEL= or PARTUUID= and a
 // value), or without a choice the only one whose type is that of a root, or
-// else the only Linux file system there is. An error
-// lists what is on the disk.
+// else the only Linux file system there is. An error lists what is on the
+// disk.
 func (l *Layout) Choose(choice string) (Partition, error) {
 	if choice == "" {
 		return l.only()
@@ -43,23 +47,29 @@ func (l *Layout) Choose(choice string) (Partition, error) {
 	return found[0], nil
 }
 
-// only returns the one partition with a Linux file system.
-func (l *Layout) only() (Partition, error) {
+// candidates are the partitions with a Linux file system.
+func (l *Layout) candidates() []Partition {
 	var found []Partition
 	for _, p := range l.Partitions {
 		if p.FileSystem.Root() {
 			found = append(found, p)
 		}
 	}
-	if typed := slices.DeleteFunc(slices.Clone(found), func(p Partition) bool { return !p.root }); len(typed) == 1 {
+	return found
+}
+
+// only returns the one partition with a Linux file system.
+func (l *Layout) only() (Partition, error) {
+	found := l.candidates()
+	if typed := slices.DeleteFunc(slices.Clone(found), func(p Partition) bool { return p.role != roleRoot }); len(typed) == 1 {
 		return typed[0], nil
 	}
 	switch {
 	case len(found) == 1:
 		return found[0], nil
 	case len(found) > 1:
-		return Partition{}, fmt.Errorf("partition: %d Linux file systems are on the disk; say which holds the root file system, such as partition = %q:\n%s",
-			len(found), strconv.Itoa(found[0].Number), l)
+		return Partition{}, fmt.Errorf("partition: %d Linux file systems are on the disk; %w, such as partition = %q:\n%s",
+			len(found), ErrSeveral, strconv.Itoa(found[0].Number), l)
 	case len(l.Partitions) == 1 && l.Table == "":
 		return Partition{}, fmt.Errorf("iso_url: the disk has no partition table and no ext4, xfs or btrfs file system, but %s", l.Partitions[0].FileSystem)
 	default:

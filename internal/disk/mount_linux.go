@@ -207,6 +207,10 @@ func (m *Mounted) enterSubvolume(ctx context.Context) error {
 	return err
 }
 
+// errNoSubvolume is returned for a btrfs file system of which no subvolume is
+// known to be the root.
+var errNoSubvolume = errors.New("the btrfs file system has no root at its top")
+
 // rootSubvolumes returns the options to mount the root subvolume with, best
 // first, of a btrfs file system that is mounted at dir; none where it is the
 // root already. Each root names its own subvolume in its fstab.
@@ -242,7 +246,7 @@ func rootSubvolumes(dir string) ([]string, error) {
 		}
 		return []string{own}, nil
 	}
-	return nil, fmt.Errorf("the btrfs file system has no root at its top, and %d subvolumes that look like one: %q", len(found), found)
+	return nil, fmt.Errorf("%w, and %d subvolumes that look like one: %q", errNoSubvolume, len(found), found)
 }
 
 // fstabSubvolume is the option by which the fstab of the tree at dir names the

@@ -33,6 +33,11 @@ func Mount(context.Context, string, Partition, string, Access) (*Mounted, error)
 	return nil, ErrNotLinux
 }
 
+// FindRoot needs Linux.
+func FindRoot(context.Context, string, *Layout, string, string, Access) (Partition, error) {
+	return Partition{}, ErrNotLinux
+}
+
 // MountOthers needs Linux.
 func (*Mounted) MountOthers(context.Context, *Layout) ([]Hidden, error) { return nil, ErrNotLinux }
 

@@ -23,18 +23,29 @@ type Partition struct {
 	// Label and UUID are PARTLABEL and PARTUUID as in fstab.
 	Label, UUID string
 	FileSystem  FileSystem
-	// root says that the partition's type is that of a root file system.
-	root bool
+	role        role
 }
 
-// rootTypeIDs are the types of partitions with a root file system, for each
-// architecture that K3s runs on (Discoverable Partitions Specification).
-var rootTypeIDs = map[gpt.Type]bool{
-	"4F68BCE3-E8CD-4DB1-96E7-FBCAF984B709": true, // x86-64
-	"B921B045-1DF0-41C3-AF44-4C6F280D3FAE": true, // arm64
-	"69DAD710-2CE4-4E3C-B16C-21A1D49ABED3": true, // arm
-	"72EC70A6-CF74-40E6-BD49-4BDA08E8F224": true, // riscv64
-	"5EEAD9A9-FE09-4A1E-A1D7-520D00531306": true, // s390x
+// role is what the type of a partition says that it is for.
+type role string
+
+const (
+	roleRoot role = "root"
+	roleESP  role = "EFI system partition"
+	roleBoot role = "extended boot loader partition"
+)
+
+// roles are the types of a GPT that say what a partition is for; the root's
+// for each architecture that K3s runs on (Discoverable Partitions
+// Specification).
+var roles = map[gpt.Type]role{
+	"4F68BCE3-E8CD-4DB1-96E7-FBCAF984B709": roleRoot, // x86-64
+	"B921B045-1DF0-41C3-AF44-4C6F280D3FAE": roleRoot, // arm64
+	"69DAD710-2CE4-4E3C-B16C-21A1D49ABED3": roleRoot, // arm
+	"72EC70A6-CF74-40E6-BD49-4BDA08E8F224": roleRoot, // riscv64
+	"5EEAD9A9-FE09-4A1E-A1D7-520D00531306": roleRoot, // s390x
+	gpt.EFISystemPartition:                 roleESP,
+	"BC13C2FF-59E6-4262-A352-B275FD6F7172": roleBoot,
 }
 
 // Access says what mounting must not change.
@@ -139,19 +150,75 @@ func readGPT(f *os.File, sector int, size int64) (*Layout, error) {
 		}
 		layout.Partitions = append(layout.Partitions, Partition{
 			Number: number, Extent: extent, Label: p.Name, UUID: strings.ToLower(p.GUID),
-			root: rootTypeIDs[gpt.Type(strings.ToUpper(string(p.Type)))],
+			role: roles[gpt.Type(strings.ToUpper(string(p.Type)))],
 		})
 	}
 	return layout, nil
 }
 
-// containers are the types of partitions that hold logical ones, which are not
-// looked into.
+// containers are the types of partitions that hold logical ones.
 var containers = map[mbr.Type]string{
 	0x05: "extended partition", 0x0f: "extended partition", 0x85: "extended partition",
 }
 
-// readMBR reads the four entries of a DOS table. A boot sector without any is
+// dosRoles are the types of a DOS table that say what a partition is for.
+var dosRoles = map[mbr.Type]role{0xef: roleESP, 0xea: roleBoot}
+
+// Logical partitions are counted from firstLogical on, and Linux follows no
+// more than maxLinks links to them.
+const (
+	firstLogical = 5
+	maxLinks     = 100
+)
+
+// mbrEntry is an entry of a DOS table, in sectors.
+type mbrEntry struct {
+	kind        mbr.Type
+	start, size int64
+}
+
+// entriesOf returns the first two entries of the boot record in a sector, or
+// none where there is no such record.
+func entriesOf(f *os.File, sector int64) (partition, link mbrEntry) {
+	b := make([]byte, 512)
+	if _, err := f.ReadAt(b, sector*512); err != nil || b[510] != 0x55 || b[511] != 0xaa {
+		return partition, link
+	}
+	entry := func(b []byte) mbrEntry {
+		return mbrEntry{mbr.Type(b[4]), int64(binary.LittleEndian.Uint32(b[8:])), int64(binary.LittleEndian.Uint32(b[12:]))}
+	}
+	return entry(b[446:]), entry(b[462:])
+}
+
+// addLogical adds the partitions in an extended one, numbered from next on, to
+// the layout of a disk of size bytes, and returns the number after the last.
+// Each stands in a record of its own, which links to the next one; as in
+// Linux, what is no record ends them.
+func (l *Layout) addLogical(f *os.File, container Partition, disk uint32, next int, size int64) (int, error) {
+	first := container.Start / 512
+	at := first
+	for range maxLinks {
+		p, link := entriesOf(f, at)
+		if p.size > 0 && p.kind != mbr.Empty && containers[p.kind] == "" {
+			extent, err := extentOf(next, uint64(at+p.start), uint64(p.size), 512, size)
+			if err != nil {
+				return next, err
+			}
+			l.Partitions = append(l.Partitions, Partition{Number: next, Extent: extent, UUID: dosID(disk, next), role: dosRoles[p.kind]})
+			next++
+		}
+		if link.size == 0 || containers[link.kind] == "" {
+			return next, nil
+		}
+		at = first + link.start
+	}
+	return next, fmt.Errorf("the extended partition %d has more than %d links, or they go round in a circle", container.Number, maxLinks)
+}
+
+// dosID is the PARTUUID of a partition of a disk with a DOS table.
+func dosID(disk uint32, number int) string { return fmt.Sprintf("%08x-%02x", disk, number) }
+
+// readMBR reads the four entries of a DOS table, and the logical partitions. A boot sector without any is
 // that of a disk which is one file system.
 func readMBR(f *os.File, boot []byte, size int64) (*Layout, error) {
 	var entries []*mbr.Partition
@@ -173,12 +240,22 @@ func readMBR(f *os.File, boot []byte, size int64) (*Layout, error) {
 			return nil, err
 		}
 		layout.Partitions = append(layout.Partitions, Partition{
-			Number: number, Extent: extent, UUID: fmt.Sprintf("%08x-%02x", disk, number),
+			Number: number, Extent: extent, UUID: dosID(disk, number), role: dosRoles[p.Type],
 			FileSystem: FileSystem{Type: containers[p.Type]},
 		})
 	}
 	if layout.Partitions == nil {
 		return whole(size), nil
+	}
+	next := firstLogical
+	for _, p := range layout.Partitions {
+		if p.FileSystem.Type == "" {
+			continue
+		}
+		var err error
+		if next, err = layout.addLogical(f, p, disk, next, size); err != nil {
+			return nil, err
+		}
 	}
 	return layout, nil
 }

@@ -167,7 +167,7 @@ func TestReadLayoutAndChoose(t *testing.T) {
 				}),
 				with(t, "ext4", "BOOT", 2048*512), with(t, "xfs", "ROOT", 20480*512),
 			},
-			want: func() Partition { p := rootOfTwo; p.root = true; return p }(),
+			want: func() Partition { p := rootOfTwo; p.role = roleRoot; return p }(),
 		},
 		"partition beyond the end": {
 			disk:    []func(*os.File){withMBR(t, &mbr.Partition{Type: mbr.Linux, Start: 2048, Size: 1 << 30})},

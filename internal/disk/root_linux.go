@@ -28,7 +28,7 @@ const (
 func CheckRoot(dir string) error {
 	missing := fmt.Sprintf("neither /%s is in it", strings.Join(rootMarks, " nor /"))
 	if isRoot(dir) {
-		if slices.ContainsFunc(programMarks, func(name string) bool { return exists(dir, name) }) {
+		if hasPrograms(dir) {
 			return nil
 		}
 		missing = "no program can be in it, for it has none of /" + strings.Join(programMarks, ", /")
@@ -57,6 +57,11 @@ func CheckRoot(dir string) error {
 		names = append(names[:shownEntries], "…")
 	}
 	return fmt.Errorf("holds no root file system: %s, only %q; a base is the whole root of a node", missing, names)
+}
+
+// hasPrograms says whether the tree at dir has a place for programs.
+func hasPrograms(dir string) bool {
+	return slices.ContainsFunc(programMarks, func(name string) bool { return exists(dir, name) })
 }
 
 func exists(dir, name string) bool {
