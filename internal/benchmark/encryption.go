@@ -8,18 +8,19 @@ import (
 	"go.yaml.in/yaml/v3"
 
 	"github.com/k3s-cis/packer-plugin-k3s/internal/k3s"
+	"github.com/k3s-cis/packer-plugin-k3s/internal/kube"
 	"github.com/k3s-cis/packer-plugin-k3s/internal/node"
-	"github.com/k3s-cis/packer-plugin-k3s/internal/safetext"
 )
 
-// encryption wants Secrets to be encrypted at rest by one of providers.
+// encryption wants Secrets to be encrypted at rest by one of providers, or by
+// any where it names none, with keys that are not in the image.
 type encryption struct{ providers []string }
 
 func (d *decoder) encryption(n *yaml.Node) expectation {
 	var e encryption
 	d.fields(n, "encryption", map[string]func(*yaml.Node){
 		"providers": func(n *yaml.Node) { e.providers = d.texts(n) },
-	}, "providers")
+	})
 	return e
 }
 
@@ -32,7 +33,10 @@ func encryptionConfig(p paths) string { return k3s.LayoutOf(p.data).Cred() + "/e
 func (encryption) component() k3s.Component { return k3s.APIServer }
 
 func (e encryption) judge(x *examination) verdict {
-	v := verdict{expected: "Secrets are encrypted by one of " + strings.Join(e.providers, ", ")}
+	v := verdict{expected: "Secrets are encrypted with keys that are not in the image"}
+	if len(e.providers) > 0 {
+		v.expected += ", by one of " + strings.Join(e.providers, ", ")
+	}
 	if blocked := x.configuration(); blocked != nil {
 		blocked.expected = v.expected
 		return *blocked
@@ -52,6 +56,10 @@ func (e encryption) judge(x *examination) verdict {
 		provider = s.Values[len(s.Values)-1].Text
 		v.evidence = append(v.evidence, x.settings("secrets-encryption-provider")...)
 	}
+	if len(e.providers) == 0 {
+		v.status, v.found = Pass, "K3s makes the key and the configuration at first start"
+		return v
+	}
 	if !slices.Contains(e.providers, provider) {
 		v.status, v.found = Fail, "secrets-encryption-provider: "+k3s.Redact("secrets-encryption-provider", provider)
 		return v
@@ -65,34 +73,33 @@ func (e encryption) judge(x *examination) verdict {
 }
 
 // judgeFile judges an encryption configuration of the user's own: the first
-// provider listed for Secrets is the one that writes.
+// provider listed for Secrets is the one that writes. Keys that stand in it are
+// in every copy of the image, and whoever has one reads every Secret.
 func (e encryption) judgeFile(x *examination, v verdict, file string) verdict {
 	data, c := x.file(file)
 	if c != nil {
 		return c.verdict(v.expected)
 	}
-	var config struct {
-		Resources []struct {
-			Resources []string         `yaml:"resources"`
-			Providers []map[string]any `yaml:"providers"`
-		} `yaml:"resources"`
-	}
-	if err := yaml.Unmarshal(data, &config); err != nil {
-		// The parser's words may quote a key.
+	config, err := kube.LoadEncryption(x.release(), file, data)
+	if err != nil {
 		v.status, v.found = Fail, file+" is not a valid encryption configuration"
+		for _, problem := range kube.Errors(err) {
+			v.evidence = append(v.evidence, Evidence{problem.File, problem.Line, problem.Text})
+		}
 		return v
 	}
-	for _, r := range config.Resources {
-		if !slices.ContainsFunc(r.Resources, func(s string) bool { return s == "secrets" || s == "*." || s == "*.*" }) {
-			continue
+	switch {
+	case config.Writes == "":
+		v.status, v.found = Fail, file+" has no provider for Secrets"
+	case len(e.providers) > 0 && !slices.Contains(e.providers, config.Writes):
+		v.status, v.found = Fail, fmt.Sprintf("%s: %s encrypts Secrets", file, config.Writes)
+	case len(config.KeyLines) > 0:
+		v.status, v.found = Fail, file+" has keys, which every copy of the image shares: take the argument and the file out, so that K3s makes a key (secrets-encryption: true), or use kms"
+		for _, line := range config.KeyLines {
+			v.evidence = append(v.evidence, Evidence{file, line, "a key (not shown)"})
 		}
-		if len(r.Providers) == 0 {
-			break
-		}
-		writes := strings.Join(names(r.Providers[0]), ",")
-		v.status, v.found = outcome(slices.Contains(e.providers, writes)), fmt.Sprintf("%s: %s encrypts Secrets", file, safetext.Name(writes))
-		return v
+	default:
+		v.status, v.found = Pass, fmt.Sprintf("%s: %s encrypts Secrets", file, config.Writes)
 	}
-	v.status, v.found = Fail, file+" has no provider for Secrets"
 	return v
 }

@@ -183,21 +183,38 @@ func etcdMutants() []mutant {
 
 const encryptionFile = "/etc/rancher/k3s/encryption.yaml"
 
-func ownEncryption(provider string) func(*testing.T, *tree) {
+// encryptionKey is a key of the 32 bytes that every provider takes.
+const encryptionKey = "{keys: [{name: k, secret: MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIzNDU2Nzg5MDE=}]}"
+
+// ownEncryption gives the node an encryption configuration of its own.
+func ownEncryption(providers string) func(*testing.T, *tree) {
 	return func(t *testing.T, tr *tree) {
 		tr.arg(t, k3s.APIServer, "encryption-provider-config="+encryptionFile)
-		tr.file(encryptionFile, 0o600, "apiVersion: apiserver.config.k8s.io/v1\nkind: EncryptionConfiguration\nresources:\n- resources: [secrets]\n  providers:\n  - "+provider+": {}\n")
+		tr.file(encryptionFile, 0o600, "apiVersion: apiserver.config.k8s.io/v1\nkind: EncryptionConfiguration\nresources:\n- resources: [secrets]\n  providers: "+providers+"\n")
 	}
 }
+
+const kmsProvider = "{kms: {name: k, endpoint: \"unix:///run/kms.sock\", apiVersion: v2}}"
+
+// ownKeyFails are the controls that a key of one's own concerns.
+var ownKeyFails = fails("apiserver.encryption-config", "apiserver.encryption-provider", "node.hygiene.config-secrets")
 
 func encryptionMutants() []mutant {
 	return []mutant{
 		{control: "apiserver.encryption-config", also: fails("apiserver.encryption-provider"), breaks: func(t *testing.T, tr *tree) {
 			tr.config(t, func(m map[string]any) { delete(m, "secrets-encryption") })
 		}},
-		{control: "apiserver.encryption-provider", given: ownEncryption("secretbox"), breaks: ownEncryption("identity")},
-		{control: "apiserver.encryption-provider", given: ownEncryption("kms"), breaks: removes(encryptionFile), also: fails("node.k3s-starts")},
-		{control: "apiserver.encryption-provider", from: benchmark.Deferred, also: fails("node.k3s-starts"), breaks: func(t *testing.T, tr *tree) {
+		{control: "apiserver.encryption-provider", given: ownEncryption("[" + kmsProvider + "]"), breaks: ownEncryption("[{identity: {}}, " + kmsProvider + "]")},
+		{control: "apiserver.encryption-provider", given: ownEncryption("[" + kmsProvider + "]"), breaks: removes(encryptionFile), also: fails("apiserver.encryption-config", "node.k3s-starts")},
+		// A key of one's own is in every copy of the image, wherever it stands.
+		{control: "apiserver.encryption-config", given: ownEncryption("[" + kmsProvider + "]"), breaks: ownEncryption("[{aescbc: " + encryptionKey + "}]"), also: ownKeyFails},
+		{control: "apiserver.encryption-provider", given: ownEncryption("[" + kmsProvider + "]"), breaks: ownEncryption("[{secretbox: " + encryptionKey + "}]"), also: ownKeyFails},
+		{control: "apiserver.encryption-provider", given: ownEncryption("[" + kmsProvider + "]"), breaks: ownEncryption("[" + kmsProvider + ", {aescbc: " + encryptionKey + "}]"), also: ownKeyFails},
+		{
+			control: "apiserver.encryption-provider", given: ownEncryption("[" + kmsProvider + "]"), also: ownKeyFails,
+			breaks: ownEncryption("[" + kmsProvider + "]\n- resources: [configmaps]\n  providers: [{aesgcm: " + encryptionKey + "}]"),
+		},
+		{control: "apiserver.encryption-provider", from: benchmark.Deferred, also: fails("apiserver.encryption-config", "node.k3s-starts"), breaks: func(t *testing.T, tr *tree) {
 			tr.arg(t, k3s.APIServer, "encryption-provider-config=no-such-file.yaml")
 		}},
 	}

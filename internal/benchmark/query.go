@@ -99,9 +99,9 @@ var namedFiles = []struct {
 }{
 	{k3s.APIServer, "admission-control-config-file", true},
 	{k3s.APIServer, "audit-policy-file", true},
-	{k3s.APIServer, "authentication-config", false},
-	{k3s.APIServer, "authorization-config", false},
-	{k3s.APIServer, "encryption-provider-config", false},
+	{k3s.APIServer, "authentication-config", true},
+	{k3s.APIServer, "authorization-config", true},
+	{k3s.APIServer, "encryption-provider-config", true},
 	{k3s.Scheduler, "config", false},
 	{k3s.KubeProxy, "config", false},
 }

@@ -31,13 +31,14 @@ type APIServer struct {
 
 // CheckAPIServer returns everything that would keep the API server from
 // starting, or its pods from running: CheckArguments, the admission, audit,
-// authorization and authentication files its arguments name, and what plugins need of those files. What
-// ReadFile does not know is a problem of consequence k3s.Unreadable.
+// authorization, authentication and encryption files its arguments name, and
+// what plugins need of those files. What ReadFile does not know is a problem of consequence k3s.Unreadable.
 func CheckAPIServer(s APIServer) []k3s.Problem {
 	out := CheckArguments(s.Release, k3s.APIServer, s.Args)
 	out = append(out, s.admission()...)
 	out = append(out, s.audit()...)
 	out = append(out, s.structured()...)
+	out = append(out, s.encryption()...)
 	if a, on := s.enabled(alwaysPullImagesPlugin); on && s.PreloadedImages != "" {
 		out = append(out, fatal(a, "AlwaysPullImages makes every pod pull from a registry, so the images kept in %s are of no use and K3s's own pods do not start without a registry; take the plugin out, or the images", s.PreloadedImages))
 	}
@@ -112,6 +113,22 @@ func (s APIServer) audit() []k3s.Problem {
 		return problemsOf(err, k3s.Fatal)
 	}
 	return ignored(policy.Ignored)
+}
+
+// encryption judges an encryption configuration of the user's own: K3s's own is
+// made at the first start.
+func (s APIServer) encryption() []k3s.Problem {
+	a, set := lastOf(s.Args, "encryption-provider-config")
+	if !set || a.Origin.Default {
+		return nil
+	}
+	file := s.absolute(a.Value)
+	data, problem := s.read(a, file, "error opening encryption provider configuration file")
+	if problem != nil {
+		return []k3s.Problem{*problem}
+	}
+	_, err := LoadEncryption(s.Release, file, data)
+	return problemsOf(err, k3s.Fatal)
 }
 
 func (s APIServer) absolute(file string) string {

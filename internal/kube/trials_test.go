@@ -16,6 +16,17 @@ const (
 	trialOther     = "/etc/rancher/k3s/other.yaml"
 )
 
+var ownEncryption = []string{"encryption-provider-config=" + trialOther}
+
+const (
+	encryptionHead = "apiVersion: apiserver.config.k8s.io/v1\nkind: EncryptionConfiguration\n"
+	key32          = "{keys: [{name: k, secret: MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIzNDU2Nzg5MDE=}]}"
+)
+
+func encryptionFile(providers string) map[string]string {
+	return map[string]string{trialOther: encryptionHead + "resources:\n- resources: [secrets]\n  providers: " + providers + "\n"}
+}
+
 // firstAdded is the line that a trial's own first argument comes from.
 const firstAdded = 101
 
@@ -192,6 +203,19 @@ var Trials = []Trial{
 	{Name: "policy file without mode ABAC", args: []string{"authorization-policy-file=/etc/abac"}, Says: "cannot specify --authorization-policy-file without mode ABAC", line: firstAdded},
 	{Name: "webhook file without its mode", args: []string{"authorization-webhook-config-file=/etc/hook"}, Says: "cannot specify --authorization-webhook-config-file without mode Webhook", line: firstAdded},
 	{Name: "mode twice", args: []string{"authorization-mode=Node,RBAC,Node"}, Says: "has mode specified more than once", line: firstAdded},
+
+	// Encryption.
+	{Name: "keys of every kind", args: ownEncryption, files: encryptionFile("[{aescbc: " + key32 + "}, {aesgcm: " + key32 + "}, {secretbox: " + key32 + "}, {identity: {}}]")},
+	{Name: "encryption file missing", args: ownEncryption, Ours: "error opening encryption provider configuration file", Theirs: "other.yaml: no such file or directory", line: firstAdded},
+	{Name: "encryption file of another kind", args: ownEncryption, files: map[string]string{trialOther: metadataPolicy}, Says: `no kind "Policy" is registered`, line: 1},
+	{Name: "encryption file without resources", args: ownEncryption, files: map[string]string{trialOther: encryptionHead}, Says: "resources: Required value: at least one", line: 1},
+	{Name: "provider of no kind", args: ownEncryption, files: encryptionFile("[{}]"), Ours: "a provider has exactly one kind, found 0", Theirs: "provider does not contain any of the expected providers", line: 5},
+	{Name: "provider of two kinds", args: ownEncryption, files: encryptionFile("[{aescbc: " + key32 + ", identity: {}}]"), Ours: "a provider has exactly one kind, found 2", Theirs: "more than one provider specified in a single element", line: 5},
+	{Name: "provider that is none", minors: span{since: 30}, args: ownEncryption, files: encryptionFile("[{aes: {}}]"), Says: `unknown field "resources[0].providers[0].aes"`, line: 5},
+	{Name: "short key", args: ownEncryption, files: encryptionFile("[{secretbox: {keys: [{name: k, secret: MDEyMw==}]}}]"), Says: "secret is not of the expected length, got 4, expected one of [32]", line: 5},
+	{Name: "key that is not base64", args: ownEncryption, files: encryptionFile("[{aescbc: {keys: [{name: k, secret: S3CR3T!}]}}]"), Says: "secrets must be base64 encoded", line: 5},
+	{Name: "key without a name", args: ownEncryption, files: encryptionFile("[{aescbc: {keys: [{secret: MDEyMzQ1Njc4OTAxMjM0NQ==}]}}]"), Says: "name is a mandatory field for a key", line: 5},
+	{Name: "no keys", args: ownEncryption, files: encryptionFile("[{aescbc: {}}]"), Says: "aescbc.keys: Required value", line: 5},
 
 	// Flags.
 	{Name: "insecure-port", minors: span{since: 24}, args: []string{"insecure-port=0"}, Says: "unknown flag: --insecure-port", line: firstAdded},
