@@ -70,3 +70,8 @@ type Target interface {
 	// as it was before.
 	Apply(ctx context.Context, c Change, q Query) (*Outcome, error)
 }
+
+// stagePrefix starts the name of the directories in which new files wait
+// beside their destination. No program reads a configuration file from a
+// directory named so.
+const stagePrefix = ".k3s-cis-"

@@ -4,8 +4,9 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"path"
-	"sort"
+	"slices"
 	"strings"
 	"unicode"
 	"unicode/utf8"
@@ -84,7 +85,7 @@ func (c Change) check() error {
 	for _, p := range c.Remove {
 		claim(p, "removed")
 	}
-	for _, from := range sortedKeys(c.Keep) {
+	for _, from := range slices.Sorted(maps.Keys(c.Keep)) {
 		if err := checkPath(from); err != nil {
 			errs = append(errs, err)
 		}
@@ -102,7 +103,7 @@ func (c Change) check() error {
 			errs = append(errs, err)
 		}
 	}
-	for _, name := range sortedKeys(c.Kernel) {
+	for _, name := range slices.Sorted(maps.Keys(c.Kernel)) {
 		if err := checkParameter(name, c.Kernel[name]); err != nil {
 			errs = append(errs, err)
 		}
@@ -123,13 +124,4 @@ func checkParameter(name, value string) error {
 		return fmt.Errorf("kernel parameter %q: value %q is not one line of text", name, value)
 	}
 	return nil
-}
-
-func sortedKeys[V any](m map[string]V) []string {
-	keys := make([]string, 0, len(m))
-	for k := range m {
-		keys = append(keys, k)
-	}
-	sort.Strings(keys)
-	return keys
 }

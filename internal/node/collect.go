@@ -7,27 +7,7 @@ import (
 	"io"
 	"io/fs"
 	"path"
-	"strings"
 )
-
-// Reasons that stand in Entry.Unread, the same from every kind of target.
-const (
-	unreadLarge = "larger than the 4 MiB that are collected"
-	unreadLink  = "a symbolic link to a directory is not followed inside a walk"
-	unreadDeep  = "lies deeper than the levels of directories that are collected"
-	unreadName  = "holds a name that is not valid UTF-8 or has a control character in it"
-)
-
-// unreadable says why the bytes of the file at p are not collected wherever the
-// node is: what the kernel makes up on the fly is no evidence of an image.
-func unreadable(p string) string {
-	if strings.HasPrefix(p, "/proc/") || strings.HasPrefix(p, "/sys/") {
-		return "is made up by the kernel and not on a disk"
-	}
-	return ""
-}
-
-func unreadDead(link string) string { return link + " is a symbolic link that leads nowhere" }
 
 // collector gathers entries for one query.
 type collector struct {
@@ -52,11 +32,7 @@ func (t *tree) collect(ctx context.Context, q Query, hide map[string]bool) (*Nod
 	for _, e := range c.entries {
 		list = append(list, e)
 	}
-	n := New(q, list)
-	if len(c.hidden) > 0 {
-		n.hidden = c.hidden
-	}
-	return n, nil
+	return New(q, list).hiding(c.hidden), nil
 }
 
 func (c *collector) pick(ctx context.Context, p Pick) error {

@@ -5,7 +5,9 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"maps"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	texttemplate "text/template"
@@ -141,7 +143,7 @@ var callersShells = map[string]string{
 func TestCallersShell(t *testing.T) {
 	needAcc(t)
 	hostile := "alias exec=false test=false cd=false\nset -eu\ntrap 'echo from a trap' EXIT DEBUG\ncd() { return 1; }\n"
-	for _, name := range sortedKeys(callersShells) {
+	for _, name := range slices.Sorted(maps.Keys(callersShells)) {
 		for _, template := range []string{"", "bash -ex {{ .Path }}", "sh -c '{{ .Path }}'"} {
 			for _, shell := range []string{"dash", "bash"} {
 				t.Run(name+" "+shell+" "+template, func(t *testing.T) {
@@ -185,12 +187,12 @@ func executes(t *testing.T, enter, config string, user sshUser, wrap func(string
 	assert.False(t, staged(t, dir), "a staging directory is left")
 	if refused != "" {
 		require.ErrorContains(t, err, refused)
-		require.Equal(t, "as before", state(t, dir))
+		require.Equal(t, "as before", state(t, Root(dir)))
 		return
 	}
 	require.NoError(t, err)
-	require.Equal(t, "hardened", state(t, dir))
-	hardened(t, dir)
+	require.Equal(t, "hardened", state(t, Root(dir)))
+	hardened(t, dir, Root(dir))
 	fresh, err := Root(dir).Read(context.Background(), query)
 	require.NoError(t, err)
 	require.Equal(t, fresh.Entries(), out.Node.Entries(), "what came back is what is there")

@@ -80,7 +80,7 @@ func readCommandLines(n *Node) ([]commandLine, error) {
 			if f.Kind != KindFile || !strings.HasSuffix(f.Path, s.suffix) || (s.suffix != "" && path.Dir(f.Path) != s.path) {
 				continue
 			}
-			data, err := content(f)
+			data, err := f.Content()
 			if err != nil {
 				return nil, err
 			}

@@ -103,7 +103,7 @@ func sweepKills(t *testing.T, how, way string) {
 			t.Logf("%d steps: %v", due-1, counts)
 			return
 		}
-		found := state(t, dir)
+		found := state(t, Root(dir))
 		trace := fmt.Sprintf("step %d, %s: %v", due, strings.TrimSpace(string(last)), err)
 		if how != "all" {
 			// Whatever single process dies, another one finishes the job.
@@ -122,8 +122,8 @@ func sweepKills(t *testing.T, how, way string) {
 		out, err := Remote(comm, RemoteOptions{}).Apply(context.Background(), faultChange, faultQuery)
 		require.NoError(t, err, "the next run ends; %s", trace)
 		require.NotNil(t, out)
-		require.Equal(t, "hardened", state(t, dir), trace)
-		hardened(t, dir)
+		require.Equal(t, "hardened", state(t, Root(dir)), trace)
+		hardened(t, dir, Root(dir))
 		if t.Failed() {
 			return
 		}

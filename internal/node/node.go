@@ -1,6 +1,7 @@
 package node
 
 import (
+	"fmt"
 	"io/fs"
 	"maps"
 	"path"
@@ -47,6 +48,24 @@ type Entry struct {
 	// missing although the query asked for them.
 	Unread string
 }
+
+// Content returns the bytes of a regular file, or why there are none.
+func (e Entry) Content() ([]byte, error) {
+	switch {
+	case e.Unread != "":
+		return nil, fmt.Errorf("%s cannot be read: %s", e.Path, e.Unread)
+	case e.Kind != KindFile:
+		return nil, fmt.Errorf("%s is not a regular file", e.Path)
+	case e.Data == nil && e.Size > 0:
+		return nil, &UnknownPathError{Path: e.Path}
+	}
+	return e.Data, nil
+}
+
+// UnknownPathError says that a path matters that was not collected.
+type UnknownPathError struct{ Path string }
+
+func (e *UnknownPathError) Error() string { return e.Path + " was not looked at" }
 
 // Query says which paths are to be collected. What no Pick covers is unknown,
 // and nothing may be concluded from it.
@@ -130,6 +149,17 @@ func New(q Query, entries []Entry) *Node {
 	}
 	sort.Strings(n.paths)
 	return n
+}
+
+// hiding returns the node with why nothing is known of some paths: something
+// else is in their place once it has booted.
+func (n *Node) hiding(why map[string]string) *Node {
+	if len(why) == 0 {
+		return n
+	}
+	out := *n
+	out.hidden = why
+	return &out
 }
 
 // Lookup returns the entry at path p and whether it is known to be there.
@@ -256,3 +286,6 @@ func (k Pick) covers(p string) bool {
 	}
 	return k.Depth == Deep || strings.Count(p[len(root):], "/") <= k.Depth
 }
+
+// within says whether p is dir or lies below it.
+func within(dir, p string) bool { return p == dir || strings.HasPrefix(p, dir+"/") }

@@ -42,14 +42,14 @@ func OpenRCService(n *Node, name string) (*Service, error) {
 	case Absent:
 		return nil, nil
 	}
-	data, err := content(e)
+	data, err := e.Content()
 	if err != nil {
 		return nil, err
 	}
 	s := &Service{Name: name, Path: script}
 	values := shellValues(s, script, string(data))
 	if c, p := n.Lookup(conf); p == Present {
-		data, err := content(c)
+		data, err := c.Content()
 		if err != nil {
 			return nil, err
 		}
@@ -98,7 +98,7 @@ func sourcedEnvironment(n *Node, s *Service, script, text string, known []string
 			case Absent:
 				continue
 			}
-			data, err := content(e)
+			data, err := e.Content()
 			if err != nil {
 				return nil, err
 			}

@@ -111,7 +111,7 @@ func TestConnectionCut(t *testing.T) {
 	}
 	whole := newProxy(t, m.addr, 0)
 	require.NoError(t, apply(whole.addr()))
-	require.Equal(t, "hardened", state(t, dir))
+	require.Equal(t, "hardened", state(t, Root(dir)))
 	takeBack(t, dir)
 
 	const step = 1024
@@ -120,7 +120,7 @@ func TestConnectionCut(t *testing.T) {
 		err := apply(newProxy(t, m.addr, cut).addr())
 		// The machine may need a moment to notice.
 		assert.Eventually(t, func() bool { return !staged(t, dir) }, 10*time.Second, 20*time.Millisecond, "something is left after a cut at %d bytes", cut)
-		found := state(t, dir)
+		found := state(t, Root(dir))
 		counts[strings.SplitN(found, ":", 2)[0]]++
 		require.Contains(t, []string{"as before", "hardened"}, found, "cut after %d bytes", cut)
 		if err == nil {
@@ -130,7 +130,7 @@ func TestConnectionCut(t *testing.T) {
 		}
 
 		require.NoError(t, apply(m.addr), "the next run ends; cut after %d bytes", cut)
-		hardened(t, dir)
+		hardened(t, dir, Root(dir))
 		takeBack(t, dir)
 	}
 	t.Logf("%d bytes, cut after every %d: %v", whole.passed.Load(), step, counts)
@@ -144,7 +144,7 @@ func takeBack(t *testing.T, dir string) {
 	require.NoError(t, os.RemoveAll(filepath.Join(dir, "etc/rancher/k3s/new")))
 	require.NoError(t, os.RemoveAll(filepath.Join(dir, "var/lib/rancher/k3s/server/logs")))
 	require.NoError(t, os.Remove(filepath.Join(dir, "etc/rancher/k3s/config.yaml.orig")))
-	require.Equal(t, "as before", state(t, dir))
+	require.Equal(t, "as before", state(t, Root(dir)))
 }
 
 var cutQuery = Query{{Path: "/etc/rancher", Depth: Deep, Content: true}, {Path: "/var/lib", Depth: Deep}, {Path: "/z", Depth: Deep, Content: true}}

@@ -9,9 +9,11 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"os"
 	"os/exec"
 	"regexp"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -334,7 +336,7 @@ func TestHostileAnswers(t *testing.T) {
 		readHostile(t, hostileAnswers[name])
 		return
 	}
-	for _, name := range sortedKeys(hostileAnswers) {
+	for _, name := range slices.Sorted(maps.Keys(hostileAnswers)) {
 		t.Run(name, func(t *testing.T) {
 			child := exec.Command(os.Args[0], "-test.run", "^TestHostileAnswers$", "-test.v")
 			child.Env = append(os.Environ(), hostileAnswer+"="+name)

@@ -10,6 +10,7 @@ import (
 	"encoding/hex"
 	"fmt"
 	"io/fs"
+	"maps"
 	"path"
 	"slices"
 	"sort"
@@ -178,7 +179,7 @@ func (j *job) plan() string {
 		number[p] = j.next()
 		call(&removes, strconv.Itoa(number[p]), strconv.Itoa(j.dirAt[path.Dir(p)]), quote(path.Base(p)), quote(p), quote(quote(p)))
 	}
-	for _, from := range sortedKeys(c.Keep) {
+	for _, from := range slices.Sorted(maps.Keys(c.Keep)) {
 		to := c.Keep[from]
 		if n, ok := number[from]; ok {
 			call(&keeps, strconv.Itoa(j.dirAt[path.Dir(to)]), quote(path.Base(to)), quote(to), quote(quote(to)),
@@ -216,7 +217,7 @@ func (j *job) layDirs(c *Change) {
 	for _, e := range c.Write {
 		above(e.Path, 1)
 	}
-	for _, from := range sortedKeys(c.Keep) {
+	for _, from := range slices.Sorted(maps.Keys(c.Keep)) {
 		// The parent of a copy is made only when the copy is.
 		above(c.Keep[from], 0)
 	}
@@ -225,7 +226,7 @@ func (j *job) layDirs(c *Change) {
 			need[e.Path] = jobDir{e, 2}
 		}
 	}
-	for _, p := range sortedKeys(need) {
+	for _, p := range slices.Sorted(maps.Keys(need)) {
 		d := need[p]
 		j.dirAt[p] = len(j.dirs)
 		if d.need > 0 && p != "/" {
@@ -272,7 +273,7 @@ func (j *job) planAssumptions(out *strings.Builder, c *Change) {
 
 func (j *job) planKernel(out *strings.Builder, c *Change) {
 	var set, read strings.Builder
-	for _, name := range sortedKeys(c.Kernel) {
+	for _, name := range slices.Sorted(maps.Keys(c.Kernel)) {
 		call(&set, quote(name), quote(parameterPath(name)), quote(c.Kernel[name]))
 	}
 	names := slices.Clone(j.opt.KernelRead)
@@ -295,7 +296,7 @@ func (j *job) planPicks(out *strings.Builder) {
 	var picks, walks strings.Builder
 	seen := map[string]bool{}
 	for i, p := range j.query {
-		if j.query.answered(i) {
+		if answered(j.query, i) {
 			continue // a walk more is processes more
 		}
 		depth, content := "deep", "0"
@@ -320,7 +321,7 @@ func (j *job) planPicks(out *strings.Builder) {
 
 // answered says whether another pick brings all that pick number i asks for;
 // of equal ones the first stays.
-func (q Query) answered(i int) bool {
+func answered(q Query, i int) bool {
 	for k, other := range q {
 		if k == i || other.Path != q[i].Path || q[i].Content && !other.Content {
 			continue

@@ -124,7 +124,6 @@ func mountOf(mounts []string, p place) string {
 }
 
 // within says whether p is dir or below it.
-func within(dir, p string) bool { return p == dir || strings.HasPrefix(p, dir+"/") }
 
 // containerMounts is what a container says of its mounts.
 type containerMounts struct {

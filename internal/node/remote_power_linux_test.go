@@ -38,8 +38,8 @@ func TestOutlivesThePower(t *testing.T) {
 			disk.Unmount(t)
 			for _, cut := range cuts {
 				found := cut.Mount(t)
-				require.Equal(t, "hardened", state(t, found))
-				hardened(t, found)
+				require.Equal(t, "hardened", state(t, Root(found)))
+				hardened(t, found, Root(found))
 				kept, err := os.ReadFile(filepath.Join(found, "etc/rancher/k3s/config.yaml.orig"))
 				require.NoError(t, err)
 				assert.Equal(t, "token: x", string(kept))
@@ -58,7 +58,7 @@ func TestReadOutlivesThePower(t *testing.T) {
 			_, err := Remote(comm, RemoteOptions{}).Read(context.Background(), faultQuery)
 			require.NoError(t, err)
 			found := disk.Cut(t).Mount(t)
-			require.Equal(t, "as before", state(t, found))
+			require.Equal(t, "as before", state(t, Root(found)))
 			assert.NotContains(t, snapshot(t, found), stagePrefix)
 		})
 	}
@@ -137,12 +137,12 @@ func sweepCuts(t *testing.T, before func(*testing.T, string)) {
 	for i, cut := range cuts {
 		t.Run(fmt.Sprint(i), func(t *testing.T) {
 			found := cut.Mount(t)
-			counts[strings.SplitN(state(t, found), ":", 2)[0]]++
+			counts[strings.SplitN(state(t, Root(found)), ":", 2)[0]]++
 			again := newChroot(t, found, "dash")
 			_, err := Remote(again, RemoteOptions{}).Apply(context.Background(), faultChange, faultQuery)
 			require.NoError(t, err, "the next run ends; cut before %s", steps[i])
-			require.Equal(t, "hardened", state(t, found), "cut before %s", steps[i])
-			hardened(t, found)
+			require.Equal(t, "hardened", state(t, Root(found)), "cut before %s", steps[i])
+			hardened(t, found, Root(found))
 			kept, err := os.ReadFile(filepath.Join(found, "etc/rancher/k3s/config.yaml.orig"))
 			require.NoError(t, err)
 			require.Equal(t, "token: x", string(kept), "cut before %s", steps[i])
@@ -173,7 +173,7 @@ func TestUndoThatIsNotWhole(t *testing.T) {
 				_, err := Remote(comm, RemoteOptions{}).Apply(context.Background(), faultChange, faultQuery)
 				if name == "whole" {
 					require.NoError(t, err)
-					hardened(t, dir)
+					hardened(t, dir, Root(dir))
 					return
 				}
 				require.ErrorContains(t, err, "could not be put back")
@@ -221,7 +221,7 @@ func TestCannotTakeBack(t *testing.T) {
 			comm.enter = ""
 			_, err = Remote(comm, RemoteOptions{}).Apply(context.Background(), faultChange, faultQuery)
 			require.NoError(t, err)
-			hardened(t, dir)
+			hardened(t, dir, Root(dir))
 		})
 	}
 }
@@ -259,7 +259,7 @@ func TestRunsWaitForEachOther(t *testing.T) {
 		_, err := Remote(comm, RemoteOptions{Timeout: 2 * time.Minute}).Apply(context.Background(), faultChange, faultQuery)
 		require.NoError(t, err)
 		assert.Greater(t, time.Since(started), 30*time.Second)
-		hardened(t, dir)
+		hardened(t, dir, Root(dir))
 	})
 	t.Run("four at once", func(t *testing.T) {
 		dir := t.TempDir()
@@ -278,7 +278,7 @@ func TestRunsWaitForEachOther(t *testing.T) {
 		for range cap(ended) {
 			require.NoError(t, <-ended)
 		}
-		hardened(t, dir)
+		hardened(t, dir, Root(dir))
 	})
 }
 
@@ -298,7 +298,7 @@ func TestFullDisk(t *testing.T) {
 				_, err := Remote(comm, RemoteOptions{}).Apply(context.Background(), faultChange, faultQuery)
 				if err == nil {
 					worked++
-					require.Equal(t, "hardened", state(t, disk.Dir))
+					require.Equal(t, "hardened", state(t, Root(disk.Dir)))
 					require.NoError(t, os.Remove(filepath.Join(disk.Dir, "filled")))
 					_, err = Root(disk.Dir).Apply(context.Background(), Change{Write: undoing.Write}, nil)
 					require.NoError(t, err)

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"path"
 	"slices"
 	"sort"
@@ -376,14 +377,14 @@ func (p *replyParser) sawLink(rest string) error {
 func (p *replyParser) twin(rest string) error {
 	at, of := p.behind, nodePath(rest)
 	p.twins[at], p.behind = of, ""
-	if at == of || !p.job.query.lists(at) || !p.job.query.lists(of) {
+	if at == of || !lists(p.job.query, at) || !lists(p.job.query, of) {
 		return damaged("directory %q is said to be %q", excerpt(at), excerpt(of))
 	}
 	return nil
 }
 
 // lists says whether q picks the children of dir alone.
-func (q Query) lists(dir string) bool {
+func lists(q Query, dir string) bool {
 	return slices.ContainsFunc(q, func(pick Pick) bool { return pick.Path == dir && pick.Depth == 1 })
 }
 
@@ -659,7 +660,7 @@ func (p *replyParser) end(files int) (*reply, error) {
 	if status != "ok" || code != 0 {
 		return nil, fmt.Errorf("the machine could not send what is on it: tar ended with %d, the command is %q", code, excerpt(status))
 	}
-	for _, at := range sortedKeys(p.content) {
+	for _, at := range slices.Sorted(maps.Keys(p.content)) {
 		if p.entries[at].Data == nil {
 			return nil, fmt.Errorf("%s did not come back", at)
 		}

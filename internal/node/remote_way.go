@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"path"
 	"regexp"
 	"slices"
@@ -61,7 +62,7 @@ func (j *job) above() []string {
 	for dir := stagingBases[0]; dir != "/"; dir = path.Dir(dir) {
 		seen[dir] = true
 	}
-	return slices.DeleteFunc(sortedKeys(seen), func(dir string) bool { return dir == "/" || !plainPath.MatchString(dir) })
+	return slices.DeleteFunc(slices.Sorted(maps.Keys(seen)), func(dir string) bool { return dir == "/" || !plainPath.MatchString(dir) })
 }
 
 // plainPath matches paths that no shell takes for more than a word.

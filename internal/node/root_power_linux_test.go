@@ -11,9 +11,6 @@ import (
 	"github.com/k3s-cis/packer-plugin-k3s/internal/testing/disktest"
 )
 
-// diskKinds are the file systems whose power is cut.
-var diskKinds = []string{"ext4", "xfs", "btrfs"}
-
 // What a tree's change has said to be done is on the disk, whatever becomes of
 // the power then, and nothing that was only on the way is.
 func TestRootOutlivesThePower(t *testing.T) {
@@ -29,8 +26,8 @@ func TestRootOutlivesThePower(t *testing.T) {
 			cut := disk.Cut(t)
 			disk.Unmount(t)
 			found := filepath.Join(cut.Mount(t), "root")
-			require.Equal(t, "hardened", state(t, found))
-			hardened(t, found)
+			require.Equal(t, "hardened", state(t, Root(found)))
+			hardened(t, found, Root(found))
 			kept, err := os.ReadFile(filepath.Join(found, "etc/rancher/k3s/config.yaml.orig"))
 			require.NoError(t, err)
 			require.Equal(t, "token: x", string(kept))

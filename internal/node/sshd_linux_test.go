@@ -234,14 +234,14 @@ func TestOpenSSH(t *testing.T) {
 			require.Empty(t, left)
 			if c.err != "" {
 				require.ErrorContains(t, err, c.err)
-				require.Equal(t, "as before", state(t, dir))
+				require.Equal(t, "as before", state(t, Root(dir)))
 				require.NotContains(t, snapshot(t, dir), stagePrefix, "nothing is left")
 				return
 			}
 			require.NoError(t, err)
 			require.Equal(t, c.way, out.Way)
-			require.Equal(t, "hardened", state(t, dir))
-			hardened(t, dir)
+			require.Equal(t, "hardened", state(t, Root(dir)))
+			hardened(t, dir, Root(dir))
 			fresh, err := Root(dir).Read(context.Background(), query)
 			require.NoError(t, err)
 			require.Equal(t, fresh.Entries(), out.Node.Entries(), "what came back is what is there")

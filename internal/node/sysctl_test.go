@@ -9,27 +9,6 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// bootFiles makes a node that was asked everything KernelParameters needs. A
-// text that begins with "-> " is a link's target, one that begins with
-// "unread: " a reason.
-func bootFiles(files map[string]string) *Node {
-	var entries []Entry
-	for p, text := range files {
-		e := Entry{Path: p, Kind: KindFile, Mode: 0o644, Data: []byte(text), Size: int64(len(text))}
-		if target, ok := strings.CutPrefix(text, "-> "); ok {
-			e = Entry{Path: p, Kind: KindLink, Target: target}
-			if data, ok := files[target]; ok {
-				e.Kind, e.Data, e.Size = KindFile, []byte(data), int64(len(data))
-			}
-		}
-		if why, ok := strings.CutPrefix(text, "unread: "); ok {
-			e = Entry{Path: p, Kind: KindFile, Size: 1, Unread: why}
-		}
-		entries = append(entries, e)
-	}
-	return New(SysctlQuery(), entries)
-}
-
 func TestKernelParameters(t *testing.T) {
 	const grub = "menuentry 'a' {\n\tlinux /vmlinuz root=/dev/sda1 %s\n}\nmenuentry 'b' {\n  linux\t/vmlinuz %s\n}\n"
 	entries := func(a, b string) string {
@@ -141,7 +120,7 @@ func TestKernelParameters(t *testing.T) {
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			b, err := KernelParameters(bootFiles(c.files))
+			b, err := KernelParameters(filesNode(SysctlQuery(), c.files))
 			require.NoError(t, err)
 			param := c.param
 			if param == "" {
@@ -167,10 +146,10 @@ func TestKernelParametersUnknown(t *testing.T) {
 		want string
 	}{
 		"never collected":       {New(nil, nil), "/etc/sysctl.d was not looked at"},
-		"an unreadable file":    {bootFiles(map[string]string{"/usr/lib/sysctl.d/50.conf": "unread: permission denied"}), "/usr/lib/sysctl.d/50.conf cannot be read: permission denied"},
-		"an unreadable command": {bootFiles(map[string]string{"/boot/grub/grub.cfg": "unread: too large"}), "/boot/grub/grub.cfg cannot be read: too large"},
+		"an unreadable file":    {filesNode(SysctlQuery(), map[string]string{"/usr/lib/sysctl.d/50.conf": "unread: permission denied"}), "/usr/lib/sysctl.d/50.conf cannot be read: permission denied"},
+		"an unreadable command": {filesNode(SysctlQuery(), map[string]string{"/boot/grub/grub.cfg": "unread: too large"}), "/boot/grub/grub.cfg cannot be read: too large"},
 		"braces without end": {
-			bootFiles(map[string]string{"/etc/sysctl.d/a.conf": strings.Repeat("{a,b}", 40) + "*=1"}),
+			filesNode(SysctlQuery(), map[string]string{"/etc/sysctl.d/a.conf": strings.Repeat("{a,b}", 40) + "*=1"}),
 			"/etc/sysctl.d/a.conf:1: the braces of a key stand for more than 1024 patterns",
 		},
 		"an unlistable directory": {
@@ -178,7 +157,7 @@ func TestKernelParametersUnknown(t *testing.T) {
 			"/run/sysctl.d cannot be listed: i/o error",
 		},
 		"the service is masked": {
-			bootFiles(map[string]string{
+			filesNode(SysctlQuery(), map[string]string{
 				"/etc/sysctl.d/a.conf": "kernel.panic=10", "/etc/systemd/system/systemd-sysctl.service": "-> /dev/null",
 			}),
 			"is masked",
@@ -216,7 +195,7 @@ func BenchmarkKernelParameters(b *testing.B) {
 	for i := range 40 {
 		files[fmt.Sprintf("/usr/lib/sysctl.d/%02d.conf", i)] = strings.Repeat(fmt.Sprintf("kernel.p%d=1\nnet.ipv4.conf.*.x%d=0\n", i, i), 5)
 	}
-	n := bootFiles(files)
+	n := filesNode(SysctlQuery(), files)
 	b.ReportAllocs()
 	for b.Loop() {
 		p, err := KernelParameters(n)

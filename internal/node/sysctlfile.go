@@ -2,7 +2,6 @@ package node
 
 import (
 	"fmt"
-	"path"
 	"slices"
 	"strings"
 )
@@ -156,44 +155,4 @@ func sysctlPath(name string) string {
 		name = strings.NewReplacer(".", "/", "/", ".").Replace(name)
 	}
 	return strings.Join(pathParts(name), "/")
-}
-
-// pathParts takes a path apart as systemd simplifies it: what goes up ("..")
-// stays, since links may lead elsewhere.
-func pathParts(p string) []string {
-	var parts []string
-	for part := range strings.SplitSeq(p, "/") {
-		if part != "" && part != "." {
-			parts = append(parts, part)
-		}
-	}
-	return parts
-}
-
-// masked says whether e is a link to /dev/null or an empty regular file: both
-// switch off what has the same name elsewhere.
-func masked(e Entry) bool {
-	if e.Target != "" {
-		target := e.Target
-		if !path.IsAbs(target) {
-			target = path.Join(path.Dir(e.Path), target)
-		}
-		if path.Clean(target) == "/dev/null" {
-			return true
-		}
-	}
-	return e.Kind == KindFile && e.Size == 0 && len(e.Data) == 0 && e.Unread == ""
-}
-
-// content returns a regular file's bytes, or why there are none.
-func content(e Entry) ([]byte, error) {
-	switch {
-	case e.Unread != "":
-		return nil, fmt.Errorf("%s cannot be read: %s", e.Path, e.Unread)
-	case e.Kind != KindFile:
-		return nil, fmt.Errorf("%s is not a regular file", e.Path)
-	case e.Data == nil && e.Size > 0:
-		return nil, &UnknownPathError{Path: e.Path}
-	}
-	return e.Data, nil
 }

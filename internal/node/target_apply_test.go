@@ -288,7 +288,7 @@ func testApplying(t *testing.T, target makeTarget) {
 			for _, e := range owned {
 				fi, err := os.Stat(filepath.Join(dir, e.Path))
 				if err == nil { // a path behind an absolute link is not to be had from here
-					uid, gid := ownerOf(fi)
+					uid, gid := owner(fi)
 					assert.Equal(t, [2]int{e.UID, e.GID}, [2]int{uid, gid}, e.Path)
 				}
 			}

@@ -71,9 +71,9 @@ func parseMode(t *testing.T, s string) fs.FileMode {
 	_, err := fmt.Sscanf(s, "%o", &m)
 	require.NoError(t, err)
 	mode := fs.FileMode(m & 0o777)
-	for bit, value := range specialBits {
-		if m&value != 0 {
-			mode |= bit
+	for bit, special := range map[uint32]fs.FileMode{0o4000: fs.ModeSetuid, 0o2000: fs.ModeSetgid, 0o1000: fs.ModeSticky} {
+		if m&bit != 0 {
+			mode |= special
 		}
 	}
 	return mode
@@ -92,7 +92,7 @@ func snapshot(t *testing.T, dir string) string {
 		if err != nil {
 			return err
 		}
-		uid, gid := ownerOf(fi)
+		uid, gid := owner(fi)
 		line := fmt.Sprintf("%s %v %d:%d", strings.TrimPrefix(p, dir), fi.Mode(), uid, gid)
 		switch {
 		case fi.Mode().IsRegular():
@@ -114,6 +114,11 @@ func snapshot(t *testing.T, dir string) string {
 	}))
 	sort.Strings(out)
 	return strings.Join(out, "\n")
+}
+
+func owner(fi fs.FileInfo) (uid, gid int) {
+	st := fi.Sys().(*syscall.Stat_t)
+	return int(st.Uid), int(st.Gid)
 }
 
 func sum(s string) string {

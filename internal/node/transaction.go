@@ -8,17 +8,14 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"os"
 	"path"
+	"slices"
 	"sort"
 	"strconv"
 	"strings"
 )
-
-// stagePrefix starts the name of the directories in which new files wait
-// beside their destination. No program reads a configuration file from a
-// directory named so.
-const stagePrefix = ".k3s-cis-"
 
 // transaction changes a tree. New files are staged first; commit then puts
 // them in place by rename, and every step of it leaves behind how it is
@@ -250,7 +247,7 @@ func (x *transaction) own() map[string]bool {
 // sweep removes what an earlier run that was killed left beside or above the
 // destinations.
 func (x *transaction) sweep() error {
-	for _, dir := range sortedKeys(x.above) {
+	for _, dir := range slices.Sorted(maps.Keys(x.above)) {
 		f, err := x.tree.open(dir)
 		if errors.Is(err, fs.ErrNotExist) {
 			continue
@@ -288,7 +285,7 @@ func (x *transaction) sync() error {
 }
 
 func (x *transaction) syncDirectories(dirs map[string]bool) error {
-	for _, dir := range sortedKeys(dirs) {
+	for _, dir := range slices.Sorted(maps.Keys(dirs)) {
 		f, err := x.tree.open(dir)
 		if err != nil {
 			return fmt.Errorf("cannot write %s: %w", dir, cause(err))
@@ -304,7 +301,7 @@ func (x *transaction) syncDirectories(dirs map[string]bool) error {
 func (x *transaction) finish() error {
 	var errs []error
 	anchors := map[string]bool{}
-	for _, anchor := range sortedKeys(x.stages) {
+	for _, anchor := range slices.Sorted(maps.Keys(x.stages)) {
 		anchors[anchor] = true
 		if err := x.tree.fs.RemoveAll(rel(x.stages[anchor])); err != nil {
 			errs = append(errs, fmt.Errorf("cannot remove %s: %w", x.stages[anchor], cause(err)))
@@ -323,7 +320,7 @@ func (x *transaction) rollback(why error) error {
 	}
 	x.undo, x.changed = nil, nil
 	if len(errs) > 1 {
-		for _, anchor := range sortedKeys(x.stages) {
+		for _, anchor := range slices.Sorted(maps.Keys(x.stages)) {
 			errs = append(errs, fmt.Errorf("what could not be put back is in %s", x.stages[anchor]))
 		}
 		return errors.Join(errs...)

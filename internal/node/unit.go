@@ -118,7 +118,7 @@ func SystemdService(n *Node, name string) (*Service, error) {
 
 // load reads the unit and its drop-ins; false if systemd does not load it.
 func (p *unitParser) load(unit *unitFile) (bool, error) {
-	data, err := content(unit.Entry)
+	data, err := unit.Entry.Content()
 	if err != nil {
 		return false, err
 	}

@@ -77,7 +77,7 @@ func TestSystemdAgrees(t *testing.T) {
 	}
 	var got unitTally
 	got.compare(t, fixed)
-	g := &unitGenerator{sysctlGenerator{rand.New(rand.NewSource(7))}}
+	g := &unitGenerator{rand.New(rand.NewSource(7))}
 	for range batches {
 		got.compare(t, g.trees(size))
 	}
@@ -309,7 +309,11 @@ func understood(t *testing.T, n *Node, name string) (got unitText, open bool) {
 }
 
 // unitGenerator makes services that are hard to read.
-type unitGenerator struct{ sysctlGenerator }
+type unitGenerator struct{ *rand.Rand }
+
+func (g *unitGenerator) one(of ...string) string { return of[g.Intn(len(of))] }
+
+func (g *unitGenerator) rarely(n int) bool { return g.Intn(n) == 0 }
 
 func (g *unitGenerator) trees(n int) []unitTree {
 	var out []unitTree

@@ -11,11 +11,6 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-func serviceFiles(q Query, files map[string]string) *Node {
-	n := bootFiles(files)
-	return New(q, n.Entries())
-}
-
 func described(s *Service) string {
 	if s == nil {
 		return "none"
@@ -109,7 +104,7 @@ func TestSystemdService(t *testing.T) {
 		"an environment file not text": {files: map[string]string{unit: "[Service]\nEnvironmentFile=" + env + "\nEnvironmentFile=-/etc/default/k3s\nExecStart=/k3s\n", env: "A=1\nB=\xff\n", "/etc/default/k3s": "A=\x00\n"}, want: "/k3s@k3s.service:4\n! " + unit + ":2: the environment file " + env + " holds text that is not UTF-8: the service will not start"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			n := serviceFiles(SystemdQuery("k3s", "/etc/default/k3s", "/etc/sysconfig/k3s", env), c.files)
+			n := filesNode(SystemdQuery("k3s", "/etc/default/k3s", "/etc/sysconfig/k3s", env), c.files)
 			s, err := SystemdService(n, "k3s")
 			require.NoError(t, err)
 			assert.Equal(t, c.want, described(s))
@@ -131,7 +126,7 @@ func TestSystemdAlias(t *testing.T) {
 	}
 	q := SystemdQuery("k3s")
 	for range 3 {
-		s, err := SystemdService(serviceFiles(q, files), "k3s")
+		s, err := SystemdService(filesNode(q, files), "k3s")
 		var unknown *UnknownPathError
 		if errors.As(err, &unknown) { // what the alias brings is asked for as it is found
 			q = append(q, SystemdQuery(strings.TrimSuffix(path.Base(strings.TrimSuffix(unknown.Path, ".d")), ".service"))...)
@@ -152,10 +147,10 @@ func TestSystemdServiceUnknown(t *testing.T) {
 		want string
 	}{
 		"never collected":      {New(nil, nil), "/etc/systemd/system.control/k3s.service was not looked at"},
-		"an unreadable unit":   {serviceFiles(SystemdQuery("k3s"), map[string]string{unit: "unread: denied"}), unit + " cannot be read: denied"},
-		"an unreadable dropin": {serviceFiles(SystemdQuery("k3s"), map[string]string{unit: "[Service]\nExecStart=/k3s\n", unit + ".d/a.conf": "unread: denied"}), unit + ".d/a.conf cannot be read: denied"},
+		"an unreadable unit":   {filesNode(SystemdQuery("k3s"), map[string]string{unit: "unread: denied"}), unit + " cannot be read: denied"},
+		"an unreadable dropin": {filesNode(SystemdQuery("k3s"), map[string]string{unit: "[Service]\nExecStart=/k3s\n", unit + ".d/a.conf": "unread: denied"}), unit + ".d/a.conf cannot be read: denied"},
 		"an environment file nobody asked for": {
-			serviceFiles(SystemdQuery("k3s"), map[string]string{unit: "[Service]\nExecStart=/k3s\nEnvironmentFile=-/opt/k3s.env\n"}), "/opt/k3s.env was not looked at",
+			filesNode(SystemdQuery("k3s"), map[string]string{unit: "[Service]\nExecStart=/k3s\nEnvironmentFile=-/opt/k3s.env\n"}), "/opt/k3s.env was not looked at",
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -205,7 +200,7 @@ func TestOpenRCService(t *testing.T) {
 		"sources a computed name": {files: map[string]string{script: "command=/k3s\n. $X\n"}, want: "/k3s@k3s:1\n? " + script + ":2: sources $X, which cannot be followed"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			s, err := OpenRCService(serviceFiles(OpenRCQuery("k3s"), c.files), "k3s")
+			s, err := OpenRCService(filesNode(OpenRCQuery("k3s"), c.files), "k3s")
 			require.NoError(t, err)
 			assert.Equal(t, c.want, described(s))
 		})
@@ -219,7 +214,7 @@ func FuzzUnit(f *testing.F) {
 	f.Add("[Service]\nExecStart=/k3s 'a\\x4", "export A='\n\"")
 	f.Fuzz(func(t *testing.T, unit, env string) {
 		const p = "/etc/systemd/system/k3s.service"
-		n := serviceFiles(SystemdQuery("k3s", "/etc/default/k3s", "/etc/sysconfig/k3s", p+".env"), nil)
+		n := filesNode(SystemdQuery("k3s", "/etc/default/k3s", "/etc/sysconfig/k3s", p+".env"), nil)
 		n = New(n.Query(), []Entry{
 			{Path: p, Kind: KindFile, Data: []byte(unit), Size: int64(len(unit))},
 			{Path: p + ".env", Kind: KindFile, Data: []byte(env), Size: int64(len(env))},
@@ -244,7 +239,7 @@ func FuzzUnit(f *testing.F) {
 func FuzzOpenRC(f *testing.F) {
 	f.Add(k3sScript)
 	f.Fuzz(func(t *testing.T, script string) {
-		s, err := OpenRCService(serviceFiles(OpenRCQuery("k3s"), map[string]string{"/etc/init.d/k3s": script}), "k3s")
+		s, err := OpenRCService(filesNode(OpenRCQuery("k3s"), map[string]string{"/etc/init.d/k3s": script}), "k3s")
 		if err == nil {
 			for _, w := range s.Start {
 				require.LessOrEqual(t, w.Line, strings.Count(script, "\n")+1)

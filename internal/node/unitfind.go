@@ -1,7 +1,6 @@
 package node
 
 import (
-	"fmt"
 	"path"
 	"slices"
 	"sort"
@@ -207,44 +206,4 @@ func findDropIns(n *Node, names []string) ([]Entry, error) {
 		dirs = append(dirs, path.Join(dir, anyDropIns))
 	}
 	return configurationFiles(n, dirs)
-}
-
-// configurationFiles merges the .conf files of dirs, strongest directory
-// first, as systemd does everywhere: of entries with one name that of the
-// strongest directory counts, whatever it is, and hidden ones never. They are
-// sorted by name.
-func configurationFiles(n *Node, dirs []string) ([]Entry, error) {
-	found := map[string]Entry{}
-	for _, dir := range dirs {
-		switch e, presence := n.Lookup(dir); {
-		case presence == Unknown:
-			return nil, &UnknownPathError{Path: dir}
-		case presence == Present && e.Unread != "" && e.Kind != KindLink:
-			return nil, fmt.Errorf("%s cannot be listed: %s", dir, e.Unread)
-		}
-		for _, e := range n.Below(dir) {
-			base := path.Base(e.Path)
-			if path.Dir(e.Path) != dir || !strings.HasSuffix(base, ".conf") || base[0] == '.' {
-				continue
-			}
-			if _, hidden := found[base]; !hidden {
-				found[base] = e
-			}
-		}
-	}
-	out := make([]Entry, 0, len(found))
-	for _, e := range found {
-		out = append(out, e)
-	}
-	sort.Slice(out, func(i, j int) bool { return path.Base(out[i].Path) < path.Base(out[j].Path) })
-	return out, nil
-}
-
-// configuration returns the text of a configuration file; what is masked, a
-// directory or a link to nowhere has none and is no error to systemd.
-func configuration(e Entry) ([]byte, error) {
-	if masked(e) || e.Kind == KindLink || e.Kind == KindDirectory {
-		return nil, nil
-	}
-	return content(e)
 }

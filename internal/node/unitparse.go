@@ -300,7 +300,7 @@ func (p *unitParser) environmentFile(f Word) ([]Variable, error) {
 		refuse("is a directory")
 		return nil, nil
 	}
-	data, err := content(e)
+	data, err := e.Content()
 	if err != nil {
 		return nil, err
 	}
@@ -311,11 +311,6 @@ func (p *unitParser) environmentFile(f Word) ([]Variable, error) {
 	}
 	return vars, nil
 }
-
-// UnknownPathError says that a path matters that was not collected.
-type UnknownPathError struct{ Path string }
-
-func (e *UnknownPathError) Error() string { return e.Path + " was not looked at" }
 
 func isUnknownPath(err error) bool {
 	var unknown *UnknownPathError

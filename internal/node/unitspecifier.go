@@ -85,7 +85,7 @@ func (x specifiers) expand(s string) (text string, open []string, err error) {
 		if !found {
 			return b.String(), open, nil
 		}
-		if rest == "" || rest[0] != '%' && !isLetter(rest[0]) && !isDigit(rest[0]) {
+		if rest == "" || rest[0] != '%' && !letterByte(rest[0]) && !digitByte(rest[0]) {
 			b.WriteByte('%')
 			s = rest
 			continue
@@ -174,7 +174,7 @@ func (x specifiers) read(file string) ([]byte, error) {
 	case presence == Absent || e.Kind != KindFile:
 		return nil, errUndetermined
 	}
-	return content(e)
+	return e.Content()
 }
 
 func (x specifiers) osRelease(key string) (string, error) {

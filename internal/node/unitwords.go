@@ -244,10 +244,13 @@ func expandBraces(s string, value func(name string) string) string {
 // variableName says whether s is a valid name of an environment variable.
 func variableName(s string) bool {
 	for i, c := range []byte(s) {
-		letter := c == '_' || isLetter(c)
-		if !letter && (i == 0 || !isDigit(c)) {
+		letter := c == '_' || letterByte(c)
+		if !letter && (i == 0 || !digitByte(c)) {
 			return false
 		}
 	}
 	return s != ""
 }
+
+func letterByte(c byte) bool { return c|0x20 >= 'a' && c|0x20 <= 'z' }
+func digitByte(c byte) bool  { return c >= '0' && c <= '9' }

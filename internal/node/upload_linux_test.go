@@ -77,7 +77,7 @@ func TestUploadCut(t *testing.T) {
 					left, _ := filepath.Glob(filepath.Join(dir, "tmp/*"))
 					return len(left) == 0 && !staged(t, dir)
 				}, 10*time.Second, 20*time.Millisecond, "something is left after a cut at %d bytes", cut)
-				found := state(t, dir)
+				found := state(t, Root(dir))
 				counts[found]++
 				if err == nil {
 					require.True(t, way.again, "an answer came through a connection that was cut")
@@ -86,7 +86,7 @@ func TestUploadCut(t *testing.T) {
 				if found == "hardened" {
 					takeBack(t, dir)
 				}
-				require.Equal(t, "as before", state(t, dir), "cut after %d bytes", cut)
+				require.Equal(t, "as before", state(t, Root(dir)), "cut after %d bytes", cut)
 			}
 			t.Log(counts)
 			assert.NotZero(t, counts["as before"])
@@ -123,10 +123,10 @@ func TestUploadCancelled(t *testing.T) {
 					return len(left) == 0 && !staged(t, dir)
 				}, 10*time.Second, 20*time.Millisecond, "something is left after %d bytes", bytes)
 				// What the connection holds already goes its way.
-				if state(t, dir) == "hardened" {
+				if state(t, Root(dir)) == "hardened" {
 					takeBack(t, dir)
 				}
-				require.Equal(t, "as before", state(t, dir))
+				require.Equal(t, "as before", state(t, Root(dir)))
 			}
 		})
 	}
@@ -155,7 +155,7 @@ func TestUploadNoRoom(t *testing.T) {
 				require.Error(t, err)
 				assert.Regexp(t, fault.err, err.Error())
 				assert.NotContains(t, err.Error(), password)
-				require.Equal(t, "as before", state(t, dir))
+				require.Equal(t, "as before", state(t, Root(dir)))
 				assert.False(t, staged(t, dir))
 				assert.NotContains(t, onMachine(t, m, "ls /tmp"), "k3s-cis")
 			})
