@@ -1,6 +1,7 @@
 package report
 
 import (
+	"bytes"
 	"crypto/sha256"
 	_ "embed"
 	"encoding/base64"
@@ -49,12 +50,10 @@ type pageData struct {
 	Blocking      []pageLink
 	Filters       []pageFilter
 	Sections      []pageSection
-	// Contents lists the sections in short.
-	Contents template.HTML
-	Created  string
-	CSP      string
-	Style    template.CSS
-	Script   template.JS
+	Created       string
+	CSP           string
+	Style         template.CSS
+	Script        template.JS
 }
 
 type pageFilter struct {
@@ -63,11 +62,24 @@ type pageFilter struct {
 	Count          int
 }
 
-// pageSection is a section, its id in the page and the shares of its statuses.
+// pageSection is a section, its id in the page, how much of it is proven and the
+// shares of its statuses.
 type pageSection struct {
-	section
-	anchor string
-	shares []arc
+	Anchor, ID, Title, Count string
+	Numbered                 bool
+	Proven                   int
+	Shares                   []arc
+	Results                  []pageControl
+}
+
+// pageControl is a result, its id in the page and how its status reads.
+type pageControl struct {
+	benchmark.Result
+	Anchor, Label string
+	// Numbered says that CIS numbers the control.
+	Numbered bool
+	// Blocking says that the result keeps the image from being made.
+	Blocking bool
 }
 
 // pageLink leads to a control.
@@ -85,41 +97,17 @@ type arc struct {
 
 // renderHTML renders report.html: one file that needs no network and no
 // script to be read; the script adds search, filters and folding. Everything
-// that comes from the node is escaped, by html/template or by page in the same
-// way, and a content security policy lets nothing run but the page's own style
-// and script.
+// that comes from the node is escaped by html/template, and a content security
+// policy lets nothing run but the page's own style and script.
 func renderHTML(v *view) ([]byte, error) {
-	t, err := pageFrame()
+	t, err := template.New("report.html").Parse(pageTemplate)
 	if err != nil {
 		return nil, err
 	}
-	data := newPage(v)
-	var p page
-	p.out.Grow(frameSize + sectionSize*len(data.Sections) + controlSize*len(v.Results))
-	if err := t.ExecuteTemplate(&p.out, "head", data); err != nil {
-		return nil, err
-	}
-	for _, s := range data.Sections {
-		p.section(s)
-	}
-	err = t.ExecuteTemplate(&p.out, "foot", data)
-	return p.out.Bytes(), err
+	var b bytes.Buffer
+	err = t.Execute(&b, newPage(v))
+	return b.Bytes(), err
 }
-
-// About how many bytes the page has for a control, for a section besides its
-// controls, and besides the sections.
-const (
-	controlSize = 1200
-	sectionSize = 1024
-	frameSize   = 32 << 10
-)
-
-// pageFrame has the templates of what stands before the sections and of what
-// stands behind them: as a part of one template the sections would be copied
-// twice.
-var pageFrame = sync.OnceValues(func() (*template.Template, error) {
-	return template.New("report.html").Funcs(template.FuncMap{"icon": icon}).Parse(pageTemplate)
-})
 
 // pagePolicy lets nothing but the page's own style and script run.
 var pagePolicy = sync.OnceValue(func() string {
@@ -159,9 +147,22 @@ func newPage(v *view) pageData {
 		})
 	}
 	for _, s := range v.sections() {
-		p.Sections = append(p.Sections, pageSection{s, "section-" + token(s.ID), arcs(s.Summary, len(s.Results))})
+		p.Sections = append(p.Sections, newPageSection(s))
 	}
-	p.Contents = contents(p.Sections)
+	return p
+}
+
+func newPageSection(s section) pageSection {
+	p := pageSection{
+		Anchor: "section-" + token(s.ID), ID: s.ID, Title: s.Title, Numbered: s.numbered(),
+		Count: totals(s.Summary, len(s.Results)), Proven: s.Summary[benchmark.Pass], Shares: arcs(s.Summary, len(s.Results)),
+	}
+	for _, res := range s.Results {
+		p.Results = append(p.Results, pageControl{
+			Result: res, Anchor: controlAnchor(res), Label: labels[res.Status], Numbered: from(res) == fromCIS,
+			Blocking: res.Status == benchmark.Fail || res.Status == benchmark.Error,
+		})
+	}
 	return p
 }
 
