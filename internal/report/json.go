@@ -1,17 +1,21 @@
 package report
 
 import (
-	"github.com/go-json-experiment/json"
-	"github.com/go-json-experiment/json/jsontext"
-	jsonv1 "github.com/go-json-experiment/json/v1"
+	"bytes"
+	"encoding/json"
 )
 
 // renderJSON renders report.json; docs/report.schema.json is its schema, and
 // the tags of Report's types name its members.
 func renderJSON(v *view) ([]byte, error) { return v.json() }
 
-// marshalReport is r as report.json has it, laid out as every JSON format is.
-func marshalReport(r Report) ([]byte, error) {
-	data, err := json.Marshal(r, jsontext.WithIndent("  "), json.Deterministic(true), jsonv1.OmitEmptyWithLegacySemantics(true))
-	return append(data, '\n'), err
+// marshalJSON lays out v as every JSON format is: with two spaces, <, > and & as
+// themselves, and a line break at the end.
+func marshalJSON(v any) ([]byte, error) {
+	var b bytes.Buffer
+	e := json.NewEncoder(&b)
+	e.SetIndent("", "  ")
+	e.SetEscapeHTML(false)
+	err := e.Encode(v)
+	return b.Bytes(), err
 }

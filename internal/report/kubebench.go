@@ -1,6 +1,7 @@
 package report
 
 import (
+	"cmp"
 	"strings"
 	"time"
 
@@ -34,132 +35,117 @@ var kbNodeTypes = map[string]string{
 	"1": "master", "2": "etcd", "3": "controlplane", "4": "node", "5": "policies",
 }
 
-// kbSize is about how many bytes kube-bench.json has for a result.
-const kbSize = 1024
-
-// kbCounts counts checks by state.
-type kbCounts map[string]int
-
-// add counts the results.
-func (n kbCounts) add(results []benchmark.Result) {
-	for i := range results {
-		n[kbVerdicts[results[i].Status].state]++
-	}
+// kbTotals are the counts of checks by state, of a chapter or of all.
+type kbTotals struct {
+	Pass int `json:"total_pass"`
+	Fail int `json:"total_fail"`
+	Warn int `json:"total_warn"`
+	Info int `json:"total_info"`
 }
 
-// kbChapter is a chapter of the benchmark, the image or the user's controls.
-type kbChapter struct {
-	id       string
-	sections []section
-	counts   kbCounts
-}
-
-// kbDoc writes kube-bench.json. Its members and their order are those of
+// The types of kube-bench.json. Their members and their order are those of
 // OverallControls, Controls, Group, Check and Summary in kube-bench's package
 // check.
-type kbDoc struct {
-	*view
-	*jsonWriter
-}
+type (
+	kbReport struct {
+		Controls []*kbChapter
+		Totals   kbTotals
+	}
+	kbChapter struct {
+		ID              string      `json:"id"`
+		Version         string      `json:"version"`
+		DetectedVersion string      `json:"detected_version,omitempty"`
+		Text            string      `json:"text"`
+		NodeType        string      `json:"node_type"`
+		Tests           []kbSection `json:"tests"`
+		kbTotals
+	}
+	kbSection struct {
+		Section string    `json:"section"`
+		Type    string    `json:"type"`
+		Pass    int       `json:"pass"`
+		Fail    int       `json:"fail"`
+		Warn    int       `json:"warn"`
+		Info    int       `json:"info"`
+		Desc    string    `json:"desc"`
+		Results []kbCheck `json:"results"`
+	}
+	kbCheck struct {
+		TestNumber     string   `json:"test_number"`
+		TestDesc       string   `json:"test_desc"`
+		Audit          string   `json:"audit"`
+		AuditEnv       string   `json:"AuditEnv"`
+		AuditConfig    string   `json:"AuditConfig"`
+		Type           string   `json:"type"`
+		Remediation    string   `json:"remediation"`
+		TestInfo       []string `json:"test_info"`
+		Status         string   `json:"status"`
+		ActualValue    string   `json:"actual_value"`
+		Scored         bool     `json:"scored"`
+		IsMultiple     bool     `json:"IsMultiple"`
+		ExpectedResult string   `json:"expected_result"`
+		Reason         string   `json:"reason,omitempty"`
+	}
+)
 
 // renderKubeBench renders kube-bench.json in the shape of kube-bench --json,
 // for DefectDojo and dashboards that read that. "audit" names the evidence
 // where kube-bench has the command it ran: this plugin runs none. The image's
 // and the user's own controls follow the benchmark's, with node type node.
 func renderKubeBench(v *view) ([]byte, error) {
-	var all []kbChapter
-	totals := kbCounts{}
-	index := map[string]int{}
+	out := kbReport{Controls: []*kbChapter{}}
+	chapterOf := map[string]*kbChapter{}
 	for _, s := range v.sections() {
 		id, _, _ := strings.Cut(s.ID, ".")
-		i, ok := index[id]
-		if !ok {
-			i = len(all)
-			index[id] = i
-			all = append(all, kbChapter{id: id, counts: kbCounts{}})
+		c := chapterOf[id]
+		if c == nil {
+			c = newKBChapter(id, v.Report)
+			chapterOf[id] = c
+			out.Controls = append(out.Controls, c)
 		}
-		all[i].sections = append(all[i].sections, s)
-		all[i].counts.add(s.Results)
-		totals.add(s.Results)
+		section := newKBSection(s)
+		c.Tests = append(c.Tests, section)
+		c.add(section)
+		out.Totals.add(section)
 	}
-	d := kbDoc{v, newJSONWriter(kbSize * len(v.Results))}
-	d.object("", func() {
-		d.list("Controls", func() {
-			for _, c := range all {
-				d.object("", func() { d.chapter(c) })
-			}
-		})
-		d.object("Totals", func() { d.totals(totals) })
-	})
-	return d.file()
+	return marshalJSON(out)
 }
 
-// totals writes the counts of a chapter or of all.
-func (d kbDoc) totals(n kbCounts) {
-	d.number("total_pass", n["PASS"])
-	d.number("total_fail", n["FAIL"])
-	d.number("total_warn", n["WARN"])
-	d.number("total_info", n["INFO"])
+// add counts a section's checks.
+func (t *kbTotals) add(s kbSection) {
+	t.Pass += s.Pass
+	t.Fail += s.Fail
+	t.Warn += s.Warn
+	t.Info += s.Info
 }
 
-// chapter writes a chapter and its sections.
-func (d kbDoc) chapter(c kbChapter) {
-	title := chapters[c.id]
-	if title == "" {
-		title = "Section " + c.id
+func newKBChapter(id string, r Report) *kbChapter {
+	return &kbChapter{
+		ID: id, Version: "k3s-" + r.Benchmark, DetectedVersion: minor(r.K3sVersion),
+		Text: cmp.Or(chapters[id], "Section "+id), NodeType: cmp.Or(kbNodeTypes[id], "node"),
 	}
-	nodeType := kbNodeTypes[c.id]
-	if nodeType == "" {
-		nodeType = "node"
+}
+
+func newKBSection(s section) kbSection {
+	out := kbSection{Section: s.ID, Desc: s.Title}
+	n := map[string]int{}
+	for _, res := range s.Results {
+		c := newKBCheck(res)
+		n[c.Status]++
+		out.Results = append(out.Results, c)
 	}
-	d.text("id", c.id)
-	d.text("version", "k3s-"+d.Benchmark)
-	d.optional("detected_version", minor(d.K3sVersion))
-	d.text("text", title)
-	d.text("node_type", nodeType)
-	d.list("tests", func() {
-		for _, s := range c.sections {
-			d.object("", func() { d.section(s) })
-		}
-	})
-	d.totals(c.counts)
+	out.Pass, out.Fail, out.Warn, out.Info = n["PASS"], n["FAIL"], n["WARN"], n["INFO"]
+	return out
 }
 
-// section writes a section and its checks.
-func (d kbDoc) section(s section) {
-	n := kbCounts{}
-	n.add(s.Results)
-	d.text("section", s.ID)
-	d.text("type", "")
-	d.number("pass", n["PASS"])
-	d.number("fail", n["FAIL"])
-	d.number("warn", n["WARN"])
-	d.number("info", n["INFO"])
-	d.text("desc", s.Title)
-	d.list("results", func() {
-		for i := range s.Results {
-			d.object("", func() { d.check(&s.Results[i]) })
-		}
-	})
-}
-
-// check writes the verdict on one control.
-func (d kbDoc) check(res *benchmark.Result) {
+// newKBCheck is the verdict on one control.
+func newKBCheck(res benchmark.Result) kbCheck {
 	v := kbVerdicts[res.Status]
-	d.text("test_number", res.ID)
-	d.text("test_desc", res.Title)
-	d.text("audit", places(res.Evidence))
-	d.text("AuditEnv", "")
-	d.text("AuditConfig", "")
-	d.text("type", v.kind)
-	d.text("remediation", res.Remediation)
-	d.texts("test_info", res.Remediation)
-	d.text("status", v.state)
-	d.text("actual_value", res.Found)
-	d.boolean("scored", v.scored)
-	d.boolean("IsMultiple", false)
-	d.text("expected_result", res.Expected)
-	d.optional("reason", kbReason(*res))
+	return kbCheck{
+		TestNumber: res.ID, TestDesc: res.Title, Audit: places(res.Evidence), Type: v.kind,
+		Remediation: res.Remediation, TestInfo: []string{res.Remediation}, Status: v.state,
+		ActualValue: res.Found, Scored: v.scored, ExpectedResult: res.Expected, Reason: kbReason(res),
+	}
 }
 
 // minor is the Kubernetes minor of a K3s release, as kube-bench names it:

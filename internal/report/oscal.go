@@ -1,15 +1,14 @@
 package report
 
 import (
-	"crypto/sha1" //nolint:gosec // version 5 UUIDs are made with SHA-1
 	"crypto/sha256"
 	"fmt"
-	"hash"
 	"strings"
 	"time"
 	"unicode"
 	"unicode/utf8"
 
+	oscal "github.com/defenseunicorns/go-oscal/src/types/oscal-1-1-3"
 	"github.com/google/uuid"
 )
 
@@ -17,26 +16,16 @@ const (
 	oscalVersion = "1.1.3"
 	// oscalNS is the namespace of properties that OSCAL does not define.
 	oscalNS = toolURI + "/ns/oscal"
-	// oscalSize is about how many bytes report.oscal.json has for a result.
-	oscalSize = 4096
 )
 
-// oscalDoc writes an assessment-results document. The members of each object
-// stand in alphabetical order.
+// oscalDoc is what every part of an assessment-results document refers to.
 type oscalDoc struct {
 	*view
-	*jsonWriter
 	// seed makes the document's UUIDs: the same report has the same ones, and
 	// two reports share none.
-	seed     uuid.UUID
-	hash     hash.Hash
-	created  string
-	title    string
-	node     string
-	tool     string
-	plan     string
-	party    string
-	controls []oscalControl
+	seed                    uuid.UUID
+	title                   string
+	node, tool, plan, party string
 }
 
 // renderOSCAL renders report.oscal.json, an OSCAL 1.1.3 assessment-results
@@ -54,180 +43,125 @@ func renderOSCAL(v *view) ([]byte, error) {
 	}
 	sum := sha256.Sum256(data)
 	d := &oscalDoc{
-		view:       v,
-		jsonWriter: newJSONWriter(oscalSize * len(v.Results)),
-		seed:       uuid.NewSHA1(uuid.NewSHA1(uuid.NameSpaceURL, []byte(oscalNS)), sum[:]),
-		hash:       sha1.New(), //nolint:gosec // as above
-		created:    v.Created.Format(time.RFC3339),
-		title:      fmt.Sprintf("%s check of a K3s %s image", v.Benchmark, v.Role),
-		controls:   make([]oscalControl, 0, len(v.Results)),
+		view:  v,
+		seed:  uuid.NewSHA1(uuid.NewSHA1(uuid.NameSpaceURL, []byte(oscalNS)), sum[:]),
+		title: fmt.Sprintf("%s check of a K3s %s image", v.Benchmark, v.Role),
 	}
 	d.node, d.tool, d.plan, d.party = d.id("node"), d.id("tool"), d.id("plan"), d.id("party")
-	for i := range v.Results {
-		res := &v.Results[i]
-		c := oscalControl{
-			Result: res, title: heading(*res), sentence: sentence(*res), token: token(res.Key),
-			observation: d.id("observation/" + res.Key),
-		}
-		if c.risky() {
-			c.risk = d.id("risk/" + res.Key)
-		}
-		d.controls = append(d.controls, c)
-	}
-	d.object("", func() { d.object("assessment-results", d.document) })
-	return d.file()
+	return marshalJSON(oscal.OscalModels{AssessmentResults: d.document()})
 }
 
 // id is the UUID of the part of the document that name stands for.
-func (d *oscalDoc) id(name string) string {
-	return uuid.NewHash(d.hash, d.seed, []byte(name), 5).String()
-}
+func (d *oscalDoc) id(name string) string { return uuid.NewSHA1(d.seed, []byte(name)).String() }
 
-// one writes a list of one object.
-func (d *oscalDoc) one(member string, members func()) {
-	d.list(member, func() { d.object("", members) })
-}
-
-// each writes a list of an object for each control that which accepts, if there
-// are any: OSCAL forbids empty lists.
-func (d *oscalDoc) each(member string, which func(oscalControl) bool, members func(*oscalControl)) {
-	write := func() {
-		for i := range d.controls {
-			if c := &d.controls[i]; which(*c) {
-				d.object("", func() { members(c) })
-			}
-		}
+// listed is a list as OSCAL's optional members have it: none where it would be
+// empty, which OSCAL forbids.
+func listed[T any](values ...T) *[]T {
+	if len(values) == 0 {
+		return nil
 	}
-	for _, c := range d.controls {
-		if which(c) {
-			d.list(member, write)
-			return
-		}
-	}
+	return &values
 }
 
 // document is the frame: who assessed what by which plan.
-func (d *oscalDoc) document() {
-	d.object("back-matter", func() {
-		d.one("resources", func() {
-			d.text("description", fmt.Sprintf("The controls of %s as the K3s documentation applies them to %s, "+
+func (d *oscalDoc) document() *oscal.AssessmentResults {
+	return &oscal.AssessmentResults{
+		BackMatter: &oscal.BackMatter{Resources: listed(oscal.Resource{
+			Description: fmt.Sprintf("The controls of %s as the K3s documentation applies them to %s, "+
 				"judged by %s from the files of the node image. There is no plan in OSCAL form.",
-				d.Benchmark, d.K3sVersion, toolName))
-			d.text("title", "Assessment plan: "+d.Benchmark)
-			d.text("uuid", d.plan)
-		})
-	})
-	d.object("import-ap", func() { d.text("href", "#"+d.plan) })
-	d.object("metadata", d.metadata)
-	d.one("results", d.assessment)
-	d.text("uuid", d.id("document"))
-}
-
-func (d *oscalDoc) metadata() {
-	d.text("last-modified", d.created)
-	d.text("oscal-version", oscalVersion)
-	d.one("parties", func() {
-		d.one("links", func() {
-			d.text("href", toolURI)
-			d.text("rel", "homepage")
-		})
-		d.text("name", toolName)
-		d.text("type", "organization")
-		d.text("uuid", d.party)
-	})
-	d.one("responsible-parties", func() {
-		d.texts("party-uuids", d.party)
-		d.text("role-id", "assessor")
-	})
-	d.one("roles", func() {
-		d.text("id", "assessor")
-		d.text("title", "Assessor")
-	})
-	d.text("title", d.title)
-	d.text("version", d.created)
+				d.Benchmark, d.K3sVersion, toolName),
+			Title: "Assessment plan: " + d.Benchmark,
+			UUID:  d.plan,
+		})},
+		ImportAp: oscal.ImportAp{Href: "#" + d.plan},
+		Metadata: oscal.Metadata{
+			LastModified: d.Created,
+			OscalVersion: oscalVersion,
+			Parties: listed(oscal.Party{
+				Links: listed(oscal.Link{Href: toolURI, Rel: "homepage"}),
+				Name:  toolName, Type: "organization", UUID: d.party,
+			}),
+			ResponsibleParties: listed(oscal.ResponsibleParty{PartyUuids: []string{d.party}, RoleId: "assessor"}),
+			Roles:              listed(oscal.Role{ID: "assessor", Title: "Assessor"}),
+			Title:              d.title,
+			Version:            d.Created.Format(time.RFC3339),
+		},
+		Results: []oscal.Result{d.assessment()},
+		UUID:    d.id("document"),
+	}
 }
 
 // assessment is what was found.
-func (d *oscalDoc) assessment() {
-	all := func(oscalControl) bool { return true }
-	d.text("description", d.Verdict())
-	d.text("end", d.created)
-	d.each("findings", oscalControl.decided, d.finding)
-	d.object("local-definitions", d.definitions)
-	d.each("observations", all, d.observation)
-	d.props("plugin-version", d.PluginVersion, "k3s-version", d.K3sVersion, "role", d.Role,
-		"benchmark", d.Benchmark, "build", d.Node.Build, "datastore", d.Node.Datastore, "access", d.Node.Access)
-	d.object("reviewed-controls", func() {
-		d.one("control-selections", func() {
-			if len(d.controls) == 0 {
-				d.text("description", "No control was judged.")
-			}
-			d.each("include-controls", all, func(c *oscalControl) { d.text("control-id", c.token) })
-		})
-	})
-	d.each("risks", oscalControl.risky, d.risk)
-	d.text("start", d.created)
-	d.text("title", d.title)
-	d.text("uuid", d.id("result"))
+func (d *oscalDoc) assessment() oscal.Result {
+	var (
+		findings     []oscal.Finding
+		observations []oscal.Observation
+		risks        []oscal.Risk
+		controls     []oscal.AssessedControlsSelectControlById
+	)
+	for i := range d.Results {
+		res := &d.Results[i]
+		if decided(res.Status) {
+			findings = append(findings, d.finding(res))
+		}
+		if risky(res.Status) {
+			risks = append(risks, d.risk(res))
+		}
+		observations = append(observations, d.observation(res))
+		controls = append(controls, oscal.AssessedControlsSelectControlById{ControlId: token(res.Key)})
+	}
+	selection := oscal.AssessedControls{IncludeControls: listed(controls...)}
+	if len(controls) == 0 {
+		selection.Description = "No control was judged."
+	}
+	return oscal.Result{
+		Description:      d.Verdict(),
+		End:              &d.Created,
+		Findings:         listed(findings...),
+		LocalDefinitions: d.definitions(),
+		Observations:     listed(observations...),
+		Props: props("plugin-version", d.PluginVersion, "k3s-version", d.K3sVersion, "role", d.Role,
+			"benchmark", d.Benchmark, "build", d.Node.Build, "datastore", d.Node.Datastore, "access", d.Node.Access),
+		ReviewedControls: oscal.ReviewedControls{ControlSelections: []oscal.AssessedControls{selection}},
+		Risks:            listed(risks...),
+		Start:            d.Created,
+		Title:            d.title,
+		UUID:             d.id("result"),
+	}
 }
 
 // definitions names the node and the tool, which the document refers to.
-func (d *oscalDoc) definitions() {
-	d.one("components", func() {
-		d.text("description", "The Packer plugin that hardened or checked the node image.")
-		d.props("version", d.PluginVersion)
-		d.object("status", func() { d.text("state", "operational") })
-		d.text("title", toolName)
-		d.text("type", "software")
-		d.text("uuid", d.tool)
-	})
-	d.one("inventory-items", func() {
-		name := "K3s node image"
-		if d.Node.Build != "" {
-			name += " " + d.Node.Build
-		}
-		d.text("description", name)
-		d.props("k3s-version", d.K3sVersion, "role", d.Role)
-		d.text("uuid", d.node)
-	})
+func (d *oscalDoc) definitions() *oscal.LocalDefinitions {
+	return &oscal.LocalDefinitions{
+		Components: listed(oscal.SystemComponent{
+			Description: "The Packer plugin that hardened or checked the node image.",
+			Props:       props("version", d.PluginVersion),
+			Status:      oscal.SystemComponentStatus{State: "operational"},
+			Title:       toolName, Type: "software", UUID: d.tool,
+		}),
+		InventoryItems: listed(oscal.InventoryItem{
+			Description: strings.TrimSpace("K3s node image " + d.Node.Build),
+			Props:       props("k3s-version", d.K3sVersion, "role", d.Role),
+			UUID:        d.node,
+		}),
+	}
 }
 
-// props writes properties of names and values, without empty values, which
-// OSCAL forbids as it does line breaks in them.
-func (d *oscalDoc) props(pairs ...string) {
-	some := false
-	for i := 1; i < len(pairs); i += 2 {
-		pairs[i] = squeeze(pairs[i])
-		some = some || pairs[i] != ""
-	}
-	if !some {
-		return
-	}
-	d.list("props", func() {
-		for i := 0; i+1 < len(pairs); i += 2 {
-			if pairs[i+1] != "" {
-				d.object("", func() {
-					d.text("name", pairs[i])
-					d.text("ns", oscalNS)
-					d.text("value", pairs[i+1])
-				})
-			}
+// props are properties of names and values, without empty values, which OSCAL
+// forbids as it does line breaks in them.
+func props(pairs ...string) *[]oscal.Property {
+	var out []oscal.Property
+	for i := 0; i+1 < len(pairs); i += 2 {
+		if value := squeeze(pairs[i+1]); value != "" {
+			out = append(out, oscal.Property{Name: pairs[i], Ns: oscalNS, Value: value})
 		}
-	})
+	}
+	return listed(out...)
 }
 
 // squeeze makes every run of white space in s one space, and leaves out those
 // at its ends.
-func squeeze(s string) string {
-	before := byte(' ')
-	for i := range len(s) {
-		if c := s[i]; c < ' ' || c > '~' || c == ' ' && before == ' ' {
-			return strings.Join(strings.Fields(s), " ")
-		}
-		before = s[i]
-	}
-	return strings.TrimSuffix(s, " ") // nearly all are as they should be
-}
+func squeeze(s string) string { return strings.Join(strings.Fields(s), " ") }
 
 // token makes s a legal OSCAL token: a letter or underscore, then letters,
 // digits, periods, hyphens and underscores.

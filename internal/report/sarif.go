@@ -1,12 +1,15 @@
 package report
 
 import (
+	"cmp"
 	"fmt"
+	"maps"
 	"net/url"
 	"strings"
 	"time"
 
 	"github.com/k3s-cis/packer-plugin-k3s/internal/benchmark"
+	"github.com/k3s-cis/packer-plugin-k3s/internal/k3s"
 )
 
 const (
@@ -18,215 +21,265 @@ const (
 // directory, see SARIF 2.1.0 section 3.14.14.
 const rootBase = "NODEROOT"
 
-// The levels of SARIF results that are used.
+// sarifError is the level of every result.
+const sarifError = "error"
+
+// What GitHub's code scanning takes at most: locations of a result, and
+// characters of a rule's description and of its name.
 const (
-	levelNone  = "none"
-	levelError = "error"
+	sarifMaxLocations   = 10
+	sarifMaxDescription = 1024
+	sarifMaxName        = 255
 )
 
 // sarifLanguage is the language of the texts: SARIF's own default, said for
 // readers that do not know it, as are some other defaults in renderSARIF.
 const sarifLanguage = "en-US"
 
-// sarifVerdict is how SARIF says a status: result kinds are in section 3.27.9,
-// levels in 3.27.10; every kind but fail has the level none.
-type sarifVerdict struct{ kind, level string }
+// sarifResults are the statuses that are results: what fails a build, because
+// viewers hide every other kind and level, so a control that could not be judged
+// too, and what is waived, with an accepted suppression. Code scanning makes an
+// alert of each result, whatever its kind: what holds, waits or concerns a person
+// is a rule alone, and its verdict the rule's property "status".
+var sarifResults = map[benchmark.Status]bool{benchmark.Fail: true, benchmark.Error: true, benchmark.Waived: true}
 
-// sarifVerdicts says each status in SARIF. A control that could not be judged
-// is shown as a failure, because it fails the build and viewers hide the kind
-// "open"; its message and its property "status" say what it is. Waived ones
-// are failures with an accepted suppression.
-var sarifVerdicts = map[benchmark.Status]sarifVerdict{
-	benchmark.Pass:          {"pass", levelNone},
-	benchmark.Fail:          {"fail", levelError},
-	benchmark.Error:         {"fail", levelError},
-	benchmark.Waived:        {"fail", levelError},
-	benchmark.Deferred:      {"open", levelNone},
-	benchmark.Manual:        {"review", levelNone},
-	benchmark.NotApplicable: {"notApplicable", levelNone},
-}
-
-// sarifSize is about how many bytes report.sarif has for a result.
-const sarifSize = 2560
-
-// sarifDoc writes report.sarif. The members of each object stand in
+// The types of report.sarif (SARIF 2.1.0). The members of each object stand in
 // alphabetical order.
-type sarifDoc struct {
-	*view
-	*jsonWriter
-}
+type (
+	sarifLog struct {
+		Schema  string     `json:"$schema"`
+		Runs    []sarifRun `json:"runs"`
+		Version string     `json:"version"`
+	}
+	sarifRun struct {
+		AutomationDetails  sarifAutomation      `json:"automationDetails"`
+		ColumnKind         string               `json:"columnKind"`
+		Invocations        []sarifInvocation    `json:"invocations"`
+		Language           string               `json:"language"`
+		NewlineSequences   []string             `json:"newlineSequences"`
+		OriginalURIBaseIDs map[string]sarifBase `json:"originalUriBaseIds"`
+		Properties         map[string]string    `json:"properties"`
+		Results            []sarifResult        `json:"results"`
+		Tool               map[string]sarifTool `json:"tool"`
+	}
+	sarifAutomation struct {
+		ID string `json:"id"`
+	}
+	sarifInvocation struct {
+		EndTimeUTC          time.Time `json:"endTimeUtc"`
+		ExecutionSuccessful bool      `json:"executionSuccessful"`
+	}
+	sarifMessage struct {
+		Text string `json:"text"`
+	}
+	sarifBase struct {
+		Description sarifMessage `json:"description"`
+	}
+	sarifTool struct {
+		Contents        []string    `json:"contents"`
+		InformationURI  string      `json:"informationUri"`
+		IsComprehensive bool        `json:"isComprehensive"`
+		Language        string      `json:"language"`
+		Name            string      `json:"name"`
+		Organization    string      `json:"organization"`
+		Rules           []sarifRule `json:"rules"`
+		Version         string      `json:"version"`
+	}
+	sarifRule struct {
+		DefaultConfiguration sarifConfiguration  `json:"defaultConfiguration"`
+		FullDescription      sarifMessage        `json:"fullDescription"`
+		Help                 sarifMessage        `json:"help"`
+		ID                   string              `json:"id"`
+		Name                 string              `json:"name"`
+		Properties           sarifRuleProperties `json:"properties"`
+		ShortDescription     sarifMessage        `json:"shortDescription"`
+	}
+	sarifConfiguration struct {
+		Enabled bool   `json:"enabled"`
+		Level   string `json:"level"`
+	}
+	sarifRuleProperties struct {
+		ID      string   `json:"id,omitempty"`
+		Origin  string   `json:"origin"`
+		Section string   `json:"section,omitempty"`
+		Status  string   `json:"status"`
+		Tags    []string `json:"tags"`
+	}
+	sarifResult struct {
+		Kind                string             `json:"kind"`
+		Level               string             `json:"level"`
+		Locations           []sarifLocation    `json:"locations"`
+		Message             sarifMessage       `json:"message"`
+		PartialFingerprints map[string]string  `json:"partialFingerprints"`
+		Properties          map[string]string  `json:"properties"`
+		RuleID              string             `json:"ruleId"`
+		RuleIndex           int                `json:"ruleIndex"`
+		Suppressions        []sarifSuppression `json:"suppressions,omitempty"`
+	}
+	sarifSuppression struct {
+		Justification string            `json:"justification"`
+		Kind          string            `json:"kind"`
+		Properties    map[string]string `json:"properties"`
+		Status        string            `json:"status"`
+	}
+	sarifLocation struct {
+		LogicalLocations []sarifResource `json:"logicalLocations,omitempty"`
+		Message          *sarifMessage   `json:"message,omitempty"`
+		PhysicalLocation sarifPhysical   `json:"physicalLocation"`
+	}
+	sarifResource struct {
+		Kind string `json:"kind"`
+		Name string `json:"name"`
+	}
+	sarifPhysical struct {
+		ArtifactLocation sarifArtifact `json:"artifactLocation"`
+		Region           sarifRegion   `json:"region"`
+	}
+	sarifArtifact struct {
+		URI       string `json:"uri"`
+		URIBaseID string `json:"uriBaseId"`
+	}
+	sarifRegion struct {
+		StartLine int `json:"startLine"`
+	}
+)
 
-// renderSARIF renders report.sarif (SARIF 2.1.0): one rule and one result a
-// control. The rule's id is the control's key, so that a result keeps its
-// identity when CIS renumbers. Evidence in files is a physical location
-// relative to the node's root, other evidence a logical one.
+// renderSARIF renders report.sarif: one rule a control, and one result a control
+// that does not hold, so that GitHub's code scanning takes it. The rule's id is
+// the control's key, so that a result keeps its identity when CIS renumbers.
 func renderSARIF(v *view) ([]byte, error) {
-	d := sarifDoc{v, newJSONWriter(sarifSize * len(v.Results))}
-	d.object("", func() {
-		d.text("$schema", "https://docs.oasis-open.org/sarif/sarif/v2.1.0/errata01/os/schemas/sarif-schema-2.1.0.json")
-		d.list("runs", func() { d.object("", d.run) })
-		d.text("version", "2.1.0")
-	})
-	return d.file()
-}
-
-// run is the one run of the one tool.
-func (d sarifDoc) run() {
-	d.object("automationDetails", func() {
-		d.text("id", strings.Join([]string{"k3s-cis", d.Benchmark, d.Node.Build}, "/")+"/")
-	})
-	d.text("columnKind", "unicodeCodePoints")
-	d.list("invocations", func() {
-		d.object("", func() {
-			d.text("endTimeUtc", d.Created.Format(time.RFC3339))
-			d.boolean("executionSuccessful", true)
-		})
-	})
-	d.text("language", sarifLanguage)
-	d.texts("newlineSequences", "\r\n", "\n")
-	d.object("originalUriBaseIds", func() {
-		d.object(rootBase, func() { d.message("description", "The root directory of the node image.") })
-	})
-	d.object("properties", func() {
-		d.optional("access", d.Node.Access)
-		d.optional("benchmark", d.Benchmark)
-		d.optional("build", d.Node.Build)
-		d.optional("datastore", d.Node.Datastore)
-		d.optional("k3s_version", d.K3sVersion)
-		d.optional("role", d.Role)
-		d.text("verdict", d.Verdict())
-	})
-	// An empty list says that nothing was judged; without one it would not be
-	// SARIF.
-	d.list("results", func() {
-		for i := range d.Results {
-			d.object("", func() { d.result(&d.Results[i], i) })
+	run := sarifRun{
+		AutomationDetails:  sarifAutomation{strings.Join([]string{"k3s-cis", v.Benchmark, v.Node.Build}, "/") + "/"},
+		ColumnKind:         "unicodeCodePoints",
+		Invocations:        []sarifInvocation{{EndTimeUTC: v.Created, ExecutionSuccessful: true}},
+		Language:           sarifLanguage,
+		NewlineSequences:   []string{"\r\n", "\n"},
+		OriginalURIBaseIDs: map[string]sarifBase{rootBase: {sarifMessage{"The root directory of the node image."}}},
+		Properties: present(map[string]string{
+			"access": v.Node.Access, "benchmark": v.Benchmark, "build": v.Node.Build, "datastore": v.Node.Datastore,
+			"k3s_version": v.K3sVersion, "role": v.Role, "verdict": v.Verdict(),
+		}),
+		// An empty list says that nothing fails; without one it would not be SARIF.
+		Results: []sarifResult{},
+	}
+	tool := sarifTool{
+		Contents: []string{"localizedData", "nonLocalizedData"}, InformationURI: toolURI, Language: sarifLanguage,
+		Name: toolName, Organization: "k3s-cis", Rules: []sarifRule{}, Version: v.PluginVersion,
+	}
+	for i, res := range v.Results {
+		tool.Rules = append(tool.Rules, newSARIFRule(res, v.Benchmark))
+		if sarifResults[res.Status] {
+			run.Results = append(run.Results, newSARIFResult(res, i))
 		}
+	}
+	run.Tool = map[string]sarifTool{"driver": tool}
+	return marshalJSON(sarifLog{
+		Schema:  "https://docs.oasis-open.org/sarif/sarif/v2.1.0/errata01/os/schemas/sarif-schema-2.1.0.json",
+		Runs:    []sarifRun{run},
+		Version: "2.1.0",
 	})
-	d.object("tool", func() { d.object("driver", d.driver) })
 }
 
-// driver is the tool and its rules.
-func (d sarifDoc) driver() {
-	d.texts("contents", "localizedData", "nonLocalizedData")
-	d.text("informationUri", toolURI)
-	d.boolean("isComprehensive", false)
-	d.text("language", sarifLanguage)
-	d.text("name", toolName)
-	d.text("organization", "k3s-cis")
-	d.list("rules", func() {
-		for i := range d.Results {
-			d.object("", func() { d.rule(&d.Results[i]) })
-		}
-	})
-	d.text("version", d.PluginVersion)
+// present is m without its empty values.
+func present(m map[string]string) map[string]string {
+	maps.DeleteFunc(m, func(_, value string) bool { return value == "" })
+	return m
 }
 
-// message writes a message or a multiformat message string.
-func (d sarifDoc) message(member, s string) {
-	d.object(member, func() { d.text("text", s) })
-}
-
-// rule describes the control of res.
-func (d sarifDoc) rule(res *benchmark.Result) {
-	origin := from(*res)
-	d.object("defaultConfiguration", func() {
-		d.boolean("enabled", true)
-		d.text("level", levelError)
-	})
+// newSARIFRule describes the control of res.
+func newSARIFRule(res benchmark.Result, release string) sarifRule {
+	r := sarifRule{
+		DefaultConfiguration: sarifConfiguration{Enabled: true, Level: sarifError},
+		FullDescription:      sarifMessage{res.Title + "."},
+		Help:                 sarifMessage{cmp.Or(res.Remediation, res.Title+".")},
+		ID:                   res.Key,
+		Name:                 shortened(res.ID, sarifMaxName),
+		Properties: sarifRuleProperties{
+			ID: res.ID, Origin: from(res), Section: sectionID(res), Status: string(res.Status),
+			Tags: []string{"security", "kubernetes", "k3s"},
+		},
+		ShortDescription: sarifMessage{shortened(heading(res), sarifMaxDescription)},
+	}
 	if res.Expected != "" {
-		d.message("fullDescription", res.Title+". Expected: "+res.Expected)
+		r.FullDescription.Text += " Expected: " + res.Expected
 	}
-	if res.Remediation != "" {
-		d.message("help", res.Remediation)
+	r.FullDescription.Text = shortened(r.FullDescription.Text, sarifMaxDescription)
+	if r.Properties.Origin == fromCIS {
+		r.Properties.Tags = append(r.Properties.Tags, "cis", release)
 	}
-	d.text("id", res.Key)
-	d.text("name", res.ID)
-	d.object("properties", func() {
-		d.optional("id", res.ID)
-		d.text("origin", origin)
-		d.optional("section", sectionID(*res))
-		if origin == fromCIS {
-			d.texts("tags", "security", "kubernetes", "k3s", "cis", d.Benchmark)
-		} else {
-			d.texts("tags", "security", "kubernetes", "k3s")
+	return r
+}
+
+// shortened is s, or so much of it that it has limit characters with the sign
+// that it is cut.
+func shortened(s string, limit int) string {
+	if r := []rune(s); len(r) > limit {
+		return string(r[:limit-1]) + "…"
+	}
+	return s
+}
+
+// newSARIFResult is the verdict on the control of the rule at ruleIndex.
+func newSARIFResult(res benchmark.Result, ruleIndex int) sarifResult {
+	r := sarifResult{
+		Kind:                "fail",
+		Level:               sarifError,
+		Locations:           sarifLocations(res.Evidence),
+		Message:             sarifMessage{sentence(res)},
+		PartialFingerprints: map[string]string{"control/v1": res.Key},
+		Properties: present(map[string]string{
+			"expected": res.Expected, "found": res.Found, "reason": res.Reason, "status": string(res.Status),
+		}),
+		RuleID:    res.Key,
+		RuleIndex: ruleIndex,
+	}
+	if w := res.Waiver; w != nil && res.Status == benchmark.Waived {
+		r.Suppressions = []sarifSuppression{{
+			Justification: w.Reason,
+			Kind:          "external",
+			Properties: present(map[string]string{
+				"build": w.Build, "control": w.Control, "expires": w.Expires.Format(time.DateOnly), "owner": w.Owner, "role": w.Role,
+			}),
+			Status: "accepted",
+		}}
+	}
+	return r
+}
+
+// sarifLocations says where the evidence stands. Code scanning refuses a file
+// with a location outside of files, and one with a result that has no location:
+// what rests on a default, or on nothing, is located where it would be set, in
+// K3s's configuration file.
+func sarifLocations(evidence []benchmark.Evidence) []sarifLocation {
+	var out []sarifLocation
+	for _, e := range evidence[:min(len(evidence), sarifMaxLocations)] {
+		l := sarifLocation{PhysicalLocation: sarifPlace(e.Source, e.Line)}
+		if !isPath(e.Source) {
+			l.PhysicalLocation = sarifPlace(k3s.ConfigFile, 0)
+			l.LogicalLocations = []sarifResource{{Kind: "resource", Name: e.Source}}
 		}
-	})
-	d.message("shortDescription", heading(*res))
-}
-
-// result is the verdict on the control of the rule at ruleIndex.
-func (d sarifDoc) result(res *benchmark.Result, ruleIndex int) {
-	v := sarifVerdicts[res.Status]
-	d.text("kind", v.kind)
-	d.text("level", v.level)
-	if len(res.Evidence) > 0 {
-		d.list("locations", func() {
-			for i := range res.Evidence {
-				d.object("", func() { d.location(&res.Evidence[i]) })
-			}
-		})
-	}
-	d.message("message", sentence(*res))
-	d.object("partialFingerprints", func() { d.text("control/v1", res.Key) })
-	d.object("properties", func() {
-		d.optional("expected", res.Expected)
-		d.optional("found", res.Found)
-		d.optional("reason", res.Reason)
-		d.text("status", string(res.Status))
-	})
-	d.text("ruleId", res.Key)
-	d.number("ruleIndex", ruleIndex)
-	if res.Waiver != nil && res.Status == benchmark.Waived {
-		d.list("suppressions", func() {
-			d.object("", func() { d.suppression(res.Waiver) })
-		})
-	}
-}
-
-// suppression says who accepts that a control fails.
-func (d sarifDoc) suppression(w *benchmark.Waiver) {
-	d.text("justification", w.Reason)
-	d.text("kind", "external")
-	d.object("properties", func() {
-		d.optional("build", w.Build)
-		d.optional("control", w.Control)
-		d.text("expires", w.Expires.Format(time.DateOnly))
-		d.optional("owner", w.Owner)
-		d.optional("role", w.Role)
-	})
-	d.text("status", "accepted")
-}
-
-// location says where e stands.
-func (d sarifDoc) location(e *benchmark.Evidence) {
-	file, isPath := strings.CutPrefix(e.Source, "/")
-	isPath = isPath && file != ""
-	if !isPath {
-		d.list("logicalLocations", func() {
-			d.object("", func() {
-				d.text("kind", "resource")
-				d.text("name", e.Source)
-			})
-		})
-	}
-	if e.Detail != "" {
-		d.message("message", e.Detail)
-	}
-	if !isPath {
-		return
-	}
-	d.object("physicalLocation", func() {
-		d.object("artifactLocation", func() {
-			// URL.String also keeps a colon in the first segment from reading
-			// as a scheme.
-			d.text("uri", (&url.URL{Path: file}).String())
-			d.text("uriBaseId", rootBase)
-		})
-		if e.Line > 0 {
-			d.object("region", func() { d.number("startLine", e.Line) })
+		if e.Detail != "" {
+			l.Message = &sarifMessage{e.Detail}
 		}
-	})
+		out = append(out, l)
+	}
+	if len(out) == 0 {
+		out = []sarifLocation{{PhysicalLocation: sarifPlace(k3s.ConfigFile, 0)}}
+	}
+	return out
+}
+
+// isPath reports whether evidence with this source is in a file.
+func isPath(source string) bool { return strings.HasPrefix(source, "/") && source != "/" }
+
+// sarifPlace is a line of a file of the node; the file's first where none is
+// known. URL.String also keeps a colon in the first segment from reading as a
+// scheme.
+func sarifPlace(path string, line int) sarifPhysical {
+	return sarifPhysical{
+		ArtifactLocation: sarifArtifact{URI: (&url.URL{Path: strings.TrimPrefix(path, "/")}).String(), URIBaseID: rootBase},
+		Region:           sarifRegion{StartLine: max(line, 1)},
+	}
 }
 
 // heading is a control's number and title.

@@ -18,7 +18,7 @@ func newView(r Report) *view {
 	return &view{
 		Report:   r,
 		sections: sync.OnceValue(r.sections),
-		json:     sync.OnceValues(func() ([]byte, error) { return marshalReport(r) }),
+		json:     sync.OnceValues(func() ([]byte, error) { return marshalJSON(r) }),
 		Verdict:  sync.OnceValue(r.Verdict),
 	}
 }
