@@ -41,14 +41,6 @@ func BenchmarkLog(b *testing.B) {
 	}
 }
 
-func BenchmarkRender(b *testing.B) {
-	r := large()
-	for b.Loop() {
-		_, err := Render(r)
-		require.NoError(b, err)
-	}
-}
-
 func BenchmarkWrite(b *testing.B) {
 	r, dir := large(), b.TempDir()
 	for b.Loop() {

@@ -20,16 +20,12 @@ var labels = map[benchmark.Status]string{
 	benchmark.NotApplicable: "Not applicable",
 }
 
-// mdSize is about how many bytes report.md has for a result.
-const mdSize = 320
-
 // renderMarkdown renders report.md (GitHub's dialect): the verdict, the
 // figures by section, the controls that failed, the waived ones, and a table of
 // all. What comes from the node is escaped.
 func renderMarkdown(v *view) ([]byte, error) {
 	r := v.Report
 	var b strings.Builder
-	b.Grow(mdSize*len(v.Results) + 4<<10)
 	fmt.Fprintf(&b, "# K3s node image: %s\n\n", md(r.Benchmark))
 	fmt.Fprintf(&b, "**%s**\n\n", md(v.Verdict()))
 	mdFacts(&b, r)

@@ -17,8 +17,7 @@ type format struct {
 	render func(*view) ([]byte, error)
 }
 
-// formats lists the files that Write makes, those that take longest first: so
-// all processors are done at about the same time.
+// formats lists the files that Write makes.
 func formats() []format {
 	return []format{
 		{"report.oscal.json", renderOSCAL},
@@ -54,62 +53,28 @@ func Write(dir string, r Report) error {
 	if err != nil {
 		return dirError(dir, err)
 	}
-	all := formats()
-	written := make([]error, len(all))
-	errs := []error{render(r, func(i int, data []byte) {
-		written[i] = writeFile(filepath.Join(dir, all[i].name), data)
-	})}
-	// What keeps one file from being written mostly keeps all: it is said once.
-	for _, err := range slices.Concat(written, []error{syncDirectories(made)}) {
-		if err != nil {
-			errs = append(errs, dirError(dir, err))
-			break
-		}
-	}
-	return errors.Join(errs...)
-}
-
-// Render returns the files that Write makes, by name. The error names each that
-// cannot be rendered; the others are there all the same.
-func Render(r Report) (map[string][]byte, error) {
-	all := formats()
-	rendered := make([][]byte, len(all))
-	err := render(r, func(i int, data []byte) { rendered[i] = data })
-	files := map[string][]byte{}
-	for i, data := range rendered {
-		if data != nil {
-			files[all[i].name] = data
-		}
-	}
-	return files, err
-}
-
-// render renders r in every format and calls take with each one's index and
-// file, in no order and side by side. No processor waits for what take does: a
-// build waits for both no longer than it must.
-func render(r Report, take func(i int, data []byte)) error {
 	all, v := formats(), newView(r)
-	errs := make([]error, len(all))
-	next := make(chan int, len(all))
-	for i := range all {
-		next <- i
-	}
-	close(next)
+	rendered, written := make([]error, len(all)), make([]error, len(all))
 	var work sync.WaitGroup
-	for range runtime.GOMAXPROCS(0) {
+	for i, f := range all {
 		work.Go(func() {
-			for i := range next {
-				data, err := all[i].render(v)
-				if err != nil {
-					errs[i] = fmt.Errorf("cannot render %s: %w", all[i].name, err)
-					continue
-				}
-				work.Go(func() { take(i, data) })
+			data, err := f.render(v)
+			if err != nil {
+				rendered[i] = fmt.Errorf("cannot render %s: %w", f.name, err)
+				return
 			}
+			written[i] = writeFile(filepath.Join(dir, f.name), data)
 		})
 	}
 	work.Wait()
-	return errors.Join(errs...)
+	// What keeps one file from being written mostly keeps all: it is said once.
+	for _, err := range slices.Concat(written, []error{syncDirectories(made)}) {
+		if err != nil {
+			rendered = append(rendered, dirError(dir, err))
+			break
+		}
+	}
+	return errors.Join(rendered...)
 }
 
 // dirError names the option that a user must change.

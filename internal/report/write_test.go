@@ -47,19 +47,6 @@ func TestWriteIsDeterministicAndReplaces(t *testing.T) {
 	}
 }
 
-func TestRenderIsWhatWriteWrites(t *testing.T) {
-	dir := t.TempDir()
-	require.NoError(t, Write(dir, fixture()))
-	files, err := Render(fixture())
-	require.NoError(t, err)
-	require.Len(t, files, len(Files()))
-	for _, name := range Files() {
-		written, err := os.ReadFile(filepath.Join(dir, name))
-		require.NoError(t, err)
-		assert.Equal(t, string(written), string(files[name]), name)
-	}
-}
-
 func TestWriteErrorNamesTheOption(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "file")
 	require.NoError(t, os.WriteFile(file, nil, 0o600))

@@ -5,7 +5,6 @@ package cis
 
 import (
 	"context"
-	"sync"
 
 	"github.com/hashicorp/hcl/v2/hcldec"
 	packersdk "github.com/hashicorp/packer-plugin-sdk/packer"
@@ -19,9 +18,6 @@ var _ packersdk.Provisioner = (*Provisioner)(nil)
 type Provisioner struct {
 	config Config
 	inputs inputs
-	// rehearsal is had once, however often Packer prepares.
-	rehearsal sync.Once
-	drafts    drafts
 }
 
 // ConfigSpec is the schema of the HCL block.
@@ -38,10 +34,6 @@ func (p *Provisioner) Prepare(raws ...any) error {
 	}
 	in, errs := p.config.validate()
 	p.inputs = in
-	if len(errs) == 0 {
-		// Nobody waits for it, and Provision tells of any error.
-		p.rehearsal.Do(func() { go func(c Config) { _ = rehearse(context.Background(), c, in, &p.drafts) }(p.config) })
-	}
 	return packerui.Error(join(errs))
 }
 
@@ -60,6 +52,6 @@ func (p *Provisioner) Provision(ctx context.Context, ui packersdk.Ui, comm packe
 	if access.settle != nil {
 		defer access.settle(ctx)
 	}
-	s := &session{config: p.config, inputs: p.inputs, access: access, drafts: &p.drafts, say: say, complain: n.by(ui.Error)}
+	s := &session{config: p.config, inputs: p.inputs, access: access, say: say, complain: n.by(ui.Error)}
 	return packerui.Error(s.run(ctx))
 }

@@ -25,8 +25,6 @@ type session struct {
 	// more is what the node's own configuration points to, such as a data
 	// directory elsewhere; known only once that configuration was read.
 	more node.Query
-	// drafts holds the plan for a node of which nothing is known.
-	drafts *drafts
 	// say prints to Packer's log, complain the same as an error. Each call is
 	// one round trip to Packer, so that both take whole blocks of lines.
 	say, complain func(string)
@@ -146,7 +144,7 @@ func (s *session) plan(ctx context.Context, o harden.Options, have *node.Node) e
 // again.
 func (s *session) draw(ctx context.Context, o harden.Options, have *node.Node) (*harden.Plan, *node.Node, error) {
 	for range rounds {
-		plan, err := s.make(o, have)
+		plan, err := harden.Make(o, have.WithoutHidden())
 		var incomplete *harden.Incomplete
 		if errors.As(err, &incomplete) {
 			s.more = append(s.more, incomplete.Query...)
@@ -161,13 +159,6 @@ func (s *session) draw(ctx context.Context, o harden.Options, have *node.Node) (
 		return plan, have, nil
 	}
 	return nil, nil, fmt.Errorf("the node's K3s configuration points from one file to the next more than %d times: simplify it", rounds)
-}
-
-func (s *session) make(o harden.Options, have *node.Node) (*harden.Plan, error) {
-	if have == nil {
-		return s.drafts.draw(o)
-	}
-	return harden.Make(o, have.WithoutHidden())
 }
 
 // withControls adds to each conflict of err the controls that are at stake.
