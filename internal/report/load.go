@@ -7,42 +7,90 @@ import (
 	"fmt"
 	"io"
 	"maps"
+	"strings"
+
+	"github.com/santhosh-tekuri/jsonschema/v6"
+	"golang.org/x/text/language"
+	"golang.org/x/text/message"
+
+	"github.com/k3s-cis/packer-plugin-k3s/docs"
 )
 
 // LoadReport reads a report.json. It accepts what docs/report.schema.json
-// describes and nothing else, and moreover refuses numbers with a fraction or
-// exponent, times in small letters or with a leap second, a summary that does
+// describes and nothing else, and moreover refuses whole numbers with a fraction
+// or exponent, times in small letters or with a leap second, a summary that does
 // not count the results and two results of one control. Like New it makes every
 // text printable. The error names every fault with its place, such as
 // /results/3/status.
 func LoadReport(data []byte) (Report, error) {
-	doc, err := decode(data)
+	r, err := load(data)
 	if err != nil {
 		return Report{}, fmt.Errorf("not a report.json: %w", err)
-	}
-	var wrong faults
-	reportShape()(&wrong, "", doc)
-	if err := wrong.err(); err != nil {
-		return Report{}, fmt.Errorf("not a report.json: %w", err)
-	}
-	// Not from data: of a name that stands there twice only the last value was
-	// checked, and the decoder would mix the two.
-	checked, err := json.Marshal(doc)
-	if err != nil {
-		return Report{}, err
-	}
-	var r Report
-	if err := json.Unmarshal(checked, &r); err != nil {
-		return Report{}, fmt.Errorf("not a report.json: %w", err)
-	}
-	if err := r.consistent(); err != nil {
-		return Report{}, err
 	}
 	// The file may have passed through other hands since New cleaned it.
 	return New(Meta{
 		PluginVersion: r.PluginVersion, Created: r.Created, K3sVersion: r.K3sVersion,
 		Role: r.Role, Benchmark: r.Benchmark, Node: r.Node,
 	}, r.Results), nil
+}
+
+func load(data []byte) (Report, error) {
+	var r Report
+	doc, err := decode(data)
+	if err != nil {
+		return r, err
+	}
+	schema, err := compileSchema()
+	if err != nil {
+		return r, err
+	}
+	if err := schema.Validate(doc); err != nil {
+		return r, faults(err)
+	}
+	// Not from data: of a name that stands there twice only the last value was
+	// checked, and the decoder would mix the two.
+	checked, err := json.Marshal(doc)
+	if err != nil {
+		return r, err
+	}
+	if err := json.Unmarshal(checked, &r); err != nil {
+		return r, err
+	}
+	return r, r.consistent()
+}
+
+// compileSchema makes a validator of report.json.
+func compileSchema() (*jsonschema.Schema, error) {
+	doc, err := jsonschema.UnmarshalJSON(bytes.NewReader(docs.ReportSchema))
+	if err != nil {
+		return nil, err
+	}
+	c := jsonschema.NewCompiler()
+	c.AssertFormat()
+	if err := c.AddResource(schemaName, doc); err != nil {
+		return nil, err
+	}
+	return c.Compile(schemaName)
+}
+
+// schemaName is what the schema is called while it is compiled.
+const schemaName = "report.schema.json"
+
+// faults names each fault that the schema finds, with its place.
+func faults(err error) error {
+	var invalid *jsonschema.ValidationError
+	if !errors.As(err, &invalid) {
+		return err
+	}
+	if len(invalid.Causes) == 0 {
+		place := "/" + strings.Join(invalid.InstanceLocation, "/")
+		return fmt.Errorf("%s: %s", place, invalid.ErrorKind.LocalizedString(message.NewPrinter(language.English)))
+	}
+	var errs []error
+	for _, cause := range invalid.Causes {
+		errs = append(errs, faults(cause))
+	}
+	return errors.Join(errs...)
 }
 
 // decode returns the one JSON value in data, its numbers as they are written.
@@ -77,8 +125,5 @@ func (r Report) consistent() error {
 		}
 		seen[res.Key] = i
 	}
-	if err := errors.Join(errs...); err != nil {
-		return fmt.Errorf("not a report.json: %w", err)
-	}
-	return nil
+	return errors.Join(errs...)
 }

@@ -8,6 +8,8 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
+	"github.com/k3s-cis/packer-plugin-k3s/docs"
 )
 
 // edited is the fixture's report.json after edit.
@@ -47,22 +49,22 @@ func TestLoadReportRefuses(t *testing.T) {
 		name, want string
 		edit       func(map[string]any)
 	}{
-		{"an unknown field", `/: "verdict" is not known here`, func(d map[string]any) { d["verdict"] = "fine" }},
-		{"a missing field", `/: "role" is missing`, func(d map[string]any) { delete(d, "role") }},
-		{"an unknown role", `/role: found "boss", want one of server, agent`, func(d map[string]any) { d["role"] = "boss" }},
-		{"a time that is none", `/created: found "yesterday", want a time in UTC`, func(d map[string]any) { d["created"] = "yesterday" }},
+		{"an unknown field", "/: additional properties 'verdict' not allowed", func(d map[string]any) { d["verdict"] = "fine" }},
+		{"a missing field", "/: missing property 'role'", func(d map[string]any) { delete(d, "role") }},
+		{"an unknown role", "/role: value must be one of 'server', 'agent'", func(d map[string]any) { d["role"] = "boss" }},
+		{"a time that is none", "/created: 'yesterday' is not valid date-time", func(d map[string]any) { d["created"] = "yesterday" }},
 		{"a time that cannot be", "/created", func(d map[string]any) { d["created"] = "2026-13-01T00:00:00Z" }},
-		{"a benchmark without a release", `/benchmark: found "cis", want a CIS release such as cis-2.1`, func(d map[string]any) { d["benchmark"] = "cis" }},
-		{"an unknown status", `/results/3/status: found "passed", want one of fail, error,`, func(d map[string]any) { result(d, 3)["status"] = "passed" }},
-		{"a pass without evidence", "/results/4/evidence: found an empty list, want evidence of the status pass", func(d map[string]any) { result(d, 4)["evidence"] = []any{} }},
-		{"no reason for what was not judged", `/results/7: "reason" is missing, which the status manual asks for`, func(d map[string]any) { delete(result(d, 7), "reason") }},
-		{"a waived one without waiver", `/results/2: "waiver" is missing, which the status waived asks for`, func(d map[string]any) { delete(result(d, 2), "waiver") }},
-		{"a line before the first", "/results/3/evidence/0/line: found 0, want a whole number from 1", func(d map[string]any) {
+		{"a benchmark without a release", "/benchmark: 'cis' does not match pattern", func(d map[string]any) { d["benchmark"] = "cis" }},
+		{"an unknown status", "/results/3/status: value must be one of 'fail', 'error',", func(d map[string]any) { result(d, 3)["status"] = "passed" }},
+		{"a pass without evidence", "/results/4/evidence: minItems: got 0, want 1", func(d map[string]any) { result(d, 4)["evidence"] = []any{} }},
+		{"no reason for what was not judged", "/results/7: missing property 'reason'", func(d map[string]any) { delete(result(d, 7), "reason") }},
+		{"a waived one without waiver", "/results/2: missing property 'waiver'", func(d map[string]any) { delete(result(d, 2), "waiver") }},
+		{"a line before the first", "/results/3/evidence/0/line: minimum: got 0, want 1", func(d map[string]any) {
 			at(d, "results", 3, "evidence", 0)["line"] = 0
 		}},
-		{"another letter case", `/: "Role" is not known here`, func(d map[string]any) { d["Role"] = "agent" }},
-		{"null for a list", "/results: found null, want a list", func(d map[string]any) { d["results"] = nil }},
-		{"a number with a fraction", "/summary/pass: found 5.5, want a whole number from 0", func(d map[string]any) {
+		{"another letter case", "/: additional properties 'Role' not allowed", func(d map[string]any) { d["Role"] = "agent" }},
+		{"null for a list", "/results: got null, want array", func(d map[string]any) { d["results"] = nil }},
+		{"a number with a fraction", "/summary/pass: got number, want integer", func(d map[string]any) {
 			at(d, "summary")["pass"] = 5.5
 		}},
 		{"a summary that does not count", "/summary: says", func(d map[string]any) { at(d, "summary")["pass"] = 9 }},
@@ -78,6 +80,26 @@ func TestLoadReportRefuses(t *testing.T) {
 	}
 	_, err := LoadReport(edited(t, func(map[string]any) {}))
 	require.NoError(t, err, "without an edit it is accepted")
+}
+
+// TestLoadReportTakesNoNumberAndTimeThatCannotBeDecoded, though the schema does.
+func TestLoadReportTakesNoNumberAndTimeThatCannotBeDecoded(t *testing.T) {
+	for member, values := range map[string][]any{
+		"line":    {json.Number("7.0"), json.Number("1e2"), json.Number("99999999999999999999")},
+		"expires": {"2027-03-31t00:00:00z", "2027-06-30T23:59:60Z"},
+	} {
+		for _, value := range values {
+			_, err := LoadReport(edited(t, func(d map[string]any) {
+				place := at(d, "results", 2, "waiver")
+				if member == "line" {
+					place = at(d, "results", 2, "evidence", 0)
+				}
+				require.Contains(t, place, member)
+				place[member] = value
+			}))
+			assert.ErrorContains(t, err, "not a report.json", "%v", value)
+		}
+	}
 }
 
 func TestLoadReportMakesTextsPrintable(t *testing.T) {
@@ -121,8 +143,6 @@ func TestLoadReportReadsWhatItChecked(t *testing.T) {
 
 // TestSchemaDescribesEverything keeps the schema a document, not only a check.
 func TestSchemaDescribesEverything(t *testing.T) {
-	data, err := os.ReadFile(schemaFile)
-	require.NoError(t, err)
 	var schema struct {
 		Schema     string `json:"$schema"`
 		Properties map[string]map[string]any
@@ -130,7 +150,7 @@ func TestSchemaDescribesEverything(t *testing.T) {
 			Properties map[string]map[string]any
 		} `json:"$defs"`
 	}
-	require.NoError(t, json.Unmarshal(data, &schema))
+	require.NoError(t, json.Unmarshal(docs.ReportSchema, &schema))
 	assert.Equal(t, "https://json-schema.org/draft/2020-12/schema", schema.Schema)
 	described := func(name string, p map[string]any) {
 		ref, _ := p["$ref"].(string)
@@ -153,7 +173,8 @@ func FuzzLoadReport(f *testing.F) {
 	f.Add(golden)
 	f.Add([]byte(`{"plugin_version":"1"}`))
 	f.Add([]byte(`[`))
-	schema := compileSchema(f)
+	schema, err := compileSchema()
+	require.NoError(f, err)
 	f.Fuzz(func(t *testing.T, data []byte) {
 		r, err := LoadReport(data)
 		if err != nil {

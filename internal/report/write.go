@@ -68,11 +68,9 @@ func Write(dir string, r Report) error {
 	}
 	work.Wait()
 	// What keeps one file from being written mostly keeps all: it is said once.
-	for _, err := range slices.Concat(written, []error{syncDirectories(made)}) {
-		if err != nil {
-			rendered = append(rendered, dirError(dir, err))
-			break
-		}
+	written = append(written[:len(all):len(all)], syncDirectories(made))
+	if i := slices.IndexFunc(written, func(err error) bool { return err != nil }); i >= 0 {
+		return errors.Join(errors.Join(rendered...), dirError(dir, written[i]))
 	}
 	return errors.Join(rendered...)
 }
