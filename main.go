@@ -6,7 +6,6 @@ package main
 import (
 	"fmt"
 	"os"
-	"runtime/debug"
 
 	"github.com/hashicorp/packer-plugin-sdk/plugin"
 
@@ -16,16 +15,8 @@ import (
 	"github.com/k3s-cis/packer-plugin-k3s/version"
 )
 
-// garbageGrowth is by how many percent memory may grow before it is collected.
-// A plugin lives for seconds and holds some megabytes, so that Go's own 100
-// would have it collect, while a build waits, as much as it works.
-const garbageGrowth = 400
-
 func main() {
 	image.Dispatch()
-	if os.Getenv("GOGC") == "" {
-		debug.SetGCPercent(garbageGrowth)
-	}
 	packerui.CleanLogs()
 	set := plugin.NewSet()
 	set.RegisterProvisioner("cis", new(cis.Provisioner))
