@@ -13,8 +13,8 @@ type Change struct {
 	// that are not listed and missing are made 0755, root:root.
 	Write []Entry
 	// Keep copies a file before it is replaced: original path to the path of
-	// the copy, which is root's and for root alone, with the original's
-	// permissions of the owner: what is replaced may hold secrets. A copy that exists
+	// the copy, which is root's and for root alone, to be read and written as the
+	// original was: what is replaced may hold secrets. A copy that exists
 	// already is left alone.
 	Keep map[string]string
 	// Remove lists files that must not be there.

@@ -185,7 +185,7 @@ func (x *transaction) planCopy(from string, fi fs.FileInfo, keep string, planned
 	}
 	planned[at] = keep
 	x.steps = append(x.steps, step{shown: keep, at: at, entry: Entry{
-		Path: keep, Kind: KindFile, Mode: fi.Mode() & 0o700, Data: data,
+		Path: keep, Kind: KindFile, Mode: fi.Mode() & 0o600, Data: data,
 	}})
 	return nil
 }

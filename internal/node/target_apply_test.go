@@ -62,6 +62,14 @@ func applyCases() []applyCase {
 			want:    map[string]string{"/c/a": "x", "/c/a.orig": "first"},
 		},
 		{
+			name:    "a copy is nothing to run",
+			tree:    []string{"file /c/a 0755 new", "file /c/b 0500 old"},
+			change:  Change{Write: []Entry{file("/c/a", 0o600, "x"), file("/c/b", 0o600, "x")}, Keep: map[string]string{"/c/a": "/c/a.orig", "/c/b": "/c/b.orig"}},
+			changed: []string{"/c/a", "/c/a.orig", "/c/b", "/c/b.orig"},
+			want:    map[string]string{"/c/a": "x", "/c/a.orig": "new", "/c/b.orig": "old"},
+			modes:   map[string]fs.FileMode{"/c/a.orig": 0o600, "/c/b.orig": 0o400},
+		},
+		{
 			name:    "a copy is root's",
 			tree:    []string{"file /c/a 0640 new", "owner /c/a 12:34"},
 			change:  Change{Write: []Entry{file("/c/a", 0o600, "x")}, Keep: map[string]string{"/c/a": "/c/a.orig"}},

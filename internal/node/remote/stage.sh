@@ -141,8 +141,9 @@ stage_copy() {
 	eval "todo=\$k$1"
 	case " $qnew " in *" $4 "*) ;; *) return 0 ;; esac
 	eval "new=\$N$1"
-	# Root's, and by the umask for root alone.
+	# Root's, by the umask for root alone, and not to be run.
 	try "$3" cp "$6" "$new/$2"
+	try "$3" chmod u-x "$new/$2"
 }
 
 # Undoing. The whole of it is written down before anything is touched, and each
