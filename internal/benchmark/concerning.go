@@ -40,6 +40,8 @@ func decidedBy(e expectation, component k3s.Component, name string) bool {
 		return component == k3s.APIServer && name == "admission-control-config-file"
 	case auditPolicy:
 		return component == k3s.APIServer && name == "audit-policy-file"
+	case k3sCheck:
+		return component == "" && e.name == "network-policies" && slices.Contains(policyKeys, name)
 	case encryption:
 		return component == "" && (name == "secrets-encryption" || name == "secrets-encryption-provider")
 	}

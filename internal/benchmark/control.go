@@ -84,6 +84,17 @@ func (c Control) Query(dataDir string) node.Query {
 	return q
 }
 
+// named are the picks of what the node's own configuration names for the control.
+func (c Control) named(x *examination) node.Query {
+	var q node.Query
+	for _, e := range c.expect {
+		if f, ok := e.(file); ok {
+			q = append(q, f.named(x)...)
+		}
+	}
+	return q
+}
+
 // releases holds a value for each benchmark release by name; the name "" is
 // for all that are not named.
 type releases[T any] map[string]T

@@ -114,6 +114,8 @@ func (f file) judge(x *examination) verdict {
 		return f.deferred(x, v, missing)
 	case len(missing) > 0 && !f.optional:
 		v.status, v.found = Fail, "missing: "+few(missing)
+	case !slices.ContainsFunc(f.paths, func(p string) bool { return !f.shared(x, p) }):
+		v.status, v.found, v.reason = NotApplicable, few(found), "a directory that others use too: its mode is not that of the file in it, which the API server makes for root alone"
 	case len(found) == 0:
 		v.status, v.found, v.reason = NotApplicable, "not there: "+few(missing), "the node has nothing of the kind"
 		v.evidence = append(v.evidence, Evidence{Source: missing[0], Detail: "looked for and not there"})
@@ -192,6 +194,9 @@ func (f file) entries(x *examination, p string) ([]node.Entry, string) {
 }
 
 func (f file) violates(x *examination, e node.Entry) bool {
+	if f.shared(x, e.Path) {
+		return e.Kind != f.kind || f.owned && e.UID != 0 || e.Mode&0o002 != 0
+	}
 	if f.kind != "any" && e.Kind != f.kind {
 		return true
 	}
@@ -200,6 +205,25 @@ func (f file) violates(x *examination, e node.Entry) bool {
 	}
 	m, limited := maxMode(f.mode, x.in.Benchmark)
 	return limited && e.Mode&^m != 0
+}
+
+// shared says whether p is the directory of a file that a flag names and
+// others use it too: that not everyone may put a file there is all that is asked
+// of it then, since the API server makes its log for root alone.
+func (f file) shared(x *examination, p string) bool {
+	return f.parent && k3s.LayoutOf(x.paths.data).Shared(p)
+}
+
+// named are the picks of what flags of the API server name.
+func (f file) named(x *examination) node.Query {
+	if len(f.namedBy) == 0 {
+		return nil
+	}
+	var q node.Query
+	for _, p := range f.resolve(x).paths {
+		q = append(q, node.Pick{Path: p})
+	}
+	return q
 }
 
 func (f file) deferred(x *examination, v verdict, missing []string) verdict {

@@ -20,6 +20,8 @@ var k3sChecks = map[string]string{
 	"starts":         "nothing on the node keeps K3s or a component of it from starting",
 	"config-keys":    "K3s heeds everything that its configuration says",
 	"manifest-names": "K3s deploys every manifest that is there, each under a name of its own",
+
+	"network-policies": "K3s enforces network policies: neither disable-network-policy nor a flannel-backend of none",
 }
 
 func (d *decoder) k3s(n *yaml.Node) expectation {
@@ -49,6 +51,8 @@ func (c k3sCheck) judge(x *examination) verdict {
 	}
 	problems, wanted := x.problems(), k3s.Fatal
 	switch c.name {
+	case "network-policies":
+		return x.enforcesPolicies(v)
 	case "config-keys":
 		wanted = k3s.Ignored
 	case "manifest-names":
@@ -82,6 +86,27 @@ func (c k3sCheck) judge(x *examination) verdict {
 	default:
 		v.status, v.found = Pass, "nothing found against it"
 		v.evidence = []Evidence{{Source: x.in.Effective.ConfigFile, Detail: "read with its drop-ins, the service and its environment; " + v.found}}
+	}
+	return v
+}
+
+// policyKeys are the K3s keys that decide who enforces network policies.
+var policyKeys = []string{"disable-network-policy", "flannel-backend", "no-flannel"}
+
+// enforcesPolicies judges whether K3s enforces network policies. A node with a
+// network plugin of its own is for a person to look at: what that enforces does
+// not stand in K3s's configuration.
+func (x *examination) enforcesPolicies(v verdict) verdict {
+	e := x.in.Effective
+	v.evidence = x.settings(policyKeys...)
+	switch {
+	case e.Text("flannel-backend") == "none" || e.Bool("no-flannel"):
+		v.status, v.found = Manual, "a network plugin of the node's own (flannel-backend: none)"
+		v.reason = "whether the plugin enforces NetworkPolicy is not K3s's matter: look it up in the plugin's documentation, and try a denied connection on the first node"
+	case e.Bool("disable-network-policy"):
+		v.status, v.found = Fail, "disable-network-policy: true, and flannel by itself enforces no policies"
+	default:
+		v.status, v.found = Pass, "K3s's own policy controller runs beside flannel"
 	}
 	return v
 }

@@ -2,9 +2,12 @@ package benchmark
 
 import (
 	"fmt"
+	"path"
 	"regexp"
+	"slices"
 	"strings"
 
+	"github.com/k3s-cis/packer-plugin-k3s/internal/k3s"
 	"github.com/k3s-cis/packer-plugin-k3s/internal/node"
 	"github.com/k3s-cis/packer-plugin-k3s/internal/safetext"
 )
@@ -15,7 +18,52 @@ type kernel struct{ parameters []parameter }
 
 type parameter struct{ name, value string }
 
-func (kernel) picks(paths) node.Query { return node.SysctlQuery() }
+func (kernel) picks(paths) node.Query {
+	q := node.SysctlQuery()
+	for _, dir := range moduleDirectories {
+		q = append(q, node.Pick{Path: dir, Depth: 1})
+	}
+	return q
+}
+
+// moduleDirectories have a directory for each kernel that is installed, named
+// after its release.
+var moduleDirectories = []string{"/lib/modules", "/usr/lib/modules"}
+
+// linuxes are the releases of the kernels that the node may boot, each with the
+// place that tells.
+func (x *examination) linuxes() []Evidence {
+	var out []Evidence
+	for _, dir := range moduleDirectories {
+		entries, problem := x.children(dir)
+		if problem != "" {
+			return nil
+		}
+		for _, e := range entries {
+			if e.Kind == node.KindDirectory {
+				out = append(out, Evidence{Source: e.Path, Detail: path.Base(e.Path)})
+			}
+		}
+	}
+	return out
+}
+
+// unset judges a parameter that no file sets: the kernel's own value holds
+// then, which is known of the kernels that the node may boot.
+func (x *examination) unset(p parameter) (proof []Evidence, wrong string) {
+	linuxes := x.linuxes()
+	releases := make([]string, len(linuxes))
+	for i, e := range linuxes {
+		releases[i] = e.Detail
+	}
+	if !slices.Contains(k3s.KernelParameters(), k3s.KernelParameter{Name: p.name, Value: p.value}) || !k3s.LinuxHas(p.name, releases) {
+		return nil, p.name + " is not set by any file"
+	}
+	for _, e := range linuxes {
+		proof = append(proof, Evidence{Source: e.Source, Detail: fmt.Sprintf("no file sets %s; Linux %s has %s by itself", p.name, e.Detail, p.value)})
+	}
+	return proof, ""
+}
 
 func (k kernel) judge(x *examination) verdict {
 	var want []string
@@ -33,7 +81,11 @@ func (k kernel) judge(x *examination) verdict {
 		got, set := boot.Lookup(p.name)
 		switch {
 		case !set || got.Setting.Path == "" && len(got.Conflicts) == 0:
-			wrong = append(wrong, p.name+" is not set by any file")
+			proof, fault := x.unset(p)
+			v.evidence = append(v.evidence, proof...)
+			if fault != "" {
+				wrong = append(wrong, fault)
+			}
 		case got.Setting.Value != p.value:
 			wrong = append(wrong, fmt.Sprintf("%s=%s from %s", p.name, kernelValue(got.Setting.Value), got.Setting))
 		}

@@ -132,7 +132,7 @@ func choiceMutants() []mutant {
 		{control: "netpol.cni-support", breaks: func(t *testing.T, tr *tree) {
 			tr.config(t, func(m map[string]any) { m["disable-network-policy"] = true })
 		}},
-		{control: "netpol.cni-support", breaks: func(t *testing.T, tr *tree) {
+		{control: "netpol.cni-support", turns: benchmark.Manual, breaks: func(t *testing.T, tr *tree) {
 			tr.config(t, func(m map[string]any) { m["flannel-backend"] = "none" })
 		}},
 	}

@@ -94,6 +94,13 @@ var operations = map[string]operation{
 		},
 		says: func(p predicate, _ string) string { return " has nothing but " + strings.Join(p.list, ",") },
 	},
+	"strong_ciphers": {
+		takes: operandTrue,
+		holds: func(_ predicate, _, v string) bool { return kube.StrongCiphers(v) },
+		says: func(predicate, string) string {
+			return " has nothing but " + strings.Join(kube.StrongCipherSuites(), ",")
+		},
+	},
 	"at_least": {
 		takes: operandNumber,
 		holds: func(p predicate, _, v string) bool { n, err := strconv.Atoi(v); return err == nil && n >= p.num },

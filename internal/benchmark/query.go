@@ -47,10 +47,16 @@ func query(role k3s.Role, dataDir string) node.Query {
 // concerned are errors.
 func FollowUp(n *node.Node, e *k3s.Effective, own []Control) node.Query {
 	q := append(Query(e.Role, e.DataDir), e.Missing...)
+	x := examine(Input{Node: n, Effective: e})
 	for _, c := range own {
 		q = append(q, c.Query(e.DataDir)...)
 	}
-	x := examine(Input{Node: n, Effective: e})
+	for _, c := range catalogue() {
+		q = append(q, c.control.named(x)...)
+	}
+	for _, c := range own {
+		q = append(q, c.named(x)...)
+	}
 	if dir := path.Dir(x.configFile()); dir != k3s.ConfigDir { // which Query has, with all that is in it
 		q = append(q, node.Pick{Path: dir, Depth: 1})
 	}
@@ -73,21 +79,22 @@ func FollowUp(n *node.Node, e *k3s.Effective, own []Control) node.Query {
 	}
 	var lacking node.Query
 	for _, p := range q {
-		if !asked[p] && !contentKnown(n, p) {
+		more := p.Depth == 0 && !p.Content && slices.Contains(q, node.Pick{Path: p.Path, Content: true})
+		if !asked[p] && !more && !known(n, p) {
 			lacking = append(lacking, p)
 		}
 	}
 	return compact(lacking)
 }
 
-// contentKnown says whether p asks for one file's content and n has it, or
-// knows why there is none.
-func contentKnown(n *node.Node, p node.Pick) bool {
-	if p.Depth != 0 || !p.Content {
+// known says whether n has what p asks for of one path, or knows why there is
+// none of it.
+func known(n *node.Node, p node.Pick) bool {
+	if p.Depth != 0 {
 		return false
 	}
 	e, presence := n.Lookup(p.Path)
-	return presence == node.Absent || presence == node.Present && (e.Data != nil || e.Unread != "")
+	return presence == node.Absent || presence == node.Present && (!p.Content || e.Data != nil || e.Unread != "")
 }
 
 // namedFiles are the flags that name files which verdicts rest on; loaded are

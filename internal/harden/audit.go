@@ -3,9 +3,7 @@ package harden
 import (
 	_ "embed"
 	"path"
-	"slices"
 
-	"github.com/k3s-cis/packer-plugin-k3s/internal/k3s"
 	"github.com/k3s-cis/packer-plugin-k3s/internal/node"
 )
 
@@ -31,18 +29,11 @@ func auditPolicy(c *choices) (node.Entry, error) {
 	return file(c.absolute(c.auditFile), 0o600, data), err
 }
 
-// sharedDirectories are the system's own; a log directory's mode is not put on them.
-var sharedDirectories = []string{
-	"/", "/bin", "/boot", "/dev", "/etc", "/home", "/lib", "/media", "/mnt", "/opt", "/proc", "/root", "/run",
-	"/sbin", "/srv", "/sys", "/tmp", "/usr", "/var", "/var/lib", "/var/lib/rancher", "/var/log", "/var/run", "/var/tmp",
-	"/etc/rancher", k3s.ConfigDir,
-}
-
 // auditDirectory is the directory of the log, to be made 0700; "" when there is
 // none to make (standard output) or it is not ours to change.
 func auditDirectory(c *choices) string {
 	dir := path.Dir(c.absolute(c.auditLog))
-	if c.auditLog == "-" || slices.Contains(sharedDirectories, dir) || dir == c.layout().Root() || dir == c.layout().Server() {
+	if c.auditLog == "-" || c.layout().Shared(dir) || dir == c.layout().Server() {
 		return ""
 	}
 	return dir

@@ -49,7 +49,7 @@ func settle(o Options, eff *k3s.Effective) *choices {
 	c.PodSecurity.Warn = orDefault(o.PodSecurity.Warn, "restricted")
 	c.PodSecurity.Version = orDefault(o.PodSecurity.Version, "latest")
 	if len(o.TLSCipherSuites) == 0 {
-		c.TLSCipherSuites = guideSuites
+		c.TLSCipherSuites = k3s.CipherSuites()
 	}
 	c.seccomp = o.benchmarkFrom(1, 11) && o.Release.AtLeast(1, 25)
 	if o.SeccompDefault != nil {

@@ -1,11 +1,11 @@
 package harden
 
 import (
-	"slices"
 	"strconv"
 	"strings"
 
 	"github.com/k3s-cis/packer-plugin-k3s/internal/k3s"
+	"github.com/k3s-cis/packer-plugin-k3s/internal/kube"
 )
 
 // rule is one setting of the guide.
@@ -65,7 +65,7 @@ var rules = []rule{
 	{component: k3s.Kubelet, name: "streaming-connection-idle-timeout", value: fixed("5m"), holds: notZero},
 	{component: k3s.Kubelet, name: "make-iptables-util-chains", when: spellsDefaults, value: fixed("true")},
 	{
-		component: k3s.Kubelet, name: "tls-cipher-suites", value: func(c *choices) string { return strings.Join(c.TLSCipherSuites, ",") }, holds: strongSuites,
+		component: k3s.Kubelet, name: "tls-cipher-suites", value: func(c *choices) string { return strings.Join(c.TLSCipherSuites, ",") }, holds: kube.StrongCiphers,
 		option: named("tls_cipher_suites", func(o Options) bool { return len(o.TLSCipherSuites) > 0 }),
 	},
 	{
@@ -94,16 +94,6 @@ const (
 	// of the smallest pid space (32768) that a stock kernel has.
 	defaultPodMaxPids = 4096
 )
-
-// guideSuites are the cipher suites the guide gives the kubelet (CIS 4.2.12).
-var guideSuites = []string{
-	"TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384",
-	"TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384",
-	"TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256",
-	"TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256",
-	"TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305",
-	"TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305",
-}
 
 // covers says whether the rule is for release r.
 func (u rule) covers(r k3s.Release) bool { return u.when == nil || u.when(r.Range()) }
@@ -145,13 +135,4 @@ func atLeast(least int) func(string) bool {
 // notZero accepts any duration above zero.
 func notZero(found string) bool {
 	return found != "" && strings.ContainsAny(found, "123456789") && !strings.HasPrefix(found, "-")
-}
-
-func strongSuites(found string) bool {
-	for _, s := range strings.Split(found, ",") {
-		if !slices.Contains(guideSuites, s) {
-			return false
-		}
-	}
-	return true
 }

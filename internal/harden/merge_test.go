@@ -170,15 +170,21 @@ func TestMerge(t *testing.T) {
 		},
 		{
 			name:  "the kubelet's suites in another order are the same",
-			files: map[string]string{k3s.ConfigFile: "kubelet-arg:\n  - tls-cipher-suites=" + reversed(guideSuites) + "\n"},
-			want:  []string{"  - tls-cipher-suites=" + reversed(guideSuites)},
-			lack:  []string{"  - tls-cipher-suites=" + strings.Join(guideSuites, ",")},
+			files: map[string]string{k3s.ConfigFile: "kubelet-arg:\n  - tls-cipher-suites=" + reversed(k3s.CipherSuites()) + "\n"},
+			want:  []string{"  - tls-cipher-suites=" + reversed(k3s.CipherSuites())},
+			lack:  []string{"  - tls-cipher-suites=" + strings.Join(k3s.CipherSuites(), ",")},
+		},
+		{
+			name:  "strong suites other than the guide's are what the check takes too",
+			files: map[string]string{k3s.ConfigFile: "kubelet-arg:\n  - tls-cipher-suites=TLS_AES_256_GCM_SHA384,TLS_RSA_WITH_AES_128_GCM_SHA256\n"},
+			want:  []string{"  - tls-cipher-suites=TLS_AES_256_GCM_SHA384,TLS_RSA_WITH_AES_128_GCM_SHA256"},
+			lack:  []string{"  - tls-cipher-suites=" + strings.Join(k3s.CipherSuites(), ",")},
 		},
 		{
 			name:  "fewer of the strong suites are as strong",
-			files: map[string]string{k3s.ConfigFile: "kubelet-arg:\n  - tls-cipher-suites=" + guideSuites[1] + "\n"},
-			want:  []string{"  - tls-cipher-suites=" + guideSuites[1]},
-			lack:  []string{"  - tls-cipher-suites=" + strings.Join(guideSuites, ",")},
+			files: map[string]string{k3s.ConfigFile: "kubelet-arg:\n  - tls-cipher-suites=" + k3s.CipherSuites()[1] + "\n"},
+			want:  []string{"  - tls-cipher-suites=" + k3s.CipherSuites()[1]},
+			lack:  []string{"  - tls-cipher-suites=" + strings.Join(k3s.CipherSuites(), ",")},
 		},
 		{
 			name:    "overwrite takes one of several out of a list",
@@ -277,14 +283,14 @@ func TestConflicts(t *testing.T) {
 		},
 		{
 			name:  "a weak cipher suite",
-			files: map[string]string{k3s.ConfigFile: "kubelet-arg: [\"tls-cipher-suites=" + guideSuites[0] + ",TLS_RSA_WITH_AES_128_CBC_SHA\"]\n"},
+			files: map[string]string{k3s.ConfigFile: "kubelet-arg: [\"tls-cipher-suites=" + k3s.CipherSuites()[0] + ",TLS_RSA_WITH_AES_128_CBC_SHA\"]\n"},
 			want:  []string{"/etc/rancher/k3s/config.yaml:1: kubelet-arg tls-cipher-suites=", "TLS_RSA_WITH_AES_128_CBC_SHA, but the guide wants"},
 		},
 		{
 			name:    "fewer suites than an option asks for",
-			files:   map[string]string{k3s.ConfigFile: "kubelet-arg: [tls-cipher-suites=" + guideSuites[0] + "]\n"},
-			options: func(o *Options) { o.TLSCipherSuites = guideSuites[:2] },
-			want:    []string{"but tls_cipher_suites wants " + guideSuites[0] + "," + guideSuites[1]},
+			files:   map[string]string{k3s.ConfigFile: "kubelet-arg: [tls-cipher-suites=" + k3s.CipherSuites()[0] + "]\n"},
+			options: func(o *Options) { o.TLSCipherSuites = k3s.CipherSuites()[:2] },
+			want:    []string{"but tls_cipher_suites wants " + k3s.CipherSuites()[0] + "," + k3s.CipherSuites()[1]},
 		},
 		{
 			name:  "a list as a key",

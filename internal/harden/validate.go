@@ -1,7 +1,6 @@
 package harden
 
 import (
-	"crypto/tls"
 	"fmt"
 	"path"
 	"regexp"
@@ -190,7 +189,7 @@ func (v *checker) rateLimits() {
 func (v *checker) components() {
 	o := v.o
 	v.oneOf("secrets_encryption_provider", o.SecretsEncryptionProvider, "aescbc", "secretbox")
-	if o.SecretsEncryptionProvider != "" && v.released() && !hasEncryptionProvider(o.Release) {
+	if o.SecretsEncryptionProvider != "" && v.released() && !o.Release.ChoosesEncryptionProvider() {
 		v.wrong("secrets_encryption_provider", "K3s %s always encrypts with aescbc and does not know the choice, which begins with v1.30.12, v1.31.8, v1.32.4 and v1.33: leave it out", o.Release)
 	}
 	if o.PodMaxPids < 0 || o.PodMaxPids > 4194304 {
@@ -203,29 +202,10 @@ func (v *checker) components() {
 		v.wrong("deny_service_external_ips", "the API server of Kubernetes %s has no such admission plugin: it begins with v1.21", o.Release.MinorName())
 	}
 	for i, name := range o.TLSCipherSuites {
-		if !slices.Contains(knownSuites(), name) {
-			v.wrong(at("tls_cipher_suites", i), "%q is not a TLS cipher suite: write names such as %s", name, guideSuites[0])
+		if !kube.KnownCipher(name) {
+			v.wrong(at("tls_cipher_suites", i), "%q is not a TLS cipher suite: write names such as %s", name, k3s.CipherSuites()[0])
 		}
 	}
-}
-
-// hasEncryptionProvider says whether K3s knows secrets-encryption-provider,
-// which came with v1.33.0 and was brought to older lines (K3s pull requests
-// 12021 and 12065 to 12067).
-func hasEncryptionProvider(r k3s.Release) bool {
-	first := map[int]int{30: 12, 31: 8, 32: 4}
-	if patch, ok := first[r.Minor]; ok && r.Major == 1 {
-		return r.Patch >= patch
-	}
-	return r.AtLeast(1, 33)
-}
-
-func knownSuites() []string {
-	var names []string
-	for _, s := range append(tls.CipherSuites(), tls.InsecureCipherSuites()...) {
-		names = append(names, s.Name)
-	}
-	return names
 }
 
 // agent refuses what only a server does: it would be baked to no effect.

@@ -97,7 +97,7 @@ func TestValidate(t *testing.T) {
 		{"provider before it was", "v1.31.7+k3s1", func(o *Options) { o.SecretsEncryptionProvider = "secretbox" }, "secrets_encryption_provider: K3s v1.31.7+k3s1 always encrypts", "v1.31.8"},
 		{"pids", "", func(o *Options) { o.PodMaxPids = -1 }, "pod_max_pids: -1 is not a limit", "from 1"},
 		{"seccomp before it was", "v1.24.17+k3s1", func(o *Options) { o.SeccompDefault = &yes }, "seccomp_default: the kubelet of Kubernetes v1.24 does not start", "v1.25"},
-		{"cipher suite", "", func(o *Options) { o.TLSCipherSuites = []string{guideSuites[0], "AES256"} }, `tls_cipher_suites[1]: "AES256"`, guideSuites[0]},
+		{"cipher suite", "", func(o *Options) { o.TLSCipherSuites = []string{k3s.CipherSuites()[0], "AES256"} }, `tls_cipher_suites[1]: "AES256"`, k3s.CipherSuites()[0]},
 		{"external IPs before they were", "v1.20.15+k3s1", func(o *Options) { o.DenyServiceExternalIPs = &yes }, "deny_service_external_ips: the API server", "v1.21"},
 		{"release too old", "v1.16.3+k3s1", func(*Options) {}, "k3s_version: ", "v1.17"},
 		{"release without configuration file", "v1.18.20+k3s1", func(*Options) {}, "k3s_version: K3s v1.18 reads no configuration file", "v1.19"},

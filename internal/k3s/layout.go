@@ -1,6 +1,9 @@
 package k3s
 
-import "path"
+import (
+	"path"
+	"slices"
+)
 
 // Paths that do not depend on the data directory (K3s: pkg/cli/cmds, install.sh).
 const (
@@ -61,6 +64,20 @@ func (l Layout) Images() string { return l.Agent() + "/images" }
 
 // KubeletConfigDir holds the kubelet's configuration files (from v1.32).
 func (l Layout) KubeletConfigDir() string { return l.Agent() + "/etc/kubelet.conf.d" }
+
+// sharedDirectories are the system's own, and those that hold more than one
+// thing of K3s's.
+var sharedDirectories = []string{
+	"/", "/bin", "/boot", "/dev", "/etc", "/home", "/lib", "/media", "/mnt", "/opt", "/proc", "/root", "/run",
+	"/sbin", "/srv", "/sys", "/tmp", "/usr", "/var", "/var/lib", "/var/lib/rancher", "/var/log", "/var/run", "/var/tmp",
+	"/etc/rancher", ConfigDir,
+}
+
+// Shared says whether dir is a directory that others use too, so that its mode
+// is not that of one log or file in it.
+func (l Layout) Shared(dir string) bool {
+	return slices.Contains(sharedDirectories, dir) || dir == l.Root()
+}
 
 // ServiceName is the name of the service that runs a role (install.sh).
 func (r Role) ServiceName() string {

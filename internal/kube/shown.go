@@ -17,7 +17,7 @@ var wordLists = map[string]func(string) bool{
 	"disable-admission-plugins": isPlugin,
 	"admission-control":         isPlugin,
 	"authorization-mode":        func(s string) bool { return slices.Contains(authorizers, s) },
-	"tls-cipher-suites":         func(s string) bool { return slices.Contains(knownSuites(), s) },
+	"tls-cipher-suites":         KnownCipher,
 	"tls-min-version":           func(s string) bool { return slices.Contains(tlsVersions, s) },
 	"feature-gates":             regexp.MustCompile(`^ *[A-Za-z0-9]{1,80}=(?i:true|false|t|f|1|0) *$`).MatchString,
 }

@@ -1,7 +1,6 @@
 package kube
 
 import (
-	"crypto/tls"
 	"fmt"
 	"maps"
 	"slices"
@@ -103,24 +102,4 @@ func tlsVersion(_ string, values []string) string {
 		return fmt.Sprintf("unknown tls version %q; it is one of %s", word(v), strings.Join(tlsVersions, ", "))
 	}
 	return ""
-}
-
-// cipherSuites refuses names that Go's TLS library, which the components use,
-// does not know. Kubernetes has two short names of its own beside them.
-func cipherSuites(_ string, values []string) string {
-	known := knownSuites()
-	for _, name := range values {
-		if !slices.Contains(known, name) {
-			return fmt.Sprintf("Cipher suite %s not supported or doesn't exist; write names such as TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384", word(name))
-		}
-	}
-	return ""
-}
-
-func knownSuites() []string {
-	known := []string{"TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305", "TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305"}
-	for _, suite := range append(tls.CipherSuites(), tls.InsecureCipherSuites()...) {
-		known = append(known, suite.Name)
-	}
-	return known
 }
