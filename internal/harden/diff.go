@@ -4,10 +4,10 @@ import (
 	"bytes"
 	"fmt"
 	"io/fs"
+	"maps"
 	"path"
 	"regexp"
 	"slices"
-	"sort"
 	"strings"
 
 	"github.com/aymanbagabas/go-udiff"
@@ -30,7 +30,7 @@ func Diff(plan *Plan, have *node.Node) string {
 	for _, e := range plan.Change.Write {
 		diffEntry(&b, e, lookup(have, e.Path))
 	}
-	for _, from := range sortedKeys(plan.Change.Keep) {
+	for _, from := range slices.Sorted(maps.Keys(plan.Change.Keep)) {
 		if _, presence := lookupIn(have, plan.Change.Keep[from]); presence != node.Present {
 			fmt.Fprintf(&b, "%s: the original is kept as %s\n", from, plan.Change.Keep[from])
 		}
@@ -41,7 +41,7 @@ func Diff(plan *Plan, have *node.Node) string {
 		}
 	}
 	if have != nil && have.Kernel != nil {
-		for _, name := range sortedKeys(plan.Change.Kernel) {
+		for _, name := range slices.Sorted(maps.Keys(plan.Change.Kernel)) {
 			if now, ok := have.Kernel[name]; ok && now != plan.Change.Kernel[name] {
 				fmt.Fprintf(&b, "running kernel: %s %s -> %s\n", name, now, plan.Change.Kernel[name])
 			}
@@ -277,13 +277,4 @@ func lookup(have *node.Node, p string) *node.Entry {
 		return &e
 	}
 	return nil
-}
-
-func sortedKeys(m map[string]string) []string {
-	keys := make([]string, 0, len(m))
-	for k := range m {
-		keys = append(keys, k)
-	}
-	sort.Strings(keys)
-	return keys
 }

@@ -9,6 +9,8 @@ import (
 	"sync"
 	"time"
 
+	"github.com/agext/levenshtein"
+
 	"github.com/k3s-cis/packer-plugin-k3s/internal/k3s"
 )
 
@@ -75,7 +77,7 @@ func checkFlag(r k3s.Release, c k3s.Component, a k3s.Argument) *k3s.Problem {
 	case !listed && (newer(r) || !r.AtLeast(1, 20)):
 		return &k3s.Problem{
 			Consequence: k3s.Unreadable, Origin: a.Origin,
-			Text: fmt.Sprintf("--%s is not a flag of %s from v1.20 to v1.%d, and what %s has is not known here; %s", word(name), c, newestMinor, r.MinorName(), instead(r, c, name)),
+			Text: fmt.Sprintf("--%s is not a flag of %s from v1.20 to v1.%d, and what %s has is not known here; %s", word(name), c, k3s.NewestMinor, r.MinorName(), instead(r, c, name)),
 		}
 	case !listed:
 		p := fatal(a, "unknown flag: --%s (%s has none of that name); %s", word(name), c, instead(r, c, name))
@@ -116,26 +118,7 @@ func instead(r k3s.Release, c k3s.Component, name string) string {
 
 // near says whether a is b but for case and at most two letters.
 func near(a, b string) bool {
-	a, b = strings.ToLower(a), strings.ToLower(b)
-	if len(a)-len(b) > 2 || len(b)-len(a) > 2 {
-		return false
-	}
-	row := make([]int, len(b)+1) // edit distance of a[:i] and b[:j]
-	for j := range row {
-		row[j] = j
-	}
-	for i := range len(a) {
-		diagonal := row[0]
-		row[0] = i + 1
-		for j := range len(b) {
-			cost := diagonal
-			if a[i] != b[j] {
-				cost++
-			}
-			diagonal, row[j+1] = row[j+1], min(cost, row[j]+1, row[j+1]+1)
-		}
-	}
-	return row[len(b)] <= 2
+	return levenshtein.Distance(strings.ToLower(a), strings.ToLower(b), nil) <= 2
 }
 
 // parseValue says why a flag of this kind cannot take value, or "".

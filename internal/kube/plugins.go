@@ -17,10 +17,6 @@ const (
 	alwaysPullImagesPlugin = "AlwaysPullImages"
 )
 
-// newestMinor is the newest minor of Kubernetes 1 whose flags and plugins this
-// package knows.
-const newestMinor = 37
-
 // span is the minors of Kubernetes 1 that have something: from since, up to
 // and without until. 0 stands for "before v1.20" and "still there in v1.37".
 type span struct{ since, until int }
@@ -37,7 +33,7 @@ func (s span) missing(r k3s.Release) string {
 }
 
 // newer says whether r is newer than what this package knows.
-func newer(r k3s.Release) bool { return r.AtLeast(1, newestMinor+1) }
+func newer(r k3s.Release) bool { return r.AtLeast(1, k3s.NewestMinor+1) }
 
 // plugins are the admission plugins of kube-apiserver, from
 // pkg/kubeapiserver/options/plugins.go of the releases v1.20 to v1.37.
@@ -103,7 +99,7 @@ func lackingPlugin(r k3s.Release, name string) (why string, known bool) {
 	s, listed := plugins[name]
 	if !listed {
 		if newer(r) {
-			return fmt.Sprintf("plugin %q is unknown up to Kubernetes v1.%d, and what %s has is not known here", word(name), newestMinor, r.MinorName()), false
+			return fmt.Sprintf("plugin %q is unknown up to Kubernetes v1.%d, and what %s has is not known here", word(name), k3s.NewestMinor, r.MinorName()), false
 		}
 		advice := "take it out"
 		for _, other := range slices.Sorted(maps.Keys(plugins)) {

@@ -3,8 +3,10 @@ package cis
 import (
 	"bytes"
 	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -92,7 +94,7 @@ func TestNothingDrivesATerminal(t *testing.T) {
 	if os.Getuid() != 0 {
 		t.Skip("needs root: the files of a node belong to root")
 	}
-	for _, name := range sortedKeys(nastyTrees) {
+	for _, name := range slices.Sorted(maps.Keys(nastyTrees)) {
 		t.Run(name, func(t *testing.T) {
 			dir := t.TempDir()
 			tree := filepath.Join(dir, "tree")

@@ -2,6 +2,8 @@ package cis
 
 import (
 	"fmt"
+	"maps"
+	"slices"
 
 	"github.com/hashicorp/packer-plugin-sdk/template/config"
 	"go.yaml.in/yaml/v3"
@@ -117,7 +119,7 @@ func (c *Config) k3sConfig(errs *[]error) map[string]any {
 			*errs = append(*errs, fmt.Errorf("config_file: %s: %s", k3s.Origin{Source: file.Name, Line: line}, what))
 		}
 	}
-	for _, key := range sortedKeys(c.K3sConfig) {
+	for _, key := range slices.Sorted(maps.Keys(c.K3sConfig)) {
 		var value any
 		if err := yaml.Unmarshal([]byte(c.K3sConfig[key]), &value); err != nil {
 			*errs = append(*errs, fmt.Errorf("config[%q]: the value is not YAML: write a plain value, or a list with jsonencode", k3s.ShownKey(key)))

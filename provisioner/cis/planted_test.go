@@ -5,9 +5,11 @@ import (
 	"encoding/base64"
 	"fmt"
 	"log"
+	"maps"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -269,7 +271,7 @@ func (p *planter) plant(t testing.TB, tree string, only ...string) []string {
 	t.Helper()
 	chosen := only
 	for len(chosen) == 0 || p.IntN(2) == 0 && len(only) == 0 {
-		names := sortedKeys(places)
+		names := slices.Sorted(maps.Keys(places))
 		chosen = append(chosen, names[p.IntN(len(names))])
 	}
 	for _, name := range chosen {
@@ -323,7 +325,7 @@ func spoken(t testing.TB, dir, tree string, options map[string]any) map[string]s
 // leaks lists what shows a secret, with the line that does.
 func leaks(out map[string]string, mark string) []string {
 	var found []string
-	for _, name := range sortedKeys(out) {
+	for _, name := range slices.Sorted(maps.Keys(out)) {
 		for line := range strings.Lines(out[name]) {
 			if strings.Contains(line, mark) {
 				found = append(found, name+": "+strings.TrimSpace(line))
@@ -352,7 +354,7 @@ func TestPlantedSecretsStayHidden(t *testing.T) {
 		t.Skip("needs root: the files of a node belong to root")
 	}
 	hits, shown := 0, 0
-	kinds := sortedKeys(places)
+	kinds := slices.Sorted(maps.Keys(places))
 	for seed := range uint64(plantedRuns(t)) {
 		p := newPlanter(seed)
 		dir := t.TempDir()
