@@ -2,6 +2,7 @@ package cis
 
 import (
 	"fmt"
+	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -18,10 +19,18 @@ import (
 // hostileTree names the tree that a child of the test provisions.
 const hostileTree = "K3S_CIS_HOSTILE_TREE"
 
+// hostileMode names the mode in which it does.
+const hostileMode = "K3S_CIS_HOSTILE_MODE"
+
 // Limits of one provision, whatever the tree holds.
+// Other work on the host may take time too; the processor's is counted for the
+// provision alone.
 const (
-	hostileTime   = 10 * time.Second
-	hostileMemory = 300 << 20
+	hostileProcessor = 2 * time.Second
+	hostileTime      = 30 * time.Second
+	hostileMemory    = 300 << 20
+	hostileReports   = 10 << 20
+	hostileOutput    = 500 << 10
 )
 
 // TestHostileTrees provisions trees made to exhaust or mislead, each in a
@@ -70,11 +79,143 @@ func TestHostileTrees(t *testing.T) {
 			}
 		}},
 		{"a YAML bomb", config, func(t *testing.T, tree string) {
-			bomb := "a: &a [x,x,x,x,x,x,x,x,x]\n"
-			for c := 'b'; c <= 'k'; c++ {
-				bomb += fmt.Sprintf("%c: &%c [%s]\n", c, c, strings.TrimSuffix(strings.Repeat(fmt.Sprintf("*%c,", c-1), 9), ","))
+			write(t, tree, config, bomb())
+		}},
+		{"a tree of 3,000 levels", "do not hold", func(t *testing.T, tree string) { nest(t, filepath.Join(tree, manifests), 3_000) }},
+		{"200,000 unknown keys", config, func(t *testing.T, tree string) {
+			write(t, tree, config, lots(200_000, "key-%d: 1\n"))
+		}},
+		{"70 MB of units", "64 MiB", func(t *testing.T, tree string) {
+			for i := range 18 {
+				write(t, tree, fmt.Sprintf("etc/systemd/system/u%d.service", i), lots(150_000, "# k3s server %d, a line\n"))
 			}
-			write(t, tree, config, bomb)
+		}},
+		{"60 MB of units", "", func(t *testing.T, tree string) {
+			for i := range 16 {
+				write(t, tree, fmt.Sprintf("etc/systemd/system/u%d.service", i), "[Service]\n"+lots(150_000, "# k3s server %d, a line\n"))
+			}
+		}},
+		{"60 MB of empty lines in units", "", func(t *testing.T, tree string) {
+			for i := range 16 {
+				write(t, tree, fmt.Sprintf("etc/systemd/system/u%d.service", i), "[Service]\n#k3s\n"+strings.Repeat("\n", 3_900_000))
+			}
+		}},
+		{"a unit of 4,000 starts", "", func(t *testing.T, tree string) {
+			for i := range 4000 {
+				write(t, tree, fmt.Sprintf("etc/systemd/system/u%d.service", i), "[Service]\nExecStart=/usr/local/bin/k3s server\n")
+			}
+		}},
+		{"a unit with one line of 4 MB", "", func(t *testing.T, tree string) {
+			write(t, tree, "etc/systemd/system/k3s.service", "[Service]\nExecStart=/usr/local/bin/k3s server"+strings.Repeat(" --node-label=a=b", 240_000)+"\n")
+		}},
+		{"a unit with 200,000 variables", "", func(t *testing.T, tree string) {
+			write(t, tree, "etc/systemd/system/k3s.service", "[Service]\n"+lots(100_000, "Environment=V%d=1\n")+"ExecStart=/usr/local/bin/k3s server $V1 $V2\n")
+		}},
+		{"a unit that replaces 100,000 variables", "", func(t *testing.T, tree string) {
+			write(t, tree, "etc/systemd/system/k3s.service", "[Service]\nEnvironment=A="+strings.Repeat("x", 100_000)+"\nExecStart=/usr/local/bin/k3s server "+strings.Repeat("${A}", 100_000)+"\n")
+		}},
+		{"a unit of 200,000 faults", "", func(t *testing.T, tree string) {
+			write(t, tree, "etc/systemd/system/k3s.service", "[Service]\nExecStart=/usr/local/bin/k3s server\n"+lots(200_000, "Environment=\"V%d\n"))
+		}},
+		{"20,000 drop-ins of the unit", "", func(t *testing.T, tree string) {
+			write(t, tree, "etc/systemd/system/k3s.service", "[Service]\nExecStart=/usr/local/bin/k3s server\n")
+			many(t, tree, "etc/systemd/system/k3s.service.d/%d.conf", 20_000, "[Service]\nEnvironment=A=%d\n")
+		}},
+		{"environment files of 4 MB", "", func(t *testing.T, tree string) {
+			write(t, tree, "etc/systemd/system/k3s.service", "[Service]\nEnvironmentFile=/etc/systemd/system/k3s.service.env\nExecStart=/usr/local/bin/k3s server\n")
+			write(t, tree, "etc/systemd/system/k3s.service.env", lots(250_000, "V%d=1\n"))
+		}},
+		{"one environment line of 4 MB", "", func(t *testing.T, tree string) {
+			write(t, tree, "etc/systemd/system/k3s.service", "[Service]\nEnvironmentFile=/etc/systemd/system/k3s.service.env\nExecStart=/usr/local/bin/k3s server\n")
+			write(t, tree, "etc/systemd/system/k3s.service.env", "A="+strings.Repeat("\\\n", 1_900_000))
+		}},
+		{"20,000 drop-ins of config.yaml", "", func(t *testing.T, tree string) {
+			many(t, tree, "etc/rancher/k3s/config.yaml.d/%d.yaml", 20_000, "node-label+: [a%d=b]\n")
+		}},
+		{"20,000 unknown drop-ins of config.yaml", "", func(t *testing.T, tree string) {
+			many(t, tree, "etc/rancher/k3s/config.yaml.d/%d.yaml", 20_000, "key-%d: 1\n")
+		}},
+		{"a list of 300,000 arguments", "", func(t *testing.T, tree string) {
+			write(t, tree, config, "kube-apiserver-arg:\n"+lots(300_000, "- a%d=b\n"))
+		}},
+		{"a list of 300,000 kubelet arguments", "", func(t *testing.T, tree string) {
+			write(t, tree, config, "kubelet-arg:\n"+lots(300_000, "- a%d=b\n"))
+		}},
+		{"300,000 labels", "", func(t *testing.T, tree string) {
+			write(t, tree, config, "node-label:\n"+lots(300_000, "- a%d=b\n"))
+		}},
+		{"300,000 duplicate keys", "", func(t *testing.T, tree string) {
+			write(t, tree, config, strings.Repeat("token: a\n", 300_000))
+		}},
+		{"a line of 4 MB in config.yaml", "", func(t *testing.T, tree string) {
+			write(t, tree, config, "x: "+strings.Repeat("y", 4_000_000)+"\n")
+		}},
+		{"nested lists in config.yaml", "", func(t *testing.T, tree string) {
+			write(t, tree, config, "x: "+strings.Repeat("[", 1_000_000))
+		}},
+		{"9,000 nested lists in config.yaml", "", func(t *testing.T, tree string) {
+			write(t, tree, config, "x: "+strings.Repeat("[", 9_000)+strings.Repeat("]", 9_000))
+		}},
+		{"nested blocks in config.yaml", "", func(t *testing.T, tree string) {
+			write(t, tree, config, "x:\n"+strings.Repeat("- ", 1_000_000))
+		}},
+		{"flat blocks of YAML 1 MB", "", func(t *testing.T, tree string) {
+			write(t, tree, config, strings.Repeat("? ", 1_000_000))
+		}},
+		{"anchors in config.yaml", "", func(t *testing.T, tree string) {
+			write(t, tree, config, lots(100_000, "k%[1]d: &a%[1]d x\n"))
+		}},
+		{"merge keys in config.yaml", "", func(t *testing.T, tree string) {
+			write(t, tree, config, "a: &a {"+strings.ReplaceAll(lots(5_000, "k%d: 1, "), "\n", "")+"}\n"+lots(5_000, "m%d: {<<: *a}\n"))
+		}},
+		{"40,000 kernel parameter files", "", func(t *testing.T, tree string) {
+			many(t, tree, "etc/sysctl.d/%d.conf", 40_000, "vm.a%d = 1\n")
+		}},
+		{"4 MB of kernel parameters", "", func(t *testing.T, tree string) {
+			write(t, tree, "etc/sysctl.d/99-z.conf", lots(250_000, "vm.a%d = 1\n"))
+		}},
+		{"4 MB of kernel parameter patterns", "", func(t *testing.T, tree string) {
+			write(t, tree, "etc/sysctl.d/99-z.conf", lots(250_000, "vm.*a%d* = 1\n"))
+		}},
+		{"one kernel parameter 300,000 times", "", func(t *testing.T, tree string) {
+			write(t, tree, "etc/sysctl.d/99-z.conf", strings.Repeat("vm.overcommit_memory = 0\n", 150_000))
+		}},
+		{"one pattern of 4 MB", "", func(t *testing.T, tree string) {
+			write(t, tree, "etc/sysctl.d/99-z.conf", "vm."+strings.Repeat("*a", 1_000_000)+" = 1\n")
+		}},
+		{"40,000 manifests", "", func(t *testing.T, tree string) {
+			many(t, tree, manifests+"/m%d.yaml", 40_000, "kind: X%d\n")
+		}},
+		{"40,000 manifests of secrets", "", func(t *testing.T, tree string) {
+			many(t, tree, manifests+"/m%d.yaml", 40_000, "apiVersion: v1\nkind: Pod\nmetadata: {name: p%d}\nspec: {containers: [{name: a, image: b, securityContext: {privileged: true}}]}\n")
+		}},
+		{"a manifest of 200,000 documents", "", func(t *testing.T, tree string) {
+			write(t, tree, manifests+"/m.yaml", lots(200_000, "---\nkind: X%d\n"))
+		}},
+		{"a manifest of 20,000 pods", "", func(t *testing.T, tree string) {
+			write(t, tree, manifests+"/m.yaml", lots(20_000, "---\napiVersion: v1\nkind: Pod\nmetadata: {name: p%d}\nspec: {containers: [{name: a, image: b, securityContext: {privileged: true}}]}\n"))
+		}},
+		{"60 MB of manifests", "", func(t *testing.T, tree string) {
+			for i := range 15 {
+				write(t, tree, fmt.Sprintf(manifests+"/m%d.yaml", i), "kind: X\nx: [\n"+lots(400_000, "a%d,\n")+"]\n")
+			}
+		}},
+		{"a manifest of nested lists", "", func(t *testing.T, tree string) {
+			write(t, tree, manifests+"/m.json", strings.Repeat("[", 1_000_000))
+		}},
+		{"a manifest of 9,000 nested maps", "", func(t *testing.T, tree string) {
+			write(t, tree, manifests+"/m.json", `{"kind":"Pod","a":`+strings.Repeat(`{"a":`, 9_000)+"1"+strings.Repeat("}", 9_001))
+		}},
+		{"a YAML bomb as a manifest", "", func(t *testing.T, tree string) {
+			write(t, tree, manifests+"/m.yaml", "kind: Pod\n"+bomb())
+		}},
+		{"40,000 kubelet drop-ins", "", func(t *testing.T, tree string) {
+			many(t, tree, "var/lib/rancher/k3s/agent/etc/kubelet.conf.d/%d.conf", 40_000, "apiVersion: kubelet.config.k8s.io/v1beta1\nkind: KubeletConfiguration\nmaxPods: %d\n")
+		}},
+		{"an admission file of 4 MB", "", func(t *testing.T, tree string) {
+			write(t, tree, config, "kube-apiserver-arg: [admission-control-config-file=/etc/a.yaml, audit-policy-file=/etc/b.yaml]\n")
+			write(t, tree, "etc/a.yaml", "apiVersion: apiserver.config.k8s.io/v1\nkind: AdmissionConfiguration\nplugins:\n"+lots(100_000, "- {name: A%d}\n"))
+			write(t, tree, "etc/b.yaml", "apiVersion: audit.k8s.io/v1\nkind: Policy\nrules:\n"+lots(100_000, "- {level: None, users: [a%d]}\n"))
 		}},
 		{"NUL bytes", config, func(t *testing.T, tree string) { write(t, tree, config, "token-file: a\x00b\n") }},
 		{"bytes that are no UTF-8", config, func(t *testing.T, tree string) { write(t, tree, config, "token-file: \xff\xfe\n") }},
@@ -82,23 +223,102 @@ func TestHostileTrees(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			tree := treeInMemory(t)
 			require.NoError(t, os.MkdirAll(filepath.Join(tree, "etc/sysctl.d"), 0o755))
+			write(t, tree, "usr/local/bin/k3s", "") // all that K3s reads is judged
 			c.make(t, tree)
-			child := exec.Command(os.Args[0], "-test.run", "^TestHostileTrees$", "-test.v")
-			child.Env = append(os.Environ(), hostileTree+"="+tree)
-			child.Dir = t.TempDir()
-			start := time.Now()
-			out, err := child.CombinedOutput()
-			took := time.Since(start)
-			peak := child.ProcessState.SysUsage().(*syscall.Rusage).Maxrss << 10
-			t.Logf("%s, %d MB", took.Round(time.Millisecond), peak>>20)
-			require.NoError(t, err, string(out))
-			assert.Contains(t, string(out), c.says, "the message must name what is wrong")
-			if !raceDetector {
-				assert.Less(t, took, hostileTime)
-				assert.Less(t, peak, int64(hostileMemory))
+			for _, mode := range []string{modeCheck, modePlan} {
+				out := provisionInChild(t, tree, mode)
+				if mode == modeCheck {
+					assert.Contains(t, out, c.says, "the message must name what is wrong")
+				}
 			}
 		})
 	}
+}
+
+// provisionInChild provisions tree in a process of its own, which must keep all
+// limits, and returns what it said.
+func provisionInChild(t *testing.T, tree, mode string) string {
+	t.Helper()
+	child := exec.Command(os.Args[0], "-test.run", "^TestHostileTrees$", "-test.v")
+	child.Env = append(os.Environ(), hostileTree+"="+tree, hostileMode+"="+mode)
+	child.Dir = t.TempDir()
+	start := time.Now()
+	out, err := child.CombinedOutput()
+	took := time.Since(start)
+	processor := child.ProcessState.UserTime() + child.ProcessState.SystemTime()
+	peak := child.ProcessState.SysUsage().(*syscall.Rusage).Maxrss << 10
+	written := size(t, child.Dir)
+	t.Logf("%s: %s, %d MB, processor %s, reports %d KB, said %d KB", mode, took.Round(time.Millisecond), peak>>20,
+		processor.Round(time.Millisecond), written>>10, len(out)>>10)
+	require.NoError(t, err, "%.5000s", out)
+	if !raceDetector {
+		assert.Less(t, processor, hostileProcessor)
+		assert.Less(t, took, hostileTime)
+		assert.Less(t, peak, int64(hostileMemory))
+		assert.Less(t, written, int64(hostileReports))
+		assert.Less(t, len(out), hostileOutput)
+	}
+	return string(out)
+}
+
+// size is how many bytes the files below dir have.
+func size(t *testing.T, dir string) int64 {
+	t.Helper()
+	total := int64(0)
+	require.NoError(t, filepath.WalkDir(dir, func(_ string, d fs.DirEntry, err error) error {
+		if err != nil || d.IsDir() {
+			return err
+		}
+		info, err := d.Info()
+		if err == nil {
+			total += info.Size()
+		}
+		return err
+	}))
+	return total
+}
+
+// bomb is a few bytes of YAML that stand for 9^11 scalars.
+func bomb() string {
+	text := "a: &a [x,x,x,x,x,x,x,x,x]\n"
+	for c := 'b'; c <= 'k'; c++ {
+		text += fmt.Sprintf("%c: &%c [%s]\n", c, c, strings.TrimSuffix(strings.Repeat(fmt.Sprintf("*%c,", c-1), 9), ","))
+	}
+	return text
+}
+
+// lots is format n times with numbers in it.
+func lots(n int, format string) string {
+	var b strings.Builder
+	for i := range n {
+		fmt.Fprintf(&b, format, i)
+	}
+	return b.String()
+}
+
+// many makes n files whose names and contents hold their numbers.
+func many(t *testing.T, tree, name string, n int, content string) {
+	t.Helper()
+	write(t, tree, fmt.Sprintf(name, 0), fmt.Sprintf(content, 0))
+	for i := range n {
+		require.NoError(t, os.WriteFile(filepath.Join(tree, fmt.Sprintf(name, i)), []byte(fmt.Sprintf(content, i)), 0o600))
+	}
+}
+
+// nest makes directories in each other, deeper than a path can say.
+func nest(t *testing.T, dir string, levels int) {
+	t.Helper()
+	require.NoError(t, os.MkdirAll(dir, 0o755))
+	at, err := os.OpenRoot(dir)
+	require.NoError(t, err)
+	for range levels {
+		require.NoError(t, at.Mkdir("d", 0o755))
+		next, err := at.OpenRoot("d")
+		require.NoError(t, err)
+		require.NoError(t, at.Close())
+		at = next
+	}
+	require.NoError(t, at.Close())
 }
 
 // treeInMemory is a tree that many files are made in quickly.
@@ -113,13 +333,16 @@ func treeInMemory(t *testing.T) string {
 	return dir
 }
 
-// provisionHostile checks tree and fails when that succeeds: none of the trees
-// may be judged as if it could be read.
+// provisionHostile provisions tree, and fails when checking that succeeds: none of
+// the trees may be judged as if it could be read.
 func provisionHostile(t *testing.T, tree string) {
+	mode := os.Getenv(hostileMode)
 	var p Provisioner
-	require.NoError(t, p.Prepare(map[string]any{"k3s_version": release, "mode": modeCheck}))
+	require.NoError(t, p.Prepare(map[string]any{"k3s_version": release, "mode": mode}))
 	ui := new(packersdk.MockUi)
 	err := p.Provision(t.Context(), ui, nil, map[string]any{rootDirectoryKey: tree})
-	require.Error(t, err)
-	t.Log(err, ui.ErrorMessage)
+	if mode == modeCheck {
+		require.Error(t, err)
+	}
+	t.Log(err, ui.ErrorMessage, ui.SayMessages)
 }
