@@ -25,12 +25,21 @@ func servicesQuery() node.Query {
 	return q
 }
 
+// maxServices is how many services are read to find the one that runs K3s.
+const maxServices = 64
+
 // service finds the service that runs K3s in this role and returns the words
 // of its command line behind "server" or "agent".
 func (r *resolver) service() []node.Word {
+	names := r.serviceNames()
+	if len(names) > maxServices {
+		r.problem(Unreadable, Origin{Source: names[maxServices]}, "is one of %d services that may run K3s: with more than %d it is not judged which of them counts; remove some", len(names), maxServices)
+		return nil
+	}
+	systemd := node.NewSystemd(r.node)
 	var running []*node.Service
-	for _, name := range r.serviceNames() {
-		s, err := r.readService(name)
+	for _, name := range names {
+		s, err := r.readService(systemd, name)
 		if err != nil {
 			r.unreadable(name, err)
 			return nil
@@ -75,8 +84,8 @@ func (r *resolver) readCommand(s *node.Service) []node.Word {
 }
 
 // readService reads a service of systemd or, where there is none, of OpenRC.
-func (r *resolver) readService(name string) (*node.Service, error) {
-	s, err := node.SystemdService(r.node, name)
+func (r *resolver) readService(systemd *node.Systemd, name string) (*node.Service, error) {
+	s, err := systemd.Service(name)
 	if s == nil && err == nil {
 		s, err = node.OpenRCService(r.node, name)
 	}

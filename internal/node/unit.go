@@ -84,11 +84,38 @@ func SystemdQuery(name string, environmentFiles ...string) Query {
 	return q
 }
 
-// SystemdService reads a systemd service with its drop-ins and environment
-// files. It returns nil and no error when the node has no such unit. A file of
-// the set that could not be read, or was never looked at, is an error.
+// SystemdService reads one service of a node as Systemd does.
 func SystemdService(n *Node, name string) (*Service, error) {
-	unit, err := unitFinder{n}.find(name)
+	return NewSystemd(n).Service(name)
+}
+
+// Systemd reads the services of a node. What they have in common is looked for
+// once, and their text is bounded.
+type Systemd struct {
+	finder  unitFinder
+	manager []assignedVariable
+	started bool // manager was read
+	read    int  // bytes of text
+}
+
+// Files that services share are read for each of them, so that few bytes could
+// become many.
+const (
+	// maxServiceText is how much text all services of a node together may have,
+	// in bytes: more than one service can have as environment and arguments.
+	maxServiceText = 8 << 20
+	// minServiceFile is what a file counts at least: finding it costs too.
+	minServiceFile = 256
+)
+
+// NewSystemd reads services of n.
+func NewSystemd(n *Node) *Systemd { return &Systemd{finder: unitFinder{node: n}} }
+
+// Service reads a systemd service with its drop-ins and environment files. It
+// returns nil and no error when the node has no such unit. A file of the set
+// that could not be read, or was never looked at, is an error.
+func (d *Systemd) Service(name string) (*Service, error) {
+	unit, err := d.finder.find(name)
 	if unit == nil || err != nil {
 		return nil, err
 	}
@@ -101,11 +128,11 @@ func SystemdService(n *Node, name string) (*Service, error) {
 		s.refuse(unit.Path, 0, "leads to no file: systemd cannot load the unit")
 		return s, nil
 	}
-	p := unitParser{service: s, specifiers: specifiers{node: n, name: unit.names[0], aliased: len(unit.names) > 1}}
+	p := unitParser{systemd: d, service: s, specifiers: specifiers{node: d.finder.node, name: unit.names[0], aliased: len(unit.names) > 1}}
 	if loads, err := p.load(unit); !loads || err != nil {
 		return s, err
 	}
-	manager, err := managerEnvironment(n)
+	manager, err := d.managerEnvironment()
 	if err != nil {
 		return nil, err
 	}
@@ -113,12 +140,39 @@ func SystemdService(n *Node, name string) (*Service, error) {
 		return nil, err
 	}
 	p.command(unit.Path)
-	return s, nil
+	return s, d.spend(len(s.Environment) + sizeOf(s.Start))
+}
+
+// managerEnvironment reads what the manager gives to every service, once.
+func (d *Systemd) managerEnvironment() ([]assignedVariable, error) {
+	if d.started {
+		return d.manager, nil
+	}
+	var err error
+	d.manager, err = managerEnvironment(d.finder.node)
+	d.started = err == nil
+	return d.manager, err
+}
+
+// spend counts n bytes of text of a service.
+func (d *Systemd) spend(n int) error {
+	if d.read += max(n, minServiceFile); d.read > maxServiceText {
+		return fmt.Errorf("the services that may run K3s have more than %d MiB of units, drop-ins, environment files and commands", maxServiceText>>20)
+	}
+	return nil
+}
+
+func sizeOf(words []Word) int {
+	size := 0
+	for _, w := range words {
+		size += len(w.Text)
+	}
+	return size
 }
 
 // load reads the unit and its drop-ins; false if systemd does not load it.
 func (p *unitParser) load(unit *unitFile) (bool, error) {
-	data, err := unit.Entry.Content()
+	data, err := p.read(unit.Entry)
 	if err != nil {
 		return false, err
 	}
@@ -136,6 +190,9 @@ func (p *unitParser) load(unit *unitFile) (bool, error) {
 	}
 	for _, e := range dropIns {
 		data, err := configuration(e)
+		if err == nil {
+			err = p.systemd.spend(len(data))
+		}
 		if err != nil {
 			return false, err
 		}
@@ -145,6 +202,15 @@ func (p *unitParser) load(unit *unitFile) (bool, error) {
 		}
 	}
 	return true, nil
+}
+
+// read returns a file's text.
+func (p *unitParser) read(e Entry) ([]byte, error) {
+	data, err := e.Content()
+	if err != nil {
+		return nil, err
+	}
+	return data, p.systemd.spend(len(data))
 }
 
 // command decides what the service starts.

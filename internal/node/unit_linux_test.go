@@ -250,7 +250,8 @@ type unitText struct {
 // understood renders what we make of a service; open tells that something of
 // it is said to be not determinable.
 func understood(t *testing.T, n *Node, name string) (got unitText, open bool) {
-	unit, err := unitFinder{n}.find(name)
+	d := NewSystemd(n)
+	unit, err := d.finder.find(name)
 	require.NoError(t, err)
 	switch {
 	case unit == nil:
@@ -263,7 +264,7 @@ func understood(t *testing.T, n *Node, name string) (got unitText, open bool) {
 		return unitText{text: "refused"}, false
 	}
 	s := &Service{}
-	p := unitParser{service: s, specifiers: specifiers{node: n, name: unit.names[0], aliased: len(unit.names) > 1}}
+	p := unitParser{systemd: d, service: s, specifiers: specifiers{node: n, name: unit.names[0], aliased: len(unit.names) > 1}}
 	loads, err := p.load(unit)
 	require.NoError(t, err)
 	if loads {

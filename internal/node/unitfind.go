@@ -1,6 +1,7 @@
 package node
 
 import (
+	"fmt"
 	"path"
 	"slices"
 	"sort"
@@ -22,13 +23,24 @@ type unitFile struct {
 // directories say once more.
 type unitFinder struct {
 	node *Node
+	// aliases holds the names of links among the units, sorted, by the path of
+	// the file that they lead to; nil until they were listed.
+	aliases map[string][]string
 }
 
 // maxAliases is how many aliases systemd follows one after the other.
 const maxAliases = 8
 
+// Systemd has no limit for these.
+const (
+	// maxNames is how many names of one unit are taken into account.
+	maxNames = 32
+	// maxLinks is how many aliases the unit directories may have.
+	maxLinks = 1000
+)
+
 // find returns the file of a service, nil where systemd finds none.
-func (f unitFinder) find(name string) (*unitFile, error) {
+func (f *unitFinder) find(name string) (*unitFile, error) {
 	e, err := f.file(name)
 	if e == nil || err != nil {
 		return nil, err
@@ -43,23 +55,22 @@ func (f unitFinder) find(name string) (*unitFile, error) {
 	if name != own {
 		out.names = append(out.names, name)
 	}
-	for _, alias := range f.aliases() {
-		if slices.Contains(out.names, alias) {
-			continue
-		}
-		other, err := f.file(alias)
-		if err != nil {
-			return nil, err
-		}
-		if other != nil && other.Path == e.Path {
+	if err := f.listAliases(); err != nil {
+		return nil, err
+	}
+	for _, alias := range f.aliases[e.Path] {
+		if alias != own && alias != name {
 			out.names = append(out.names, alias)
 		}
+	}
+	if len(out.names) > maxNames {
+		return nil, fmt.Errorf("%s has %d names: with more than %d it is not judged which drop-ins it has; remove aliases", e.Path, len(out.names), maxNames)
 	}
 	return out, nil
 }
 
 // file follows aliases up to a file.
-func (f unitFinder) file(name string) (*Entry, error) {
+func (f *unitFinder) file(name string) (*Entry, error) {
 	for range maxAliases {
 		e, err := f.strongest(name)
 		if err != nil {
@@ -84,7 +95,7 @@ func (f unitFinder) file(name string) (*Entry, error) {
 
 // strongest returns the entry of that name in the strongest directory that
 // has a usable one.
-func (f unitFinder) strongest(name string) (*Entry, error) {
+func (f *unitFinder) strongest(name string) (*Entry, error) {
 	for _, dir := range unitDirs {
 		p := path.Join(dir, name+serviceSuffix)
 		switch e, presence := f.node.Lookup(p); {
@@ -100,19 +111,36 @@ func (f unitFinder) strongest(name string) (*Entry, error) {
 	return nil, nil
 }
 
-// aliases lists the names of all links among the units.
-func (f unitFinder) aliases() []string {
-	var out []string
+// listAliases lists the names of all links among the units, once.
+func (f *unitFinder) listAliases() error {
+	if f.aliases != nil {
+		return nil
+	}
+	var names []string
 	for _, dir := range unitDirs {
 		for _, e := range f.node.Below(dir) {
 			name, service := strings.CutSuffix(path.Base(e.Path), serviceSuffix)
 			if _, alias := aliasTarget(e); alias && service && path.Dir(e.Path) == dir {
-				out = append(out, name)
+				names = append(names, name)
 			}
 		}
 	}
-	sort.Strings(out)
-	return slices.Compact(out)
+	if len(names) > maxLinks {
+		return fmt.Errorf("the unit directories have %d aliases: with more than %d it is not judged which units they name; remove some", len(names), maxLinks)
+	}
+	sort.Strings(names)
+	aliases := map[string][]string{}
+	for _, name := range slices.Compact(names) {
+		e, err := f.file(name)
+		if err != nil {
+			return err
+		}
+		if e != nil {
+			aliases[e.Path] = append(aliases[e.Path], name)
+		}
+	}
+	f.aliases = aliases
+	return nil
 }
 
 // aliasTarget returns the name of the unit that a link inside systemd's

@@ -74,6 +74,7 @@ type assignedVariable struct {
 // unitParser gathers the settings of a service over its unit and drop-ins.
 type unitParser struct {
 	specifiers
+	systemd       *Systemd
 	service       *Service
 	start         []command
 	kind, restart string
@@ -300,7 +301,7 @@ func (p *unitParser) environmentFile(f Word) ([]Variable, error) {
 		refuse("is a directory")
 		return nil, nil
 	}
-	data, err := e.Content()
+	data, err := p.read(e)
 	if err != nil {
 		return nil, err
 	}

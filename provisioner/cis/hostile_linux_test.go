@@ -43,184 +43,11 @@ func TestHostileTrees(t *testing.T) {
 	if os.Getuid() != 0 {
 		t.Skip("needs root: the files of a node belong to root")
 	}
-	const manifests, config = "var/lib/rancher/k3s/server/manifests", "etc/rancher/k3s/config.yaml"
-	for _, c := range []struct {
-		name string
-		says string
-		make func(t *testing.T, tree string)
-	}{
-		{"config.yaml of 1 GB", config, func(t *testing.T, tree string) {
-			write(t, tree, config, "")
-			require.NoError(t, os.Truncate(filepath.Join(tree, config), 1<<30))
-		}},
-		{"100,000 manifests", "entries", func(t *testing.T, tree string) {
-			write(t, tree, manifests+"/0.yaml", "")
-			for i := range 100_000 {
-				require.NoError(t, os.WriteFile(filepath.Join(tree, manifests, fmt.Sprintf("m%d.yaml", i)), []byte("kind: X\n"), 0o600))
-			}
-		}},
-		{"a loop of links", config, func(t *testing.T, tree string) {
-			write(t, tree, "etc/rancher/k3s/x", "")
-			require.NoError(t, os.Symlink("config.yaml", filepath.Join(tree, "etc/rancher/k3s/other")))
-			require.NoError(t, os.Symlink("other", filepath.Join(tree, config)))
-		}},
-		{"a link out of the tree", config, func(t *testing.T, tree string) {
-			write(t, tree, "etc/rancher/k3s/x", "")
-			require.NoError(t, os.Symlink("../../../../../../../../etc/hostname", filepath.Join(tree, config)))
-		}},
-		{"a pipe that nobody writes to", config, func(t *testing.T, tree string) {
-			write(t, tree, "etc/rancher/k3s/x", "")
-			require.NoError(t, syscall.Mkfifo(filepath.Join(tree, config), 0o600))
-		}},
-		{"an endless device", config, func(t *testing.T, tree string) {
-			write(t, tree, "etc/rancher/k3s/x", "")
-			if err := syscall.Mknod(filepath.Join(tree, config), syscall.S_IFCHR|0o600, 1<<8|5); err != nil {
-				t.Skip("devices cannot be made here")
-			}
-		}},
-		{"a YAML bomb", config, func(t *testing.T, tree string) {
-			write(t, tree, config, bomb())
-		}},
-		{"a tree of 3,000 levels", "do not hold", func(t *testing.T, tree string) { nest(t, filepath.Join(tree, manifests), 3_000) }},
-		{"200,000 unknown keys", config, func(t *testing.T, tree string) {
-			write(t, tree, config, lots(200_000, "key-%d: 1\n"))
-		}},
-		{"70 MB of units", "64 MiB", func(t *testing.T, tree string) {
-			for i := range 18 {
-				write(t, tree, fmt.Sprintf("etc/systemd/system/u%d.service", i), lots(150_000, "# k3s server %d, a line\n"))
-			}
-		}},
-		{"60 MB of units", "", func(t *testing.T, tree string) {
-			for i := range 16 {
-				write(t, tree, fmt.Sprintf("etc/systemd/system/u%d.service", i), "[Service]\n"+lots(150_000, "# k3s server %d, a line\n"))
-			}
-		}},
-		{"60 MB of empty lines in units", "", func(t *testing.T, tree string) {
-			for i := range 16 {
-				write(t, tree, fmt.Sprintf("etc/systemd/system/u%d.service", i), "[Service]\n#k3s\n"+strings.Repeat("\n", 3_900_000))
-			}
-		}},
-		{"a unit of 4,000 starts", "", func(t *testing.T, tree string) {
-			for i := range 4000 {
-				write(t, tree, fmt.Sprintf("etc/systemd/system/u%d.service", i), "[Service]\nExecStart=/usr/local/bin/k3s server\n")
-			}
-		}},
-		{"a unit with one line of 4 MB", "", func(t *testing.T, tree string) {
-			write(t, tree, "etc/systemd/system/k3s.service", "[Service]\nExecStart=/usr/local/bin/k3s server"+strings.Repeat(" --node-label=a=b", 240_000)+"\n")
-		}},
-		{"a unit with 200,000 variables", "", func(t *testing.T, tree string) {
-			write(t, tree, "etc/systemd/system/k3s.service", "[Service]\n"+lots(100_000, "Environment=V%d=1\n")+"ExecStart=/usr/local/bin/k3s server $V1 $V2\n")
-		}},
-		{"a unit that replaces 100,000 variables", "", func(t *testing.T, tree string) {
-			write(t, tree, "etc/systemd/system/k3s.service", "[Service]\nEnvironment=A="+strings.Repeat("x", 100_000)+"\nExecStart=/usr/local/bin/k3s server "+strings.Repeat("${A}", 100_000)+"\n")
-		}},
-		{"a unit of 200,000 faults", "", func(t *testing.T, tree string) {
-			write(t, tree, "etc/systemd/system/k3s.service", "[Service]\nExecStart=/usr/local/bin/k3s server\n"+lots(200_000, "Environment=\"V%d\n"))
-		}},
-		{"20,000 drop-ins of the unit", "", func(t *testing.T, tree string) {
-			write(t, tree, "etc/systemd/system/k3s.service", "[Service]\nExecStart=/usr/local/bin/k3s server\n")
-			many(t, tree, "etc/systemd/system/k3s.service.d/%d.conf", 20_000, "[Service]\nEnvironment=A=%d\n")
-		}},
-		{"environment files of 4 MB", "", func(t *testing.T, tree string) {
-			write(t, tree, "etc/systemd/system/k3s.service", "[Service]\nEnvironmentFile=/etc/systemd/system/k3s.service.env\nExecStart=/usr/local/bin/k3s server\n")
-			write(t, tree, "etc/systemd/system/k3s.service.env", lots(250_000, "V%d=1\n"))
-		}},
-		{"one environment line of 4 MB", "", func(t *testing.T, tree string) {
-			write(t, tree, "etc/systemd/system/k3s.service", "[Service]\nEnvironmentFile=/etc/systemd/system/k3s.service.env\nExecStart=/usr/local/bin/k3s server\n")
-			write(t, tree, "etc/systemd/system/k3s.service.env", "A="+strings.Repeat("\\\n", 1_900_000))
-		}},
-		{"20,000 drop-ins of config.yaml", "", func(t *testing.T, tree string) {
-			many(t, tree, "etc/rancher/k3s/config.yaml.d/%d.yaml", 20_000, "node-label+: [a%d=b]\n")
-		}},
-		{"20,000 unknown drop-ins of config.yaml", "", func(t *testing.T, tree string) {
-			many(t, tree, "etc/rancher/k3s/config.yaml.d/%d.yaml", 20_000, "key-%d: 1\n")
-		}},
-		{"a list of 300,000 arguments", "", func(t *testing.T, tree string) {
-			write(t, tree, config, "kube-apiserver-arg:\n"+lots(300_000, "- a%d=b\n"))
-		}},
-		{"a list of 300,000 kubelet arguments", "", func(t *testing.T, tree string) {
-			write(t, tree, config, "kubelet-arg:\n"+lots(300_000, "- a%d=b\n"))
-		}},
-		{"300,000 labels", "", func(t *testing.T, tree string) {
-			write(t, tree, config, "node-label:\n"+lots(300_000, "- a%d=b\n"))
-		}},
-		{"300,000 duplicate keys", "", func(t *testing.T, tree string) {
-			write(t, tree, config, strings.Repeat("token: a\n", 300_000))
-		}},
-		{"a line of 4 MB in config.yaml", "", func(t *testing.T, tree string) {
-			write(t, tree, config, "x: "+strings.Repeat("y", 4_000_000)+"\n")
-		}},
-		{"nested lists in config.yaml", "", func(t *testing.T, tree string) {
-			write(t, tree, config, "x: "+strings.Repeat("[", 1_000_000))
-		}},
-		{"9,000 nested lists in config.yaml", "", func(t *testing.T, tree string) {
-			write(t, tree, config, "x: "+strings.Repeat("[", 9_000)+strings.Repeat("]", 9_000))
-		}},
-		{"nested blocks in config.yaml", "", func(t *testing.T, tree string) {
-			write(t, tree, config, "x:\n"+strings.Repeat("- ", 1_000_000))
-		}},
-		{"flat blocks of YAML 1 MB", "", func(t *testing.T, tree string) {
-			write(t, tree, config, strings.Repeat("? ", 1_000_000))
-		}},
-		{"anchors in config.yaml", "", func(t *testing.T, tree string) {
-			write(t, tree, config, lots(100_000, "k%[1]d: &a%[1]d x\n"))
-		}},
-		{"merge keys in config.yaml", "", func(t *testing.T, tree string) {
-			write(t, tree, config, "a: &a {"+strings.ReplaceAll(lots(5_000, "k%d: 1, "), "\n", "")+"}\n"+lots(5_000, "m%d: {<<: *a}\n"))
-		}},
-		{"40,000 kernel parameter files", "", func(t *testing.T, tree string) {
-			many(t, tree, "etc/sysctl.d/%d.conf", 40_000, "vm.a%d = 1\n")
-		}},
-		{"4 MB of kernel parameters", "", func(t *testing.T, tree string) {
-			write(t, tree, "etc/sysctl.d/99-z.conf", lots(250_000, "vm.a%d = 1\n"))
-		}},
-		{"4 MB of kernel parameter patterns", "", func(t *testing.T, tree string) {
-			write(t, tree, "etc/sysctl.d/99-z.conf", lots(250_000, "vm.*a%d* = 1\n"))
-		}},
-		{"one kernel parameter 300,000 times", "", func(t *testing.T, tree string) {
-			write(t, tree, "etc/sysctl.d/99-z.conf", strings.Repeat("vm.overcommit_memory = 0\n", 150_000))
-		}},
-		{"one pattern of 4 MB", "", func(t *testing.T, tree string) {
-			write(t, tree, "etc/sysctl.d/99-z.conf", "vm."+strings.Repeat("*a", 1_000_000)+" = 1\n")
-		}},
-		{"40,000 manifests", "", func(t *testing.T, tree string) {
-			many(t, tree, manifests+"/m%d.yaml", 40_000, "kind: X%d\n")
-		}},
-		{"40,000 manifests of secrets", "", func(t *testing.T, tree string) {
-			many(t, tree, manifests+"/m%d.yaml", 40_000, "apiVersion: v1\nkind: Pod\nmetadata: {name: p%d}\nspec: {containers: [{name: a, image: b, securityContext: {privileged: true}}]}\n")
-		}},
-		{"a manifest of 200,000 documents", "", func(t *testing.T, tree string) {
-			write(t, tree, manifests+"/m.yaml", lots(200_000, "---\nkind: X%d\n"))
-		}},
-		{"a manifest of 20,000 pods", "", func(t *testing.T, tree string) {
-			write(t, tree, manifests+"/m.yaml", lots(20_000, "---\napiVersion: v1\nkind: Pod\nmetadata: {name: p%d}\nspec: {containers: [{name: a, image: b, securityContext: {privileged: true}}]}\n"))
-		}},
-		{"60 MB of manifests", "", func(t *testing.T, tree string) {
-			for i := range 15 {
-				write(t, tree, fmt.Sprintf(manifests+"/m%d.yaml", i), "kind: X\nx: [\n"+lots(400_000, "a%d,\n")+"]\n")
-			}
-		}},
-		{"a manifest of nested lists", "", func(t *testing.T, tree string) {
-			write(t, tree, manifests+"/m.json", strings.Repeat("[", 1_000_000))
-		}},
-		{"a manifest of 9,000 nested maps", "", func(t *testing.T, tree string) {
-			write(t, tree, manifests+"/m.json", `{"kind":"Pod","a":`+strings.Repeat(`{"a":`, 9_000)+"1"+strings.Repeat("}", 9_001))
-		}},
-		{"a YAML bomb as a manifest", "", func(t *testing.T, tree string) {
-			write(t, tree, manifests+"/m.yaml", "kind: Pod\n"+bomb())
-		}},
-		{"40,000 kubelet drop-ins", "", func(t *testing.T, tree string) {
-			many(t, tree, "var/lib/rancher/k3s/agent/etc/kubelet.conf.d/%d.conf", 40_000, "apiVersion: kubelet.config.k8s.io/v1beta1\nkind: KubeletConfiguration\nmaxPods: %d\n")
-		}},
-		{"an admission file of 4 MB", "", func(t *testing.T, tree string) {
-			write(t, tree, config, "kube-apiserver-arg: [admission-control-config-file=/etc/a.yaml, audit-policy-file=/etc/b.yaml]\n")
-			write(t, tree, "etc/a.yaml", "apiVersion: apiserver.config.k8s.io/v1\nkind: AdmissionConfiguration\nplugins:\n"+lots(100_000, "- {name: A%d}\n"))
-			write(t, tree, "etc/b.yaml", "apiVersion: audit.k8s.io/v1\nkind: Policy\nrules:\n"+lots(100_000, "- {level: None, users: [a%d]}\n"))
-		}},
-		{"NUL bytes", config, func(t *testing.T, tree string) { write(t, tree, config, "token-file: a\x00b\n") }},
-		{"bytes that are no UTF-8", config, func(t *testing.T, tree string) { write(t, tree, config, "token-file: \xff\xfe\n") }},
-	} {
+	for _, c := range hostileTrees() {
 		t.Run(c.name, func(t *testing.T) {
+			if !c.quick && os.Getenv("PACKER_ACC") == "" {
+				t.Skip("takes seconds: set PACKER_ACC=1")
+			}
 			tree := treeInMemory(t)
 			require.NoError(t, os.MkdirAll(filepath.Join(tree, "etc/sysctl.d"), 0o755))
 			write(t, tree, "usr/local/bin/k3s", "") // all that K3s reads is judged
@@ -232,6 +59,216 @@ func TestHostileTrees(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// hostile is a tree that is made to exhaust or mislead.
+type hostile struct {
+	name string
+	// says is what is named as wrong.
+	says string
+	// quick ones are tried without PACKER_ACC too.
+	quick bool
+	make  func(t *testing.T, tree string)
+}
+
+func hostileTrees() []hostile {
+	const manifests, config = "var/lib/rancher/k3s/server/manifests", "etc/rancher/k3s/config.yaml"
+	const quick, slow = true, false
+	return []hostile{
+		{"config.yaml of 1 GB", config, quick, func(t *testing.T, tree string) {
+			write(t, tree, config, "")
+			require.NoError(t, os.Truncate(filepath.Join(tree, config), 1<<30))
+		}},
+		{"100,000 manifests", "entries", slow, func(t *testing.T, tree string) {
+			write(t, tree, manifests+"/0.yaml", "")
+			for i := range 100_000 {
+				require.NoError(t, os.WriteFile(filepath.Join(tree, manifests, fmt.Sprintf("m%d.yaml", i)), []byte("kind: X\n"), 0o600))
+			}
+		}},
+		{"a loop of links", config, quick, func(t *testing.T, tree string) {
+			write(t, tree, "etc/rancher/k3s/x", "")
+			require.NoError(t, os.Symlink("config.yaml", filepath.Join(tree, "etc/rancher/k3s/other")))
+			require.NoError(t, os.Symlink("other", filepath.Join(tree, config)))
+		}},
+		{"a link out of the tree", config, quick, func(t *testing.T, tree string) {
+			write(t, tree, "etc/rancher/k3s/x", "")
+			require.NoError(t, os.Symlink("../../../../../../../../etc/hostname", filepath.Join(tree, config)))
+		}},
+		{"a pipe that nobody writes to", config, quick, func(t *testing.T, tree string) {
+			write(t, tree, "etc/rancher/k3s/x", "")
+			require.NoError(t, syscall.Mkfifo(filepath.Join(tree, config), 0o600))
+		}},
+		{"an endless device", config, quick, func(t *testing.T, tree string) {
+			write(t, tree, "etc/rancher/k3s/x", "")
+			if err := syscall.Mknod(filepath.Join(tree, config), syscall.S_IFCHR|0o600, 1<<8|5); err != nil {
+				t.Skip("devices cannot be made here")
+			}
+		}},
+		{"a YAML bomb", config, quick, func(t *testing.T, tree string) {
+			write(t, tree, config, bomb())
+		}},
+		{"a tree of 3,000 levels", "do not hold", quick, func(t *testing.T, tree string) { nest(t, filepath.Join(tree, manifests), 3_000) }},
+		{"200,000 unknown keys", config, slow, func(t *testing.T, tree string) {
+			write(t, tree, config, lots(200_000, "key-%d: 1\n"))
+		}},
+		{"70 MB of units", "64 MiB", slow, func(t *testing.T, tree string) {
+			for i := range 18 {
+				write(t, tree, fmt.Sprintf("etc/systemd/system/u%d.service", i), lots(150_000, "# k3s server %d, a line\n"))
+			}
+		}},
+		{"60 MB of units", "", slow, func(t *testing.T, tree string) {
+			for i := range 16 {
+				write(t, tree, fmt.Sprintf("etc/systemd/system/u%d.service", i), "[Service]\n"+lots(150_000, "# k3s server %d, a line\n"))
+			}
+		}},
+		{"60 MB of empty lines in units", "", slow, func(t *testing.T, tree string) {
+			for i := range 16 {
+				write(t, tree, fmt.Sprintf("etc/systemd/system/u%d.service", i), "[Service]\n#k3s\n"+strings.Repeat("\n", 3_900_000))
+			}
+		}},
+		{"4,000 units that start K3s", "more than 64", quick, func(t *testing.T, tree string) {
+			for i := range 4000 {
+				write(t, tree, fmt.Sprintf("etc/systemd/system/u%d.service", i), "[Service]\nExecStart=/usr/local/bin/k3s server\n")
+			}
+		}},
+		{"40 units of one environment file of 4 MB", "more than 8 MiB", slow, func(t *testing.T, tree string) {
+			many(t, tree, "etc/systemd/system/u%d.service", 40, "[Service]\nEnvironment=A%d=\nEnvironmentFile=/etc/systemd/system/k3s.service.env\nExecStart=/usr/local/bin/k3s agent\n")
+			write(t, tree, "etc/systemd/system/k3s.service.env", "A="+strings.Repeat("x", 4_000_000))
+		}},
+		{"60 units that replace 100,000 variables", "more than 8 MiB", slow, func(t *testing.T, tree string) {
+			many(t, tree, "etc/systemd/system/u%d.service", 60, "[Service]\nEnvironment=B%d= A="+strings.Repeat("x", 500)+"\nExecStart=/usr/local/bin/k3s agent "+strings.Repeat("${A}", 10_000)+"\n")
+		}},
+		{"60 units and 20,000 drop-ins of all services", "more than 8 MiB", slow, func(t *testing.T, tree string) {
+			many(t, tree, "etc/systemd/system/u%d.service", 60, "[Service]\nEnvironment=A%d=\nExecStart=/usr/local/bin/k3s agent\n")
+			many(t, tree, "etc/systemd/system/service.d/%d.conf", 20_000, "[Service]\nEnvironment=A=%d\n")
+		}},
+		{"4,000 aliases", "aliases", slow, func(t *testing.T, tree string) {
+			write(t, tree, "etc/systemd/system/k3s.service", "[Service]\nExecStart=/usr/local/bin/k3s server\n")
+			for i := range 4000 {
+				require.NoError(t, os.Symlink("k3s.service", filepath.Join(tree, fmt.Sprintf("etc/systemd/system/a%d.service", i))))
+			}
+		}},
+		{"1,000 aliases of many dashes", "names", slow, func(t *testing.T, tree string) {
+			write(t, tree, "etc/systemd/system/k3s.service", "[Service]\nExecStart=/usr/local/bin/k3s server\n")
+			for i := range 1000 {
+				require.NoError(t, os.Symlink("k3s.service", filepath.Join(tree, fmt.Sprintf("etc/systemd/system/a%s%d.service", strings.Repeat("-a", 110), i))))
+			}
+		}},
+		{"a unit with one line of 4 MB", "", slow, func(t *testing.T, tree string) {
+			write(t, tree, "etc/systemd/system/k3s.service", "[Service]\nExecStart=/usr/local/bin/k3s server"+strings.Repeat(" --node-label=a=b", 240_000)+"\n")
+		}},
+		{"a unit with 200,000 variables", "", slow, func(t *testing.T, tree string) {
+			write(t, tree, "etc/systemd/system/k3s.service", "[Service]\n"+lots(100_000, "Environment=V%d=1\n")+"ExecStart=/usr/local/bin/k3s server $V1 $V2\n")
+		}},
+		{"a unit that replaces 100,000 variables", "", quick, func(t *testing.T, tree string) {
+			write(t, tree, "etc/systemd/system/k3s.service", "[Service]\nEnvironment=A="+strings.Repeat("x", 100_000)+"\nExecStart=/usr/local/bin/k3s server "+strings.Repeat("${A}", 100_000)+"\n")
+		}},
+		{"a unit of 200,000 faults", "", slow, func(t *testing.T, tree string) {
+			write(t, tree, "etc/systemd/system/k3s.service", "[Service]\nExecStart=/usr/local/bin/k3s server\n"+lots(200_000, "Environment=\"V%d\n"))
+		}},
+		{"20,000 drop-ins of the unit", "", slow, func(t *testing.T, tree string) {
+			write(t, tree, "etc/systemd/system/k3s.service", "[Service]\nExecStart=/usr/local/bin/k3s server\n")
+			many(t, tree, "etc/systemd/system/k3s.service.d/%d.conf", 20_000, "[Service]\nEnvironment=A=%d\n")
+		}},
+		{"environment files of 4 MB", "", slow, func(t *testing.T, tree string) {
+			write(t, tree, "etc/systemd/system/k3s.service", "[Service]\nEnvironmentFile=/etc/systemd/system/k3s.service.env\nExecStart=/usr/local/bin/k3s server\n")
+			write(t, tree, "etc/systemd/system/k3s.service.env", lots(250_000, "V%d=1\n"))
+		}},
+		{"one environment line of 4 MB", "", slow, func(t *testing.T, tree string) {
+			write(t, tree, "etc/systemd/system/k3s.service", "[Service]\nEnvironmentFile=/etc/systemd/system/k3s.service.env\nExecStart=/usr/local/bin/k3s server\n")
+			write(t, tree, "etc/systemd/system/k3s.service.env", "A="+strings.Repeat("\\\n", 1_900_000))
+		}},
+		{"20,000 drop-ins of config.yaml", "", slow, func(t *testing.T, tree string) {
+			many(t, tree, "etc/rancher/k3s/config.yaml.d/%d.yaml", 20_000, "node-label+: [a%d=b]\n")
+		}},
+		{"20,000 unknown drop-ins of config.yaml", "", slow, func(t *testing.T, tree string) {
+			many(t, tree, "etc/rancher/k3s/config.yaml.d/%d.yaml", 20_000, "key-%d: 1\n")
+		}},
+		{"a list of 300,000 arguments", "", slow, func(t *testing.T, tree string) {
+			write(t, tree, config, "kube-apiserver-arg:\n"+lots(300_000, "- a%d=b\n"))
+		}},
+		{"a list of 300,000 kubelet arguments", "", slow, func(t *testing.T, tree string) {
+			write(t, tree, config, "kubelet-arg:\n"+lots(300_000, "- a%d=b\n"))
+		}},
+		{"300,000 labels", "", slow, func(t *testing.T, tree string) {
+			write(t, tree, config, "node-label:\n"+lots(300_000, "- a%d=b\n"))
+		}},
+		{"300,000 duplicate keys", "", slow, func(t *testing.T, tree string) {
+			write(t, tree, config, strings.Repeat("token: a\n", 300_000))
+		}},
+		{"a line of 4 MB in config.yaml", "", slow, func(t *testing.T, tree string) {
+			write(t, tree, config, "x: "+strings.Repeat("y", 4_000_000)+"\n")
+		}},
+		{"nested lists in config.yaml", "", slow, func(t *testing.T, tree string) {
+			write(t, tree, config, "x: "+strings.Repeat("[", 1_000_000))
+		}},
+		{"9,000 nested lists in config.yaml", "", slow, func(t *testing.T, tree string) {
+			write(t, tree, config, "x: "+strings.Repeat("[", 9_000)+strings.Repeat("]", 9_000))
+		}},
+		{"nested blocks in config.yaml", "", slow, func(t *testing.T, tree string) {
+			write(t, tree, config, "x:\n"+strings.Repeat("- ", 1_000_000))
+		}},
+		{"flat blocks of YAML 1 MB", "", slow, func(t *testing.T, tree string) {
+			write(t, tree, config, strings.Repeat("? ", 1_000_000))
+		}},
+		{"anchors in config.yaml", "", slow, func(t *testing.T, tree string) {
+			write(t, tree, config, lots(100_000, "k%[1]d: &a%[1]d x\n"))
+		}},
+		{"merge keys in config.yaml", "", slow, func(t *testing.T, tree string) {
+			write(t, tree, config, "a: &a {"+strings.ReplaceAll(lots(5_000, "k%d: 1, "), "\n", "")+"}\n"+lots(5_000, "m%d: {<<: *a}\n"))
+		}},
+		{"40,000 kernel parameter files", "", slow, func(t *testing.T, tree string) {
+			many(t, tree, "etc/sysctl.d/%d.conf", 40_000, "vm.a%d = 1\n")
+		}},
+		{"4 MB of kernel parameters", "", slow, func(t *testing.T, tree string) {
+			write(t, tree, "etc/sysctl.d/99-z.conf", lots(250_000, "vm.a%d = 1\n"))
+		}},
+		{"4 MB of kernel parameter patterns", "", slow, func(t *testing.T, tree string) {
+			write(t, tree, "etc/sysctl.d/99-z.conf", lots(250_000, "vm.*a%d* = 1\n"))
+		}},
+		{"one kernel parameter 300,000 times", "", slow, func(t *testing.T, tree string) {
+			write(t, tree, "etc/sysctl.d/99-z.conf", strings.Repeat("vm.overcommit_memory = 0\n", 150_000))
+		}},
+		{"one pattern of 4 MB", "", slow, func(t *testing.T, tree string) {
+			write(t, tree, "etc/sysctl.d/99-z.conf", "vm."+strings.Repeat("*a", 1_000_000)+" = 1\n")
+		}},
+		{"40,000 manifests", "", slow, func(t *testing.T, tree string) {
+			many(t, tree, manifests+"/m%d.yaml", 40_000, "kind: X%d\n")
+		}},
+		{"40,000 manifests of secrets", "", slow, func(t *testing.T, tree string) {
+			many(t, tree, manifests+"/m%d.yaml", 40_000, "apiVersion: v1\nkind: Pod\nmetadata: {name: p%d}\nspec: {containers: [{name: a, image: b, securityContext: {privileged: true}}]}\n")
+		}},
+		{"a manifest of 200,000 documents", "", slow, func(t *testing.T, tree string) {
+			write(t, tree, manifests+"/m.yaml", lots(200_000, "---\nkind: X%d\n"))
+		}},
+		{"a manifest of 20,000 pods", "", slow, func(t *testing.T, tree string) {
+			write(t, tree, manifests+"/m.yaml", lots(20_000, "---\napiVersion: v1\nkind: Pod\nmetadata: {name: p%d}\nspec: {containers: [{name: a, image: b, securityContext: {privileged: true}}]}\n"))
+		}},
+		{"60 MB of manifests", "", slow, func(t *testing.T, tree string) {
+			for i := range 15 {
+				write(t, tree, fmt.Sprintf(manifests+"/m%d.yaml", i), "kind: X\nx: [\n"+lots(400_000, "a%d,\n")+"]\n")
+			}
+		}},
+		{"a manifest of nested lists", "", quick, func(t *testing.T, tree string) {
+			write(t, tree, manifests+"/m.json", strings.Repeat("[", 1_000_000))
+		}},
+		{"a manifest of 9,000 nested maps", "", slow, func(t *testing.T, tree string) {
+			write(t, tree, manifests+"/m.json", `{"kind":"Pod","a":`+strings.Repeat(`{"a":`, 9_000)+"1"+strings.Repeat("}", 9_001))
+		}},
+		{"a YAML bomb as a manifest", "", slow, func(t *testing.T, tree string) {
+			write(t, tree, manifests+"/m.yaml", "kind: Pod\n"+bomb())
+		}},
+		{"40,000 kubelet drop-ins", "", slow, func(t *testing.T, tree string) {
+			many(t, tree, "var/lib/rancher/k3s/agent/etc/kubelet.conf.d/%d.conf", 40_000, "apiVersion: kubelet.config.k8s.io/v1beta1\nkind: KubeletConfiguration\nmaxPods: %d\n")
+		}},
+		{"an admission file of 4 MB", "", slow, func(t *testing.T, tree string) {
+			write(t, tree, config, "kube-apiserver-arg: [admission-control-config-file=/etc/a.yaml, audit-policy-file=/etc/b.yaml]\n")
+			write(t, tree, "etc/a.yaml", "apiVersion: apiserver.config.k8s.io/v1\nkind: AdmissionConfiguration\nplugins:\n"+lots(100_000, "- {name: A%d}\n"))
+			write(t, tree, "etc/b.yaml", "apiVersion: audit.k8s.io/v1\nkind: Policy\nrules:\n"+lots(100_000, "- {level: None, users: [a%d]}\n"))
+		}},
+		{"NUL bytes", config, quick, func(t *testing.T, tree string) { write(t, tree, config, "token-file: a\x00b\n") }},
+		{"bytes that are no UTF-8", config, quick, func(t *testing.T, tree string) { write(t, tree, config, "token-file: \xff\xfe\n") }},
 	}
 }
 
