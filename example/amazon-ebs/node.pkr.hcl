@@ -12,6 +12,11 @@ packer {
   }
 }
 
+variable "k3s" {
+  type        = string
+  description = "The k3s binary of the release, checked against its sha256sum file."
+}
+
 variable "region" {
   type    = string
   default = "eu-central-1"
@@ -37,9 +42,15 @@ build {
   sources = ["source.amazon-ebs.agent"]
 
   # Put K3s in first: its release is then read from the binary.
+  provisioner "file" {
+    source      = var.k3s
+    destination = "/tmp/k3s"
+  }
+
   provisioner "shell" {
     inline = [
       "sudo install -m 0755 /tmp/k3s /usr/local/bin/k3s",
+      "rm /tmp/k3s",
     ]
   }
 

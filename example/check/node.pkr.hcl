@@ -14,6 +14,17 @@ variable "image" {
   description = "A disk image (raw or qcow2) or a root file system tar."
 }
 
+variable "k3s_version" {
+  type        = string
+  default     = ""
+  description = "The release that the image will run; asked of the image's own K3s where it is empty."
+}
+
+variable "role" {
+  type    = string
+  default = "server"
+}
+
 source "k3s-image" "existing" {
   iso_url      = var.image
   iso_checksum = "none"
@@ -24,7 +35,9 @@ build {
   sources = ["source.k3s-image.existing"]
 
   provisioner "k3s-cis" {
-    mode       = "check"
-    report_dir = "report"
+    mode        = "check"
+    k3s_version = var.k3s_version
+    role        = var.role
+    report_dir  = "report"
   }
 }

@@ -15,22 +15,50 @@ packer {
 
 variable "image" {
   type        = string
-  description = "A cloud image (qcow2) with a user `debian` that has sudo."
+  description = "A cloud image (qcow2) with cloud-init, such as Debian's genericcloud."
 }
 
 variable "image_checksum" {
   type = string
 }
 
+# cloud-init makes the user that Packer works as from a seed on a second disk,
+# and the last command removes it again.
+locals {
+  user     = "packer"
+  password = uuidv4()
+  seed = {
+    "meta-data" = "instance-id: packer\n"
+    "user-data" = <<-SEED
+      #cloud-config
+      ssh_pwauth: true
+      users:
+        - name: ${local.user}
+          plain_text_passwd: ${local.password}
+          lock_passwd: false
+          shell: /bin/sh
+          sudo: ALL=(ALL) NOPASSWD:ALL
+    SEED
+  }
+  farewell = [
+    "cloud-init clean --logs --seed",
+    "rm -f /etc/sudoers.d/90-cloud-init-users",
+    "userdel --force --remove ${local.user}",
+    "systemctl poweroff",
+  ]
+}
+
 source "qemu" "server" {
   iso_url          = var.image
   iso_checksum     = var.image_checksum
   disk_image       = true
+  cd_label         = "cidata"
+  cd_content       = local.seed
   output_directory = "output"
   vm_name          = "server.qcow2"
-  ssh_username     = "debian"
-  ssh_agent_auth   = true
-  shutdown_command = "sudo systemctl poweroff"
+  ssh_username     = local.user
+  ssh_password     = local.password
+  shutdown_command = "sudo sh -c '${join("; ", local.farewell)}'"
   headless         = true
 }
 
