@@ -32,6 +32,9 @@ func record(ctx context.Context, w *work) (err error) {
 		w.listing, err = disk.List(ctx, w.root, digest)
 		return err
 	}
+	if err := w.mounted.WriteBack(ctx); err != nil {
+		return err
+	}
 	if err := w.mounted.Uncover(); err != nil {
 		return err
 	}

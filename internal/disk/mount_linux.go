@@ -31,6 +31,7 @@ type Mounted struct {
 	loops  map[int]*loop
 	mounts []string // directories, in the order in which they were mounted
 	covers []string // those of mounts that only keep others from writing
+	copies []*vfatCopy
 }
 
 // Mount mounts partition p of the raw disk image at the directory dir. A file
@@ -133,7 +134,7 @@ func (m *Mounted) Unmount() error {
 			return errors.Join(errs...)
 		}
 	}
-	m.covers = nil
+	m.covers, m.copies = nil, nil
 	for number, l := range m.loops {
 		errs = append(errs, l.gone(m.image))
 		delete(m.loops, number)

@@ -35,7 +35,73 @@ func (m *Mounted) MountOthers(ctx context.Context, layout *Layout) ([]Hidden, er
 			hidden = append(hidden, *h)
 		}
 	}
+	more, err := m.showBoot(ctx, layout, name, lines)
+	return append(hidden, more...), err
+}
+
+// bootRoles are what boot loaders read, whether or not something mounts it,
+// and the directories where that is looked for, best first. systemd mounts it
+// there at boot where fstab does not.
+var bootRoles = []struct {
+	role role
+	dirs []string
+}{
+	{roleESP, []string{"/efi", "/boot/efi"}},
+	{roleBoot, []string{"/boot"}},
+}
+
+// showBoot mounts the partitions that boot loaders read and no line mentions.
+func (m *Mounted) showBoot(ctx context.Context, layout *Layout, name string, lines []mountLine) (hidden []Hidden, err error) {
+	for _, b := range bootRoles {
+		i := slices.IndexFunc(layout.Partitions, func(p Partition) bool { return p.role == b.role })
+		if i < 0 {
+			continue
+		}
+		p := layout.Partitions[i]
+		if slices.ContainsFunc(lines, func(l mountLine) bool {
+			return (!l.manual() || bootDirectory[l.dir]) &&
+				slices.ContainsFunc(layout.find(l.source, name), func(found Partition) bool { return found.Number == p.Number })
+		}) {
+			continue
+		}
+		l := mountLine{source: string(b.role), dir: m.free(b.dirs, lines), from: "by its type"}
+		if l.dir == "" {
+			l.dir = b.dirs[0]
+			hidden = append(hidden, *l.hide("is not empty, and boot loaders read partition %d, the %s, which has no other place", p.Number, b.role))
+			continue
+		}
+		h, err := m.followPartition(ctx, l, p)
+		if err != nil {
+			return hidden, fmt.Errorf("%s on partition %d, the %s: %w", l.dir, p.Number, b.role, err)
+		}
+		if h != nil {
+			hidden = append(hidden, *h)
+		}
+	}
 	return hidden, nil
+}
+
+// free returns the first of dirs that no line mounts and that is empty, or
+// else the first that is not there, or "".
+func (m *Mounted) free(dirs []string, lines []mountLine) string {
+	missing := ""
+	for _, dir := range dirs {
+		if slices.ContainsFunc(lines, func(l mountLine) bool { return l.dir == dir }) {
+			continue
+		}
+		host, err := securejoin.SecureJoin(m.Root, dir)
+		if err != nil {
+			continue
+		}
+		entries, err := os.ReadDir(host)
+		switch {
+		case errors.Is(err, fs.ErrNotExist) && missing == "":
+			missing = dir
+		case err == nil && len(entries) == 0:
+			return dir
+		}
+	}
+	return missing
 }
 
 // follow does what a line says, or says why not.
@@ -64,13 +130,18 @@ func (m *Mounted) follow(ctx context.Context, layout *Layout, name string, l mou
 	case len(found) > 1:
 		return l.hide("is on %s, which %d partitions of this disk are", l.source, len(found)), m.cover(l)
 	}
-	switch p := found[0]; {
+	return m.followPartition(ctx, l, found[0])
+}
+
+// followPartition mounts partition p as a line says, or says why not.
+func (m *Mounted) followPartition(ctx context.Context, l mountLine, p Partition) (*Hidden, error) {
+	switch {
 	case p.FileSystem.Root():
 		return m.orHide(l, m.mountPartition(ctx, l, p))
 	case p.FileSystem.Type == "vfat":
-		err := m.mountPartition(ctx, l, p)
+		err := m.mountVfat(ctx, l, p)
 		if errors.Is(err, unix.ENODEV) {
-			return l.hide("is on partition %d, whose vfat this host's kernel cannot mount: modprobe vfat", p.Number), m.cover(l)
+			return l.hide("is on partition %d: %s", p.Number, err), m.cover(l)
 		}
 		return m.orHide(l, err)
 	default:

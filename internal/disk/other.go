@@ -41,6 +41,9 @@ func FindRoot(context.Context, string, *Layout, string, string, Access) (Partiti
 // MountOthers needs Linux.
 func (*Mounted) MountOthers(context.Context, *Layout) ([]Hidden, error) { return nil, ErrNotLinux }
 
+// WriteBack needs Linux.
+func (*Mounted) WriteBack(context.Context) error { return ErrNotLinux }
+
 // Uncover needs Linux.
 func (*Mounted) Uncover() error { return ErrNotLinux }
 

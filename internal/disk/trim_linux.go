@@ -8,7 +8,6 @@ import (
 	"path/filepath"
 	"runtime"
 	"slices"
-	"strings"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
@@ -50,16 +49,15 @@ func (m *Mounted) Trim(ctx context.Context) (untrimmed []string, err error) {
 		if err := ctx.Err(); err != nil {
 			return nil, err
 		}
-		if slices.Contains(m.covers, dir) {
+		if slices.Contains(m.covers, dir) || slices.ContainsFunc(m.copies, func(c *vfatCopy) bool { return slices.Contains(c.dirs, dir) }) {
 			continue
 		}
-		inside := "/" + strings.TrimPrefix(strings.TrimPrefix(dir, filepath.Clean(m.Root)), "/")
 		done, err := trim(ctx, dir)
 		if err != nil {
-			return nil, fmt.Errorf("trimming %s: %w", inside, err)
+			return nil, fmt.Errorf("trimming %s: %w", m.inside(dir), err)
 		}
 		if !done {
-			untrimmed = append(untrimmed, inside)
+			untrimmed = append(untrimmed, m.inside(dir))
 		}
 	}
 	return untrimmed, nil
