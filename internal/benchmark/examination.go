@@ -13,6 +13,7 @@ import (
 	"github.com/k3s-cis/packer-plugin-k3s/internal/k3s"
 	"github.com/k3s-cis/packer-plugin-k3s/internal/kube"
 	"github.com/k3s-cis/packer-plugin-k3s/internal/node"
+	"github.com/k3s-cis/packer-plugin-k3s/internal/sysctl"
 )
 
 // examination is one evaluation: the input, and what several controls look at
@@ -30,7 +31,7 @@ type examination struct {
 	admission     func() (*kube.Admission, *complaint)
 	audit         func() (*kube.AuditPolicy, *complaint)
 	refused       func() refusals
-	kernel        func() (*node.BootParameters, error)
+	kernel        func() (*sysctl.Parameters, error)
 	problems      func() []k3s.Problem
 	loadAdmission func(file string, data []byte) (*kube.Admission, error)
 	loadAudit     func(file string, data []byte) (*kube.AuditPolicy, error)
@@ -60,7 +61,7 @@ func examine(in Input) *examination {
 	x.admission = sync.OnceValues(x.readAdmission)
 	x.audit = sync.OnceValues(x.readAudit)
 	x.refused = sync.OnceValue(x.refusePods)
-	x.kernel = sync.OnceValues(func() (*node.BootParameters, error) { return node.KernelParameters(x.node()) })
+	x.kernel = sync.OnceValues(func() (*sysctl.Parameters, error) { return sysctl.Read(x.node()) })
 	x.problems = sync.OnceValue(x.findProblems)
 	x.loadAdmission = oncePerFile(func(file string, data []byte) (*kube.Admission, error) {
 		return kube.LoadAdmission(x.release(), file, data, x.readFile)

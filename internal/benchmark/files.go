@@ -11,6 +11,7 @@ import (
 
 	"github.com/k3s-cis/packer-plugin-k3s/internal/k3s"
 	"github.com/k3s-cis/packer-plugin-k3s/internal/node"
+	"github.com/k3s-cis/packer-plugin-k3s/internal/service"
 )
 
 // paths expands the places of a node that the catalogue names: {data} is K3s's
@@ -150,7 +151,7 @@ func (f file) resolve(x *examination) file {
 }
 
 // serviceFiles lists the files that a service is read from.
-func serviceFiles(s *node.Service, environment bool) []string {
+func serviceFiles(s *service.Service, environment bool) []string {
 	all := []string{s.Path}
 	for _, w := range s.Start {
 		all = append(all, w.Path)

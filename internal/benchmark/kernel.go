@@ -10,6 +10,7 @@ import (
 	"github.com/k3s-cis/packer-plugin-k3s/internal/k3s"
 	"github.com/k3s-cis/packer-plugin-k3s/internal/node"
 	"github.com/k3s-cis/packer-plugin-k3s/internal/safetext"
+	"github.com/k3s-cis/packer-plugin-k3s/internal/sysctl"
 )
 
 // kernel wants kernel parameters to have exact values after every boot, and
@@ -19,7 +20,7 @@ type kernel struct{ parameters []parameter }
 type parameter struct{ name, value string }
 
 func (kernel) picks(paths) node.Query {
-	q := node.SysctlQuery()
+	q := sysctl.Query()
 	for _, dir := range moduleDirectories {
 		q = append(q, node.Pick{Path: dir, Depth: 1})
 	}
@@ -126,7 +127,7 @@ func kernelValue(value string) string {
 	return value
 }
 
-func kernelEvidence(name string, s node.KernelSetting) Evidence {
+func kernelEvidence(name string, s sysctl.Setting) Evidence {
 	detail := name + "=" + kernelValue(s.Value)
 	if s.Note != "" {
 		detail += " (" + s.Note + ")"

@@ -14,6 +14,7 @@ import (
 	"github.com/k3s-cis/packer-plugin-k3s/internal/k3s"
 	"github.com/k3s-cis/packer-plugin-k3s/internal/node"
 	"github.com/k3s-cis/packer-plugin-k3s/internal/safetext"
+	"github.com/k3s-cis/packer-plugin-k3s/internal/service"
 )
 
 // secrets wants no secret in a kind of files. What is found is named by file,
@@ -430,12 +431,12 @@ func (x *examination) secretsInEnvironment() ([]Evidence, string) {
 	}
 	var out []Evidence
 	for _, f := range files {
-		out = append(out, secretVariables(node.EnvironmentFile(f.Path, f.Data))...)
+		out = append(out, secretVariables(service.EnvironmentFile(f.Path, f.Data))...)
 	}
 	return out, ""
 }
 
-func secretVariables(vars []node.Variable) []Evidence {
+func secretVariables(vars []service.Variable) []Evidence {
 	var out []Evidence
 	for _, v := range vars {
 		switch {

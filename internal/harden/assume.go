@@ -9,6 +9,7 @@ import (
 
 	"github.com/k3s-cis/packer-plugin-k3s/internal/k3s"
 	"github.com/k3s-cis/packer-plugin-k3s/internal/node"
+	"github.com/k3s-cis/packer-plugin-k3s/internal/service"
 )
 
 // assume lists what the plan was made from: of each file that Query collects
@@ -109,7 +110,7 @@ func (p *planner) query() node.Query {
 // flags that name them, and every machine has a name and a release.
 func (p *planner) unread() []string {
 	server := p.c.layout().Server()
-	return append(node.MachineFiles(), "/etc/environment", server+"/psa.yaml", server+"/audit.yaml")
+	return append(service.MachineFiles(), "/etc/environment", server+"/psa.yaml", server+"/audit.yaml")
 }
 
 // startSuffixes are the endings of the files that count in a directory, nil

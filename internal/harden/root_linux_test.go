@@ -10,7 +10,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/k3s-cis/packer-plugin-k3s/internal/k3s"
-	"github.com/k3s-cis/packer-plugin-k3s/internal/node"
+	"github.com/k3s-cis/packer-plugin-k3s/internal/rootfs"
 )
 
 // put writes a file below a root directory.
@@ -33,7 +33,7 @@ func TestOnARealTree(t *testing.T) {
 			o := newest(t)
 			o.Role = role
 			root := t.TempDir()
-			target := node.Root(root)
+			target := rootfs.At(root)
 			plan, err := Make(o, nil)
 			require.NoError(t, err)
 			out, err := target.Apply(ctx, plan.Change, Query(o))
@@ -100,7 +100,7 @@ func TestStale(t *testing.T) {
 			o := newest(t)
 			plan, err := Make(o, nil)
 			require.NoError(t, err)
-			out, err := node.Root(root).Apply(ctx, plan.Change, Query(o))
+			out, err := rootfs.At(root).Apply(ctx, plan.Change, Query(o))
 			require.NoError(t, err)
 			assert.Equal(t, tt.stale, out.Stale)
 			if tt.stale {
@@ -117,7 +117,7 @@ func TestKept(t *testing.T) {
 	}
 	ctx := context.Background()
 	root := t.TempDir()
-	target := node.Root(root)
+	target := rootfs.At(root)
 	originals := map[string]string{
 		"/etc/rancher/k3s/config.yaml":                  "node-name: a # mine\n",
 		"/etc/rancher/k3s/config.yaml.d/99-user.yaml":   "kubelet-arg: [max-pods=200]\n",

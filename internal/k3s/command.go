@@ -6,12 +6,12 @@ import (
 	"strconv"
 	"strings"
 
-	"github.com/k3s-cis/packer-plugin-k3s/internal/node"
+	"github.com/k3s-cis/packer-plugin-k3s/internal/service"
 )
 
 // splitCommand finds K3s in a service's command line and returns the words
 // behind "server" or "agent".
-func (r *resolver) splitCommand(s *node.Service) []node.Word {
+func (r *resolver) splitCommand(s *service.Service) []service.Word {
 	origin := Origin{Source: s.Path}
 	if len(s.Start) > 0 {
 		origin.Line = s.Start[0].Line
@@ -49,7 +49,7 @@ func isK3s(word string) bool {
 
 // configFileName finds the configuration file: the environment beats the
 // command line, which beats the default.
-func (r *resolver) configFileName(words []node.Word) (string, Origin) {
+func (r *resolver) configFileName(words []service.Word) (string, Origin) {
 	for _, v := range r.environment {
 		if v.Name == "K3S_CONFIG_FILE" && v.Value != "" {
 			return v.Value, Origin{Source: v.Path, Line: v.Line}
@@ -71,7 +71,7 @@ func (r *resolver) configFileName(words []node.Word) (string, Origin) {
 // commandOptions reads the words behind "server" or "agent" as K3s's command
 // line parser does: --name=value, --name value, -n value; booleans take a
 // value only with "=".
-func (r *resolver) commandOptions(words []node.Word) []option {
+func (r *resolver) commandOptions(words []service.Word) []option {
 	var out []option
 	for i := 0; i < len(words); i++ {
 		w := words[i]

@@ -4,6 +4,7 @@ import (
 	"fmt"
 
 	"github.com/k3s-cis/packer-plugin-k3s/internal/node"
+	"github.com/k3s-cis/packer-plugin-k3s/internal/service"
 )
 
 // Component is a program that K3s embeds and passes arguments to.
@@ -95,7 +96,7 @@ type Effective struct {
 	Role    Role
 	// Service is what starts K3s; nil where the node has no such service, or
 	// none that could be read.
-	Service *node.Service
+	Service *service.Service
 	// ConfigFile is the configuration file K3s will read.
 	ConfigFile string
 	// DataDir is K3s's data directory, /var/lib/rancher/k3s unless moved.

@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"github.com/k3s-cis/packer-plugin-k3s/internal/node"
+	"github.com/k3s-cis/packer-plugin-k3s/internal/service"
 )
 
 // Query returns what has to be collected from a node so that Resolve can
@@ -22,8 +23,8 @@ func Query(role Role, dataDir string) node.Query {
 		{Path: layout.DB(), Depth: 1},
 	}
 	q = append(q, servicesQuery()...)
-	q = append(q, node.SystemdQuery(role.ServiceName(), role.EnvironmentFiles()...)...)
-	return append(q, node.OpenRCQuery(role.ServiceName())...)
+	q = append(q, service.SystemdQuery(role.ServiceName(), role.EnvironmentFiles()...)...)
+	return append(q, service.OpenRCQuery(role.ServiceName())...)
 }
 
 func (r Role) other() Role {
@@ -38,7 +39,7 @@ type resolver struct {
 	node        *node.Node
 	release     Release
 	role        Role
-	environment []node.Variable
+	environment []service.Variable
 	effective   *Effective
 	// suggested counts the keys that a similar one was looked for.
 	suggested int

@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"github.com/k3s-cis/packer-plugin-k3s/internal/node"
+	"github.com/k3s-cis/packer-plugin-k3s/internal/service"
 )
 
 const initDir = "/etc/init.d"
@@ -18,7 +19,7 @@ const initDir = "/etc/init.d"
 // what they say, the packaged ones by their names.
 func servicesQuery() node.Query {
 	q := node.Query{{Path: initDir, Depth: 1}}
-	for _, dir := range node.UnitDirectories() {
+	for _, dir := range service.UnitDirectories() {
 		administrators := strings.HasPrefix(dir, "/etc/") || strings.HasPrefix(dir, "/usr/local/")
 		q = append(q, node.Pick{Path: dir, Depth: 1, Content: administrators})
 	}
@@ -30,14 +31,14 @@ const maxServices = 64
 
 // service finds the service that runs K3s in this role and returns the words
 // of its command line behind "server" or "agent".
-func (r *resolver) service() []node.Word {
+func (r *resolver) service() []service.Word {
 	names := r.serviceNames()
 	if len(names) > maxServices {
 		r.problem(Unreadable, Origin{Source: names[maxServices]}, "is one of %d services that may run K3s: with more than %d it is not judged which of them counts; remove some", len(names), maxServices)
 		return nil
 	}
-	systemd := node.NewSystemd(r.node)
-	var running []*node.Service
+	systemd := service.NewSystemd(r.node)
+	var running []*service.Service
 	for _, name := range names {
 		s, err := r.readService(systemd, name)
 		if err != nil {
@@ -63,7 +64,7 @@ func (r *resolver) service() []node.Word {
 	return nil
 }
 
-func (r *resolver) readCommand(s *node.Service) []node.Word {
+func (r *resolver) readCommand(s *service.Service) []service.Word {
 	r.effective.Service = s
 	if s.Masked {
 		r.problem(Fatal, Origin{Source: s.Path}, "the service is masked and will not start: unmask it")
@@ -84,17 +85,17 @@ func (r *resolver) readCommand(s *node.Service) []node.Word {
 }
 
 // readService reads a service of systemd or, where there is none, of OpenRC.
-func (r *resolver) readService(systemd *node.Systemd, name string) (*node.Service, error) {
+func (r *resolver) readService(systemd *service.Systemd, name string) (*service.Service, error) {
 	s, err := systemd.Service(name)
 	if s == nil && err == nil {
-		s, err = node.OpenRCService(r.node, name)
+		s, err = service.FromOpenRC(r.node, name)
 	}
 	return s, err
 }
 
 // runsRole says whether a service's command line runs K3s in a role, directly
 // or through a shell.
-func runsRole(s *node.Service, role Role) bool {
+func runsRole(s *service.Service, role Role) bool {
 	var words []string
 	for _, w := range s.Start {
 		words = append(words, w.Text)
@@ -149,7 +150,7 @@ func (r *resolver) serviceNames() []string {
 		}
 		found[name] = true
 	}
-	for _, dir := range node.UnitDirectories() {
+	for _, dir := range service.UnitDirectories() {
 		for _, e := range r.node.Below(dir) {
 			if name, ok := strings.CutSuffix(e.Path[len(dir)+1:], ".service"); ok && !strings.Contains(name, "/") {
 				consider(name, e)
@@ -177,8 +178,8 @@ func (r *resolver) unreadable(name string, err error) {
 		return
 	}
 	if name != r.role.ServiceName() {
-		r.effective.Missing = append(r.effective.Missing, node.SystemdQuery(name, environmentFiles(name)...)...)
-		r.effective.Missing = append(r.effective.Missing, node.OpenRCQuery(name)...)
+		r.effective.Missing = append(r.effective.Missing, service.SystemdQuery(name, environmentFiles(name)...)...)
+		r.effective.Missing = append(r.effective.Missing, service.OpenRCQuery(name)...)
 	}
 	r.unknown(node.Pick{Path: unknown.Path, Depth: 1, Content: true})
 }

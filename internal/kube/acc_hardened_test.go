@@ -17,7 +17,7 @@ import (
 	"github.com/k3s-cis/packer-plugin-k3s/internal/k3s/deploy"
 	"github.com/k3s-cis/packer-plugin-k3s/internal/kube"
 	"github.com/k3s-cis/packer-plugin-k3s/internal/kube/apiservertest"
-	"github.com/k3s-cis/packer-plugin-k3s/internal/node"
+	"github.com/k3s-cis/packer-plugin-k3s/internal/rootfs"
 )
 
 // TestAccHardened starts the API server from what K3s would pass it on a node
@@ -93,7 +93,7 @@ func bake(t *testing.T, r k3s.Release, o harden.Options) (root string, effective
 	plan, err := harden.Make(o, nil)
 	require.NoError(t, err)
 	query := harden.Query(o)
-	outcome, err := node.Root(root).Apply(t.Context(), plan.Change, query)
+	outcome, err := rootfs.At(root).Apply(t.Context(), plan.Change, query)
 	require.NoError(t, err)
 	require.False(t, outcome.Stale)
 	effective, err = k3s.Resolve(outcome.Node, r, o.Role)

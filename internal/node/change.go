@@ -71,7 +71,7 @@ type Target interface {
 	Apply(ctx context.Context, c Change, q Query) (*Outcome, error)
 }
 
-// stagePrefix starts the name of the directories in which new files wait
+// StagingPrefix starts the name of the directories in which new files wait
 // beside their destination. No program reads a configuration file from a
 // directory named so.
-const stagePrefix = ".k3s-cis-"
+const StagingPrefix = ".k3s-cis-"

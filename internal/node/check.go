@@ -12,33 +12,33 @@ import (
 	"unicode/utf8"
 )
 
-// modeBits are the bits an Entry's Mode may hold.
-const modeBits = fs.ModePerm | fs.ModeSetuid | fs.ModeSetgid | fs.ModeSticky
+// ModeBits are the bits an Entry's Mode may hold.
+const ModeBits = fs.ModePerm | fs.ModeSetuid | fs.ModeSetgid | fs.ModeSticky
 
-// checkPath says what keeps p from being the path of something on a node.
-func checkPath(p string) error {
+// CheckPath says what keeps p from being the path of something on a node.
+func CheckPath(p string) error {
 	switch {
 	case !path.IsAbs(p):
 		return fmt.Errorf("path %q is not absolute", p)
 	case path.Clean(p) != p:
 		return fmt.Errorf("path %q is not clean: write %q", p, path.Clean(p))
-	case !plainName(p):
+	case !PlainName(p):
 		return fmt.Errorf("path %q is not valid UTF-8 or has a control character in it", p)
 	}
 	return nil
 }
 
-// plainName says whether s can stand in a report, a log and a line of the
+// PlainName says whether s can stand in a report, a log and a line of the
 // exchange with a machine without being mistaken for something else.
-func plainName(s string) bool {
+func PlainName(s string) bool {
 	return utf8.ValidString(s) && strings.IndexFunc(s, unicode.IsControl) < 0
 }
 
-// check says what is wrong with q, all at once.
-func (q Query) check() error {
+// Check says what is wrong with q, all at once.
+func (q Query) Check() error {
 	var errs []error
 	for _, p := range q {
-		if err := checkPath(p.Path); err != nil {
+		if err := CheckPath(p.Path); err != nil {
 			errs = append(errs, err)
 		}
 		if p.Depth < Deep {
@@ -48,13 +48,13 @@ func (q Query) check() error {
 	return errors.Join(errs...)
 }
 
-// check says what is wrong with c, all at once.
-func (c Change) check() error {
+// Check says what is wrong with c, all at once.
+func (c Change) Check() error {
 	var errs []error
 	fail := func(format string, args ...any) { errs = append(errs, fmt.Errorf(format, args...)) }
 	role := map[string]string{}
 	claim := func(p, as string) {
-		if err := checkPath(p); err != nil {
+		if err := CheckPath(p); err != nil {
 			errs = append(errs, err)
 		} else if p == "/" {
 			fail("the root directory itself cannot be changed")
@@ -75,7 +75,7 @@ func (c Change) check() error {
 		default:
 			fail("path %q: kind %q cannot be written", e.Path, e.Kind)
 		}
-		if e.Mode&^modeBits != 0 {
+		if e.Mode&^ModeBits != 0 {
 			fail("path %q: mode %v has more than permission bits", e.Path, e.Mode)
 		}
 		if e.UID < 0 || e.GID < 0 {
@@ -86,7 +86,7 @@ func (c Change) check() error {
 		claim(p, "removed")
 	}
 	for _, from := range slices.Sorted(maps.Keys(c.Keep)) {
-		if err := checkPath(from); err != nil {
+		if err := CheckPath(from); err != nil {
 			errs = append(errs, err)
 		}
 		claim(c.Keep[from], "a copy")
@@ -99,28 +99,28 @@ func (c Change) check() error {
 		}
 	}
 	for _, a := range c.Assume {
-		if err := checkPath(a.Path); err != nil {
+		if err := CheckPath(a.Path); err != nil {
 			errs = append(errs, err)
 		}
 	}
 	for _, name := range slices.Sorted(maps.Keys(c.Kernel)) {
-		if err := checkParameter(name, c.Kernel[name]); err != nil {
+		if err := CheckParameter(name, c.Kernel[name]); err != nil {
 			errs = append(errs, err)
 		}
 	}
 	return errors.Join(errs...)
 }
 
-// checkParameter says what keeps name from being a kernel parameter and value
+// CheckParameter says what keeps name from being a kernel parameter and value
 // from being written to it.
-func checkParameter(name, value string) error {
+func CheckParameter(name, value string) error {
 	for _, part := range strings.Split(name, ".") {
 		if part == "" || strings.Trim(part, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-/") != "" ||
 			strings.Contains(part, "//") || strings.HasPrefix(part, "/") || strings.HasSuffix(part, "/") {
 			return fmt.Errorf("kernel parameter %q is not a name such as vm.overcommit_memory", name)
 		}
 	}
-	if value == "" || !plainName(strings.ReplaceAll(value, "\t", " ")) {
+	if value == "" || !PlainName(strings.ReplaceAll(value, "\t", " ")) {
 		return fmt.Errorf("kernel parameter %q: value %q is not one line of text", name, value)
 	}
 	return nil

@@ -1,5 +1,5 @@
-// Package node is a machine as data: files with mode, owner and bytes, and
-// the kernel parameters of a running one. It reads that data from, and
-// writes changes to, a root directory on this host or a machine behind a
-// Packer communicator. It knows nothing of Kubernetes, CIS or the guide.
+// Package node is the model: a machine as data, files with mode, owner and
+// bytes, and the kernel parameters of a running one; the questions that can be
+// asked of it and the changes that can be made. It knows no machine and no
+// disk: targets in other rooms answer and change, and all are held to nodetest.
 package node

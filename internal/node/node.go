@@ -151,9 +151,9 @@ func New(q Query, entries []Entry) *Node {
 	return n
 }
 
-// hiding returns the node with why nothing is known of some paths: something
+// Hiding returns the node with why nothing is known of some paths: something
 // else is in their place once it has booted.
-func (n *Node) hiding(why map[string]string) *Node {
+func (n *Node) Hiding(why map[string]string) *Node {
 	if len(why) == 0 {
 		return n
 	}
@@ -182,12 +182,12 @@ func (n *Node) Hidden(p string) string {
 	if n == nil {
 		return ""
 	}
-	why, _ := hiddenBy(n.hidden, p)
+	why, _ := HiddenBy(n.hidden, p)
 	return why
 }
 
-// hiddenBy looks up p and the directories above it.
-func hiddenBy(hidden map[string]string, p string) (why string, found bool) {
+// HiddenBy looks up p and the directories above it.
+func HiddenBy(hidden map[string]string, p string) (why string, found bool) {
 	for len(hidden) > 0 {
 		if why, found = hidden[p]; found || p == "/" || p == "." {
 			return why, found
@@ -201,7 +201,7 @@ func hiddenBy(hidden map[string]string, p string) (why string, found bool) {
 // and what does; empty where nothing is hidden.
 func (n *Node) HiddenBelow(dir string) (p, why string) {
 	for _, at := range slices.Sorted(maps.Keys(n.hidden)) {
-		if within(dir, at) {
+		if Within(dir, at) {
 			return at, n.hidden[at]
 		}
 	}
@@ -252,7 +252,7 @@ func (n *Node) Entries() []Entry {
 // Query returns what was asked when the node was collected.
 func (n *Node) Query() Query { return n.query }
 
-// covers says whether some pick would have collected p, had it existed. A
+// Covers says whether some pick would have collected p, had it existed. A
 // parent that could not be listed leaves its children unknown.
 func (n *Node) covers(p string) bool {
 	for dir := path.Dir(p); ; dir = path.Dir(dir) {
@@ -263,16 +263,16 @@ func (n *Node) covers(p string) bool {
 			break
 		}
 	}
-	return n.query.covers(p)
+	return n.query.Covers(p)
 }
 
-// covers says whether some pick of q is p, or has p below it.
-func (q Query) covers(p string) bool {
+// Covers says whether some pick of q is p, or has p below it.
+func (q Query) Covers(p string) bool {
 	return slices.ContainsFunc(q, func(pick Pick) bool { return pick.covers(p) })
 }
 
-// wantsContent says whether q asks for the bytes of the file at p.
-func (q Query) wantsContent(p string) bool {
+// WantsContent says whether q asks for the bytes of the file at p.
+func (q Query) WantsContent(p string) bool {
 	return slices.ContainsFunc(q, func(pick Pick) bool { return pick.Content && pick.covers(p) })
 }
 
@@ -287,5 +287,5 @@ func (k Pick) covers(p string) bool {
 	return k.Depth == Deep || strings.Count(p[len(root):], "/") <= k.Depth
 }
 
-// within says whether p is dir or lies below it.
-func within(dir, p string) bool { return p == dir || strings.HasPrefix(p, dir+"/") }
+// Within says whether p is dir or lies below it.
+func Within(dir, p string) bool { return p == dir || strings.HasPrefix(p, dir+"/") }

@@ -13,7 +13,7 @@ import (
 	"github.com/k3s-cis/packer-plugin-k3s/internal/benchmark"
 	"github.com/k3s-cis/packer-plugin-k3s/internal/harden"
 	"github.com/k3s-cis/packer-plugin-k3s/internal/k3s"
-	"github.com/k3s-cis/packer-plugin-k3s/internal/node"
+	"github.com/k3s-cis/packer-plugin-k3s/internal/rootfs"
 	"github.com/k3s-cis/packer-plugin-k3s/internal/testing/packertest"
 	"github.com/k3s-cis/packer-plugin-k3s/internal/testing/sshtest"
 )
@@ -33,11 +33,11 @@ func hardenTree(t testing.TB, tree string) {
 	r, err := k3s.ParseRelease(release)
 	require.NoError(t, err)
 	o := harden.Options{Release: r, Role: k3s.Server, Benchmark: cisRelease}
-	have, err := node.Root(tree).Read(t.Context(), harden.Query(o))
+	have, err := rootfs.At(tree).Read(t.Context(), harden.Query(o))
 	require.NoError(t, err)
 	plan, err := harden.Make(o, have)
 	require.NoError(t, err)
-	_, err = node.Root(tree).Apply(t.Context(), plan.Change, nil)
+	_, err = rootfs.At(tree).Apply(t.Context(), plan.Change, nil)
 	require.NoError(t, err)
 }
 
@@ -47,7 +47,7 @@ func mountedRoot(b *testing.B, tree string) {
 	query := append(harden.Query(harden.Options{Release: r, Role: k3s.Server, Benchmark: cisRelease}), benchmark.Query(k3s.Server, "")...)
 	b.ReportAllocs()
 	for b.Loop() {
-		n, err := node.Root(tree).Read(b.Context(), query)
+		n, err := rootfs.At(tree).Read(b.Context(), query)
 		require.NoError(b, err)
 		effective, err := k3s.Resolve(n, r, k3s.Server)
 		require.NoError(b, err)

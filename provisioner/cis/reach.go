@@ -11,6 +11,8 @@ import (
 
 	"github.com/k3s-cis/packer-plugin-k3s/internal/k3s"
 	"github.com/k3s-cis/packer-plugin-k3s/internal/node"
+	"github.com/k3s-cis/packer-plugin-k3s/internal/remote"
+	"github.com/k3s-cis/packer-plugin-k3s/internal/rootfs"
 )
 
 // Generated data that the builder k3s-image publishes for a tree it holds on
@@ -28,7 +30,7 @@ type access struct {
 	name string
 	// root is the directory on the build host that holds the node; nil when the
 	// node is behind a communicator.
-	root *node.RootDirectory
+	root *rootfs.Directory
 	// readOnly is true where nothing may be written.
 	readOnly bool
 	// settle waits for what still goes on there; nil where nothing does.
@@ -51,7 +53,7 @@ var containers = map[string]bool{"docker": true}
 // one, else the machine behind the communicator.
 func reach(c Config, comm packersdk.Communicator, data map[string]any, say func(string)) (access, error) {
 	if root, _ := data[rootDirectoryKey].(string); root != "" {
-		tree := node.Root(root)
+		tree := rootfs.At(root)
 		if hidden, _ := data[rootHiddenKey].(string); hidden != "" {
 			why := map[string]string{}
 			if err := json.Unmarshal([]byte(hidden), &why); err != nil {
@@ -76,7 +78,7 @@ func reach(c Config, comm packersdk.Communicator, data map[string]any, say func(
 	if connection == "" {
 		connection = "communicator"
 	}
-	machine := node.Remote(comm, node.RemoteOptions{
+	machine := remote.New(comm, remote.Options{
 		Wrap:       c.wrapper(data),
 		Timeout:    c.CommandTimeout,
 		Log:        say,

@@ -8,6 +8,7 @@ import (
 
 	"github.com/k3s-cis/packer-plugin-k3s/internal/k3s"
 	"github.com/k3s-cis/packer-plugin-k3s/internal/node"
+	"github.com/k3s-cis/packer-plugin-k3s/internal/rootfs"
 )
 
 // installed is the release of the K3s binary in the image; zero where there is
@@ -30,7 +31,7 @@ func (s *session) installed(have *node.Node) (k3s.Release, error) {
 
 // binaryRelease reads the release out of the first K3s binary of a tree,
 // without running it.
-func binaryRelease(root *node.RootDirectory) (k3s.Release, error) {
+func binaryRelease(root *rootfs.Directory) (k3s.Release, error) {
 	for _, path := range k3s.BinaryPaths() {
 		f, err := root.Open(path)
 		if errors.Is(err, fs.ErrNotExist) {

@@ -1,0 +1,682 @@
+package remote
+
+import (
+	"bufio"
+	"bytes"
+	"encoding/base64"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"path"
+	"slices"
+	"sort"
+	"strings"
+
+	"github.com/k3s-cis/packer-plugin-k3s/internal/node"
+)
+
+// Limits of one answer. A machine may send whatever it likes.
+const (
+	// maxReply bounds everything that one command prints, in bytes: the content,
+	// and room for names.
+	maxReply = node.MaxTotalSize + 64<<20
+	// maxLine bounds one line of an answer, in bytes: a path of every length that
+	// the kernel opens, and more.
+	maxLine = 64 << 10
+	// maxLines bounds the lines of one answer, as the machine does itself.
+	maxLines = 4 * node.MaxEntries
+	// maxText bounds the bytes of all these lines.
+	maxText = 32 << 20
+	// maxNoise bounds what comes before an answer, in bytes: greetings, warnings.
+	maxNoise = 8 << 20
+	// maxErrors is how many of a machine's errors are repeated.
+	maxErrors = 20
+)
+
+// reply is what came back from a machine.
+type reply struct {
+	node      *node.Node
+	changed   []string
+	kernelSet []string
+	stale     bool
+	recovered bool
+}
+
+// refusal is what a machine says that could not even begin: which part of the
+// way to it does not work.
+type refusal string
+
+func (r refusal) Error() string { return "the machine cannot take the request: " + string(r) }
+
+var (
+	// errSilent is an answer without a signature in it.
+	errSilent = errors.New("no answer came back")
+	// errDamaged is an answer that no machine gives which runs the request. What
+	// else it has to say need not be waited for.
+	errDamaged = errors.New("the answer of the machine is damaged")
+)
+
+// damaged says what is wrong with an answer.
+func damaged(format string, args ...any) error {
+	return fmt.Errorf("%w: "+format, append([]any{errDamaged}, args...)...)
+}
+
+// excerpt is the beginning of what a machine said, for an error.
+func excerpt(s string) string {
+	const most = 200
+	if len(s) <= most {
+		return s
+	}
+	return strings.ToValidUTF8(s[:most], "") + "…"
+}
+
+// parseReply reads the answer to j while it comes in, which may have other
+// output before and after it. Anything but a whole, signed and consistent answer
+// is an error. ready hears whether the machine takes standard input, as soon as
+// it says so.
+func parseReply(out io.Reader, j *job, ready chan<- bool) (*reply, error) {
+	sign := "k3s-cis " + j.nonce + " "
+	in := bufio.NewReaderSize(out, maxLine)
+	encoding, err := findReply(in, sign, ready)
+	if err != nil {
+		return nil, err
+	}
+	if encoding == "raw" {
+		return newReplyParser(in, sign, j).parse()
+	}
+	return parseCoded(in, encoding, sign, j)
+}
+
+// longestSign is more than the lines have bytes that count before an answer.
+const longestSign = 200
+
+// findReply reads up to the line that begins the answer, and returns how that is
+// encoded. Without one, the error says what else the machine had to say.
+func findReply(in *bufio.Reader, sign string, ready chan<- bool) (encoding string, err error) {
+	said, noise := errSilent, 0
+	hear := func(yes bool) {
+		select {
+		case ready <- yes:
+		default: // nobody listens, or it was heard already
+		}
+	}
+	for {
+		line, length, err := lastOfLine(in)
+		if err != nil {
+			return "", said
+		}
+		if noise += length; noise > maxNoise {
+			return "", damaged("more than %d MiB came before it", maxNoise>>20)
+		}
+		i := bytes.LastIndex(line, []byte(sign))
+		if i < 0 {
+			continue
+		}
+		words := strings.Fields(string(line[i+len(sign):]))
+		switch {
+		case len(words) == 0:
+		case words[0] == "ready":
+			hear(true)
+		case words[0] == "begin" && len(words) == 2:
+			return words[1], nil
+		case words[0] == "cannot":
+			hear(false)
+			if errors.Is(said, errSilent) {
+				said = refusal(excerpt(strings.Join(words[1:], " ")))
+			}
+		case words[0] == "died":
+			said = errors.New("the command was killed on the machine; what it had changed was put back")
+		case words[0] == "kept" && len(words) == 2:
+			said = fmt.Errorf("the command was killed on the machine, and what was there before could not be put back: the originals are in %s and in directories named %s* beside what was replaced", excerpt(words[1]), node.StagingPrefix)
+		}
+	}
+}
+
+// lastOfLine reads a line and returns the end of it, which is all of it unless it
+// is very long, and its length.
+func lastOfLine(in *bufio.Reader) (end []byte, length int, err error) {
+	for length <= maxNoise {
+		var part []byte
+		part, err = in.ReadSlice('\n')
+		length += len(part)
+		end = append(end, part...)
+		if !errors.Is(err, bufio.ErrBufferFull) {
+			return end, length, err
+		}
+		end = bytes.Clone(end[len(end)-longestSign:])
+	}
+	return end, length, nil
+}
+
+// parseCoded reads an answer that was protected from a terminal.
+func parseCoded(in *bufio.Reader, encoding, sign string, j *job) (*reply, error) {
+	text := &codedText{in: in, end: sign + "coded"}
+	var data io.Reader
+	switch encoding {
+	case "base64":
+		data = base64.NewDecoder(base64.StdEncoding, text)
+	case "hex":
+		data = hex.NewDecoder(text)
+	default:
+		return nil, damaged("encoding %q is not known", excerpt(encoding))
+	}
+	body := bufio.NewReaderSize(data, maxLine)
+	rep, err := newReplyParser(body, sign, j).parse()
+	if err == nil || errors.Is(err, errCut) {
+		// What cannot be decoded looks as if it ended there.
+		_, rest := io.Copy(io.Discard, body)
+		switch {
+		case text.cut:
+			err = errCut
+		case rest != nil:
+			err = damaged("%w", rest)
+		case err == nil && !text.over:
+			err = damaged("there is more behind its end")
+		}
+	}
+	if err != nil {
+		return nil, err
+	}
+	return rep, nil
+}
+
+// codedText is text in lines up to the one that begins with end, without the
+// spaces and line breaks in it.
+type codedText struct {
+	in    *bufio.Reader
+	end   string
+	line  []byte // what of a line is still to be read
+	begun bool   // line does not start at its beginning
+	blank int    // lines in a row that held nothing
+	over  bool
+	cut   bool // there was no end
+}
+
+// maxBlank bounds the lines in a row of coded text that hold nothing.
+const maxBlank = 100
+
+func (c *codedText) Read(p []byte) (int, error) {
+	for len(c.line) == 0 {
+		if c.over {
+			return 0, io.EOF
+		}
+		if c.blank++; c.blank > maxBlank {
+			return 0, errors.New("empty lines and no end")
+		}
+		line, err := c.in.ReadSlice('\n')
+		switch {
+		case err != nil && !errors.Is(err, bufio.ErrBufferFull):
+			c.over, c.cut = true, true
+			return 0, io.EOF
+		case !c.begun && bytes.HasPrefix(bytes.TrimLeft(line, " \t\r"), []byte(c.end)):
+			c.over = true
+			return 0, io.EOF
+		}
+		c.begun = err != nil
+		c.line = slices.DeleteFunc(line, func(b byte) bool { return strings.IndexByte(" \t\r\n", b) >= 0 })
+	}
+	c.blank = 0
+	n := copy(p, c.line)
+	c.line = c.line[n:]
+	return n, nil
+}
+
+var errCut = errors.New("the answer of the machine was cut off")
+
+type replyParser struct {
+	in      *bufio.Reader
+	sign    string
+	job     *job
+	lines   int
+	text    int // bytes of these lines
+	entries map[string]node.Entry
+	content map[string]bool // paths whose bytes were asked for
+	dropped map[string]bool // those of them that no report could show
+	machine bool
+	kernel  map[string]string
+	k3s     string
+	reply   reply
+	errs    []error
+	failed  int               // how many errors there were
+	links   map[string]string // path → target
+	dead    map[string]string // path → link above it that leads nowhere
+	seen    map[string]string // path of a link → what find saw behind it
+	twins   map[string]string // directory → the same one, which is listed
+	odd     map[string]bool
+	changes map[string]bool // what the request can change
+	// behind is the path that the next link explains, link the last one named.
+	behind, link string
+	total        int64
+}
+
+func newReplyParser(in *bufio.Reader, sign string, j *job) *replyParser {
+	return &replyParser{
+		in: in, sign: sign, job: j, changes: j.changes(),
+		entries: map[string]node.Entry{}, content: map[string]bool{}, dropped: map[string]bool{}, kernel: map[string]string{},
+		links: map[string]string{}, dead: map[string]string{}, seen: map[string]string{}, twins: map[string]string{}, odd: map[string]bool{},
+	}
+}
+
+func (p *replyParser) parse() (*reply, error) {
+	how, err := p.report()
+	if err != nil {
+		return nil, err
+	}
+	files := 0
+	if p.failed == 0 {
+		if err := p.finishEntries(); err != nil {
+			return nil, err
+		}
+	}
+	switch how {
+	case "none":
+	case "tar":
+		files, err = p.archives()
+	case "plain":
+		files, err = p.plain()
+	default:
+		err = damaged("content %q", excerpt(how))
+	}
+	if err != nil {
+		return nil, err
+	}
+	return p.end(files)
+}
+
+// line reads one line, without its end.
+func (p *replyParser) line() (string, error) {
+	line, err := p.in.ReadSlice('\n')
+	switch {
+	case errors.Is(err, bufio.ErrBufferFull):
+		return "", damaged("a line is longer than %d KiB: %q", maxLine>>10, excerpt(string(line)))
+	case err != nil:
+		return "", errCut
+	}
+	return string(line[:len(line)-1]), nil
+}
+
+// report reads the lines up to the content.
+func (p *replyParser) report() (string, error) {
+	for {
+		line, err := p.line()
+		if err != nil {
+			return "", err
+		}
+		if how, ok := strings.CutPrefix(line, p.sign+"content "); ok {
+			return how, nil
+		}
+		p.lines++
+		if p.text += len(line); p.lines > maxLines || p.text > maxText {
+			return "", damaged("more than %d lines or %d MiB of them", maxLines, maxText>>20)
+		}
+		kind, rest, _ := strings.Cut(line, " ")
+		read, known := replyLines[kind]
+		if !known {
+			return "", damaged("line %q", excerpt(line))
+		}
+		if err := read(p, rest); err != nil {
+			return "", err
+		}
+	}
+}
+
+// replyLines read what stands behind the first word of a line.
+var replyLines = map[string]func(p *replyParser, rest string) error{
+	"e":   (*replyParser).entry,
+	"p":   (*replyParser).found,
+	"d":   (*replyParser).explained,
+	"s":   (*replyParser).explained,
+	"l":   func(p *replyParser, rest string) error { p.link = nodePath(rest); return nil },
+	"t":   (*replyParser).target,
+	"y":   (*replyParser).sawLink,
+	"a":   (*replyParser).twin,
+	"odd": (*replyParser).oddName,
+	"unlisted": func(_ *replyParser, rest string) error {
+		return fmt.Errorf("a directory could not be read: %s", excerpt(strings.TrimSuffix(rest, "/")))
+	},
+	"changed":   (*replyParser).changed,
+	"set":       (*replyParser).set,
+	"stale":     func(p *replyParser, _ string) error { p.reply.stale = true; return nil },
+	"recovered": func(p *replyParser, _ string) error { p.reply.recovered = true; return nil },
+	"machine":   func(p *replyParser, _ string) error { p.machine = true; return nil },
+	"kernel":    (*replyParser).parameter,
+	"k3s":       func(p *replyParser, rest string) error { p.k3s = rest; return nil },
+	"error":     (*replyParser).failure,
+}
+
+// explained reads the path that the next line says something about.
+func (p *replyParser) explained(rest string) error {
+	p.behind = nodePath(rest)
+	return p.asked(p.behind)
+}
+
+// target reads where the last link leads, or the one that a path lies behind.
+func (p *replyParser) target(rest string) error {
+	target := strings.TrimSuffix(rest, "/")
+	if p.behind == "" {
+		p.links[p.link] = target
+		return p.asked(p.link)
+	}
+	if !node.Within(p.link, p.behind) {
+		return damaged("%q is no part of %q", excerpt(p.link), excerpt(p.behind))
+	}
+	p.dead[p.behind], p.links[p.behind] = p.link, target
+	p.behind = ""
+	return nil
+}
+
+func (p *replyParser) sawLink(rest string) error {
+	letter, at, _ := strings.Cut(rest, " ")
+	at = nodePath(at)
+	p.seen[at] = letter
+	return p.asked(at)
+}
+
+// twin reads which directory the last path is under another name. Both were
+// asked for.
+func (p *replyParser) twin(rest string) error {
+	at, of := p.behind, nodePath(rest)
+	p.twins[at], p.behind = of, ""
+	if at == of || !lists(p.job.query, at) || !lists(p.job.query, of) {
+		return damaged("directory %q is said to be %q", excerpt(at), excerpt(of))
+	}
+	return nil
+}
+
+// lists says whether q picks the children of dir alone.
+func lists(q node.Query, dir string) bool {
+	return slices.ContainsFunc(q, func(pick node.Pick) bool { return pick.Path == dir && pick.Depth == 1 })
+}
+
+func (p *replyParser) oddName(rest string) error {
+	dir := nodePath(rest)
+	p.odd[dir] = true
+	return p.asked(dir)
+}
+
+func (p *replyParser) changed(rest string) error {
+	if !p.changes[rest] {
+		return damaged("%q changed, which was not asked for", excerpt(rest))
+	}
+	p.reply.changed = append(p.reply.changed, rest)
+	return nil
+}
+
+func (p *replyParser) set(name string) error {
+	if p.job.change == nil || p.job.change.Kernel[name] == "" {
+		return damaged("kernel parameter %q was set, which was not asked for", excerpt(name))
+	}
+	p.reply.kernelSet = append(p.reply.kernelSet, name)
+	return nil
+}
+
+func (p *replyParser) parameter(rest string) error {
+	name, value, _ := strings.Cut(rest, " ")
+	if !slices.Contains(p.job.opt.KernelRead, name) {
+		return damaged("it holds kernel parameter %q, which was not asked for", excerpt(name))
+	}
+	p.kernel[name] = value
+	return nil
+}
+
+func (p *replyParser) failure(text string) error {
+	if p.failed++; p.failed <= maxErrors {
+		p.errs = append(p.errs, errors.New(text))
+	}
+	return nil
+}
+
+// asked refuses what is neither a path of the query nor one that it covers.
+func (p *replyParser) asked(at string) error {
+	if !p.job.query.Covers(at) {
+		return damaged("it holds %q, which was not asked for", excerpt(at))
+	}
+	return nil
+}
+
+// changes are the paths that j may change.
+func (j *job) changes() map[string]bool {
+	all := map[string]bool{}
+	if j.change == nil {
+		return all
+	}
+	add := func(p string) {
+		for ; !all[p]; p = path.Dir(p) {
+			all[p] = true
+		}
+	}
+	for _, e := range j.change.Write {
+		add(e.Path)
+	}
+	for _, p := range j.change.Remove {
+		add(p)
+	}
+	for _, p := range j.change.Keep {
+		add(p)
+	}
+	return all
+}
+
+var errTooMany = fmt.Errorf("cannot collect what was asked for: more than %d entries", node.MaxEntries)
+
+// checkLinks makes sure that the links which find saw are in the answer, each
+// with what it leads to: that comes from other commands, which may have been
+// killed.
+func (p *replyParser) checkLinks() error {
+	for at, letter := range p.seen {
+		_, is := p.links[at]
+		_, live := p.entries[at]
+		if !is || !live && strings.Contains("fdpsbc", letter) {
+			return damaged("%s is a symbolic link, and what it leads to is missing", excerpt(at))
+		}
+	}
+	return nil
+}
+
+// finishEntries adds what the lines said about each other.
+func (p *replyParser) finishEntries() error {
+	if err := p.checkLinks(); err != nil {
+		return err
+	}
+	if err := p.listTwins(); err != nil {
+		return err
+	}
+	for dir := range p.odd {
+		p.unread(dir, node.UnreadName)
+	}
+	for at := range p.entries {
+		p.unprintable(at)
+	}
+	for link, target := range p.links {
+		if !node.PlainName(link) {
+			p.unprintable(link)
+			continue
+		}
+		e, live := p.entries[link]
+		if !live {
+			e = node.Entry{Path: link, Kind: node.KindLink}
+			if above, ok := p.dead[link]; ok {
+				e.Unread = node.UnreadDead(above)
+			}
+		}
+		e.Target = target
+		p.entries[link] = e
+	}
+	for at, e := range p.entries {
+		switch {
+		case e.Kind != node.KindDirectory:
+			continue
+		case e.Target != "" && p.walkedOnly(at):
+			e.Unread = node.UnreadLink
+		case p.walkedTo(at):
+			e.Unread = node.UnreadDeep
+		}
+		p.entries[at] = e
+	}
+	if len(p.entries) > node.MaxEntries {
+		return errTooMany
+	}
+	for at := range p.content {
+		e := p.entries[at]
+		switch {
+		case e.Size > node.MaxFileSize:
+			e.Unread = node.UnreadLarge
+			delete(p.content, at)
+		case node.Unreadable(at) != "":
+			e.Unread = node.Unreadable(at)
+			delete(p.content, at)
+		default:
+			p.total += e.Size
+		}
+		p.entries[at] = e
+	}
+	if p.total > node.MaxTotalSize {
+		return fmt.Errorf("cannot collect what was asked for: more than %d MiB of content", node.MaxTotalSize>>20)
+	}
+	return nil
+}
+
+// listTwins lists every directory that is another one as that one is.
+func (p *replyParser) listTwins() error {
+	if len(p.twins) == 0 {
+		return nil
+	}
+	children := map[string][]string{} // of each twin that is listed, its entries and links
+	for at, of := range p.twins {
+		if _, listed := p.twins[of]; listed {
+			return damaged("directory %q is said to be %q, which is not listed either", at, of)
+		}
+		children[of] = nil
+	}
+	file := func(name string) {
+		if dir := path.Dir(name); name != dir {
+			if list, ok := children[dir]; ok {
+				children[dir] = append(list, name)
+			}
+		}
+	}
+	for name := range p.entries {
+		file(name)
+	}
+	for link := range p.links {
+		if _, live := p.entries[link]; !live {
+			file(link)
+		}
+	}
+	total := 0
+	for at, of := range p.twins {
+		if total += len(children[of]); total > node.MaxEntries {
+			return errTooMany
+		}
+		for _, name := range children[of] {
+			p.copyTo(path.Join(at, path.Base(name)), name)
+		}
+		if p.odd[of] {
+			p.odd[at] = true
+		}
+	}
+	return nil
+}
+
+// copyTo enters what is at name as being at at too.
+func (p *replyParser) copyTo(at, name string) {
+	e, live := p.entries[name]
+	if _, listed := p.entries[at]; live && !listed {
+		e.Path = at
+		p.entries[at] = e
+	}
+	if target, ok := p.links[name]; ok {
+		p.links[at] = target
+	}
+}
+
+// unprintable drops path at when no report could show it, and says so of the
+// directory that holds it.
+func (p *replyParser) unprintable(at string) {
+	if node.PlainName(at) {
+		return
+	}
+	delete(p.entries, at)
+	if p.content[at] {
+		delete(p.content, at)
+		p.dropped[at] = true
+	}
+	if dir := path.Dir(at); node.PlainName(dir) {
+		p.unread(dir, node.UnreadName)
+	}
+}
+
+func (p *replyParser) unread(dir, why string) {
+	if e, ok := p.entries[dir]; ok {
+		e.Unread = why
+		p.entries[dir] = e
+	}
+}
+
+// walkedOnly says whether a walk would have had to go on below at, which is a
+// link to a directory, for the query to be answered.
+func (p *replyParser) walkedOnly(at string) bool {
+	for _, pick := range p.job.query {
+		below, ok := strings.CutPrefix(at, strings.TrimSuffix(pick.Path, "/")+"/")
+		if ok && at != pick.Path && (pick.Depth == node.Deep || strings.Count(below, "/")+1 < pick.Depth) {
+			return true
+		}
+	}
+	return false
+}
+
+// walkedTo says whether a walk ended at at because of its depth.
+func (p *replyParser) walkedTo(at string) bool {
+	return slices.ContainsFunc(p.job.query, func(pick node.Pick) bool {
+		below, ok := strings.CutPrefix(at, strings.TrimSuffix(pick.Path, "/")+"/")
+		return ok && pick.Depth == node.Deep && strings.Count(below, "/")+1 == node.MaxDepth
+	})
+}
+
+// end reads the last line and makes sure that everything before it is there.
+func (p *replyParser) end(files int) (*reply, error) {
+	line, err := p.line()
+	if err != nil {
+		return nil, err
+	}
+	rest, ok := strings.CutPrefix(line, p.sign+"end ")
+	var lines, count, code int
+	var status string
+	if ok {
+		_, err = fmt.Sscanf(rest, "%d %d %d %s", &lines, &count, &code, &status)
+	}
+	if !ok || err != nil || lines != p.lines || count != files {
+		return nil, fmt.Errorf("%w: the last line is %q after %d lines and %d files", errCut, excerpt(line), p.lines, files)
+	}
+	if p.failed > 0 {
+		if more := p.failed - len(p.errs); more > 0 {
+			p.errs = append(p.errs, fmt.Errorf("and %d errors more", more))
+		}
+		return nil, errors.Join(p.errs...)
+	}
+	if status == "unsynced" {
+		return nil, errors.New("the machine is changed, but not all of it gets to its disk, or what was staged there cannot be removed")
+	}
+	if status != "ok" || code != 0 {
+		return nil, fmt.Errorf("the machine could not send what is on it: tar ended with %d, the command is %q", code, excerpt(status))
+	}
+	for _, at := range slices.Sorted(maps.Keys(p.content)) {
+		if p.entries[at].Data == nil {
+			return nil, fmt.Errorf("%s did not come back", at)
+		}
+	}
+	list := make([]node.Entry, 0, len(p.entries))
+	for _, e := range p.entries {
+		list = append(list, e)
+	}
+	p.reply.node = node.New(p.job.query, list)
+	if p.machine {
+		p.reply.node.Kernel = p.kernel
+	}
+	p.reply.node.K3sVersion = p.k3s
+	sort.Strings(p.reply.changed)
+	sort.Strings(p.reply.kernelSet)
+	return &p.reply, nil
+}

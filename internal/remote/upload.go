@@ -1,0 +1,296 @@
+package remote
+
+import (
+	"bytes"
+	"context"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path"
+	"slices"
+	"strings"
+	"time"
+
+	packersdk "github.com/hashicorp/packer-plugin-sdk/packer"
+)
+
+// request file: a script that unpacks itself, for where the command that runs as
+// root cannot take the archive on its own standard input.
+
+// pour sends the request file through a command of the connection's user, and
+// runs it with the same command. What is cut off on the way, that removes.
+func (r *Machine) pour(ctx context.Context, j *job, archive []byte, pieces []piece) (*reply, error) {
+	file := requestFile(j)
+	script := selfExtracting(j, file, archive, pieces)
+	before := receive(j, file, len(script), "test -t 0", "tty", fmt.Sprintf("head -c %d", len(script)))
+	return r.runFile(ctx, j, file, before, script)
+}
+
+// typeIn does the same where the command reads a terminal, which takes only text.
+func (r *Machine) typeIn(ctx context.Context, j *job, archive []byte, pieces []piece) (*reply, error) {
+	file := requestFile(j)
+	script := selfExtracting(j, file, archive, pieces)
+	var text bytes.Buffer
+	for line := range slices.Chunk(script, typedLine) {
+		text.WriteString(base64.StdEncoding.EncodeToString(line) + "\n")
+	}
+	before := receive(j, file, len(script), "! command -v base64 >/dev/null", "base64", fmt.Sprintf("head -c %d | base64 -d", text.Len()))
+	return r.runFile(ctx, j, file, before, text.Bytes())
+}
+
+// typedLine is how many bytes of a file are typed in a line. A terminal takes
+// lines of 4095 characters.
+const typedLine = 1023
+
+// upload sends the request file as the communicator sends files.
+func (r *Machine) upload(ctx context.Context, j *job, archive []byte, pieces []piece) (*reply, error) {
+	file := requestFile(j)
+	script := selfExtracting(j, file, archive, pieces)
+	// Over SFTP a new file has its mode only when all of it is there, and who has
+	// it open then goes on reading: what is there already keeps its mode.
+	limited, cancel := j.limit(ctx)
+	r.ask(limited, "umask 077; : >"+file)
+	cancel()
+	if err := r.send(ctx, j, file, script); err != nil {
+		if said := r.withdraw(ctx, j, file, len(script)); said != "" {
+			err = fmt.Errorf("%w; it said: %s", err, said)
+		}
+		return nil, fmt.Errorf("uploading the request to %s: %w", file, err)
+	}
+	return r.runFile(ctx, j, file, "", nil)
+}
+
+// requestFile is where the request waits to be run.
+func requestFile(j *job) string { return path.Join(uploadDirectory, "k3s-cis-"+j.nonce+".sh") }
+
+// runFile runs the request file, the first time behind a command that takes it
+// from standard input.
+func (r *Machine) runFile(ctx context.Context, j *job, file, before string, stdin []byte) (*reply, error) {
+	commands, err := r.fileCommands(j, file)
+	if err != nil {
+		return nil, err
+	}
+	var rep *reply
+	for i, command := range commands {
+		if i > 0 {
+			before, stdin = "", nil
+		}
+		var again error
+		rep, again = r.run(ctx, j, before+command, stdin)
+		if i == 0 || !errors.Is(again, errSilent) {
+			err = again
+		}
+		if !errors.Is(again, errSilent) {
+			break
+		}
+	}
+	var no refusal
+	if err != nil && (!errors.As(err, &no) || passes[no] == 0) {
+		// The script removes itself as soon as it runs; it may not have run.
+		r.withdraw(ctx, j, file, 0)
+	}
+	return rep, err
+}
+
+// receive returns the beginning of a command that takes the request file from
+// standard input, unless it is refused at once. Only the user may read the file.
+// Where less than size bytes come, it is gone, and nothing else is run.
+func receive(j *job, file string, size int, refused, why, take string) string {
+	say := "echo k3s-cis " + j.nonce + " cannot "
+	return fmt.Sprintf("sh -c '%[1]s; %[6]s && { %[2]s%[7]s; exit 1; }; trap : HUP PIPE TERM INT; umask 077; echo k3s-cis %[3]s ready; "+
+		"if %[8]s >%[5]s; then wc -c <%[5]s | grep -qx %[4]d && exit 0; test -s %[5]s && %[2]swhole || %[2]sstdin; else %[2]supload; fi; "+
+		"rm -f %[5]s; exit 1' || exit 1; ", calm, say, j.nonce, size, file, refused, why, take)
+}
+
+// fileCommands returns the commands that run the request file, to be tried
+// one after the other.
+func (r *Machine) fileCommands(j *job, file string) ([]string, error) {
+	run := "sh " + file
+	if r.opt.Wrap == nil {
+		return []string{fmt.Sprintf("sh -c '%[3]s; exec %[1]s' || sudo -n %[1]s || doas -n %[1]s || echo k3s-cis %[2]s cannot root", run, j.nonce, onlyRoot)}, nil
+	}
+	var list []string
+	// Most templates want the path of something executable; those without a
+	// shell in them fail where /tmp is mounted noexec.
+	for _, what := range []string{file, run} {
+		command, err := r.opt.Wrap(what)
+		if err != nil {
+			return nil, err
+		}
+		list = append(list, "chmod 0700 "+file+"; "+command)
+	}
+	return list, nil
+}
+
+// selfExtracting returns a script with the archive behind it.
+func selfExtracting(j *job, file string, archive []byte, pieces []piece) []byte {
+	var unpack strings.Builder
+	for _, p := range pieces {
+		if p.dir {
+			fmt.Fprintf(&unpack, "folder %d:%d %o %s\n", p.uid, p.gid, unixMode(p.mode), quote(p.name))
+			continue
+		}
+		fmt.Fprintf(&unpack, "piece %d %d %d:%d %o %s\n", p.offset, len(p.data), p.uid, p.gid, unixMode(p.mode), quote(p.name))
+	}
+	script := func(header int) string {
+		return fmt.Sprintf(uploadScript, j.nonce, quote(file), header, strings.Join(quoteAll(stagingBases), " "), unpack.String(), j.questions(), header+len(archive), keepFree)
+	}
+	// The script holds its own length, which depends on how long that number is.
+	header := 0
+	for len(script(header)) != header {
+		header = len(script(header))
+	}
+	return append([]byte(script(header)), archive...)
+}
+
+// uploadScript begins again in a shell of its own: the one that reads it may
+// end at the first failure (-e), print what it does (-x), hold functions, aliases
+// and traps, and be any. What an option, a file or a variable could change comes
+// with neither an argument nor the environment then. One line does it, since a
+// shell may print each that it reads (-v), or read one only (-t); the variable
+// has bash look for its own commands before functions.
+const uploadScript = `#!/bin/sh
+POSIXLY_CORRECT=1; case ${1-} in %[1]s) ;; *) \exec env -i PATH="${PATH:-/bin:/usr/bin}" HOME="${HOME:-/}" LC_ALL=C sh %[2]s %[1]s; \exit ;; esac
+nonce=%[1]s self=%[2]s header=%[3]d
+umask 077
+trap : HUP PIPE TERM INT
+cannot() {
+	echo "k3s-cis $nonce cannot $1"
+	exit
+}
+piece() {
+	tail -c "+$((header + $1 + 1))" "$self" | head -c "$2" >"$5" && chown "$3" "$5" && chmod "$4" "$5"
+}
+folder() {
+	mkdir "$3" && chown "$1" "$3" && chmod "00$2" "$3"
+}
+unpack() {
+set -e
+%[5]s}
+[ "$(wc -c <"$self")" -eq %[7]d ] || cannot whole
+{ (
+	[ "$(id -u)" = 0 ] || cannot root
+	work=
+	for base in %[4]s; do
+		mkdir -m 700 "$base/.k3s-cis-$nonce" 2>/dev/null && work=$base/.k3s-cis-$nonce && break
+	done
+	[ "$work" ] && cd "$work" || cannot directory
+	%[6]s
+	%[8]s && {
+		if command -v tar >/dev/null 2>&1; then
+			tail -c "+$((header + 1))" "$self" | tar -xpf - >/dev/null 2>&1
+		else
+			(unpack) >/dev/null 2>&1
+		fi || head -c 65536 /dev/zero >more 2>/dev/null
+	} || {
+		df -P . >&2
+		cannot full
+	}
+	rm -f "$self"
+	[ -f end ] && . ./guard.sh </dev/null
+	cd / && rm -rf "$work"
+	cannot unpack
+) 9>&1 >&8 8>&- | while read -r line; do :; done; } 8>&1
+# The pipe ends when everything that was started here has. Should the guard have
+# been killed too, what is left goes now.
+rm -f "$self" 2>/dev/null
+for base in %[4]s; do
+	work=$base/.k3s-cis-$nonce
+	[ -d "$work" ] || continue
+	if [ -e "$work/armed" ] && ! [ -e "$work/settled" ]; then
+		sh "$work/undo" | grep -qx undone
+	elif [ -e "$work/clean" ]; then
+		sh "$work/clean"
+	fi >/dev/null 2>&1 && rm -rf "$work"
+done
+exit 0
+`
+
+func quoteAll(list []string) []string {
+	out := make([]string, len(list))
+	for i, s := range list {
+		out[i] = quote(s)
+	}
+	return out
+}
+
+// send uploads one file that only its owner may read. It may hold secrets of
+// the node's configuration; its name cannot be guessed. When ctx ends, so does
+// what is sent.
+func (r *Machine) send(ctx context.Context, j *job, name string, data []byte) error {
+	ctx, cancel := j.limit(ctx)
+	defer cancel()
+	fi := fs.FileInfo(upload{path.Base(name), int64(len(data))})
+	done := make(chan error, 1)
+	go func() { done <- r.comm.Upload(name, ending{ctx, bytes.NewReader(data)}, &fi) }()
+	select {
+	case err := <-done:
+		return err
+	case <-ctx.Done():
+	}
+	// What is under way may still make the file.
+	select {
+	case <-done: //nolint:errcheck // follows from the end of the context
+	case <-time.After(j.farewell()):
+	}
+	return context.Cause(ctx)
+}
+
+// farewell is how long the machine has for each step of removing what is left of
+// a request. One that did not answer in time may not do so either.
+func (j *job) farewell() time.Duration {
+	if time.Now().After(j.until) {
+		return time.Second / 2
+	}
+	return 4 * time.Second
+}
+
+// withdraw removes the request file, also when ctx has ended: a communicator
+// whose connection is gone makes another. Where size is not 0 and so many bytes
+// cannot be written there, the result is what the machine says to that.
+func (r *Machine) withdraw(ctx context.Context, j *job, file string, size int) string {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), j.farewell())
+	defer cancel()
+	command := "rm -f " + file
+	if size > 0 {
+		// SFTP has no word for a full disk.
+		command += fmt.Sprintf("; head -c %d /dev/zero >%s; rm -f %[2]s", size, file)
+	}
+	return r.ask(ctx, command)
+}
+
+// ask runs a command of the connection's user until ctx ends, and returns the
+// end of what it prints.
+func (r *Machine) ask(ctx context.Context, command string) string {
+	said := newOutput(nil, 64<<10)
+	cmd := &packersdk.RemoteCmd{Command: "sh -c '" + command + "'", Stdout: said, Stderr: said}
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		if r.comm.Start(ctx, cmd) == nil {
+			cmd.Wait()
+		}
+	}()
+	select {
+	case <-done:
+	case <-ctx.Done():
+	}
+	return said.lastLines()
+}
+
+// upload describes the uploaded script to communicators that set modes.
+type upload struct {
+	name string
+	size int64
+}
+
+func (u upload) Name() string     { return u.name }
+func (u upload) Size() int64      { return u.size }
+func (upload) Mode() fs.FileMode  { return 0o700 }
+func (upload) ModTime() time.Time { return time.Now() }
+func (upload) IsDir() bool        { return false }
+func (upload) Sys() any           { return nil }
+
+var _ os.FileInfo = upload{}

@@ -1,0 +1,14 @@
+//go:build !linux
+
+package rootfs
+
+import (
+	"errors"
+	"os"
+)
+
+func setLabel(*os.File, string) error {
+	return errors.New("SELinux labels can be set on Linux only")
+}
+
+func labelOf(*os.File) (string, error) { return "", nil }

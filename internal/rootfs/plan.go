@@ -1,0 +1,193 @@
+package rootfs
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"path"
+	"slices"
+	"strings"
+
+	"github.com/k3s-cis/packer-plugin-k3s/internal/node"
+)
+
+// plan finds out which paths have to become different. It writes nothing and
+// reports everything that is in the way at once.
+func (x *transaction) plan(ctx context.Context, c node.Change) error {
+	var errs []error
+	try := func(p string, err error) {
+		if err != nil {
+			errs = append(errs, fmt.Errorf("cannot change %s: %w", p, cause(err)))
+		}
+	}
+	planned := map[string]string{} // resolved path → path as named
+	// Parents first, whatever the order they came in.
+	write := slices.SortedFunc(slices.Values(c.Write), func(a, b node.Entry) int { return strings.Compare(a.Path, b.Path) })
+	for _, e := range write {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		try(e.Path, x.planWrite(e, c.Keep[e.Path], planned))
+	}
+	for _, p := range c.Remove {
+		try(p, x.planRemove(p, c.Keep[p], planned))
+	}
+	return errors.Join(errs...)
+}
+
+func (x *transaction) planWrite(e node.Entry, keep string, planned map[string]string) error {
+	at, fi, err := x.destination(e.Path)
+	if err != nil {
+		return err
+	}
+	if other, taken := planned[at]; taken {
+		return fmt.Errorf("it is the same file as %s, through a symbolic link", other)
+	}
+	switch {
+	case fi == nil:
+	case e.Kind == node.KindDirectory && !fi.IsDir():
+		return errors.New("it is there already and is not a directory")
+	case e.Kind == node.KindFile && !fi.Mode().IsRegular():
+		return errors.New("it is there already and is not a regular file")
+	}
+	if fi == nil {
+		if err := x.planParents(path.Dir(e.Path), path.Dir(at), planned); err != nil {
+			return err
+		}
+	}
+	planned[at] = e.Path
+	s := step{shown: e.Path, at: at, exists: fi != nil, old: fi, entry: e}
+	if fi == nil {
+		x.steps = append(x.steps, s)
+		return nil
+	}
+	uid, gid := ownerOf(fi)
+	same := fi.Mode()&node.ModeBits == e.Mode && uid == e.UID && gid == e.GID
+	if e.Kind == node.KindFile {
+		bytesSame, err := x.tree.sameBytes(at, fi, e.Data)
+		if err != nil {
+			return err
+		}
+		if !bytesSame && keep != "" {
+			if err := x.planCopy(at, fi, keep, planned); err != nil {
+				return err
+			}
+		}
+		same = same && bytesSame
+	}
+	if !same {
+		x.steps = append(x.steps, s)
+	}
+	return nil
+}
+
+// destination returns where writing to p ends up and what is there, nil for
+// nothing. A symbolic link to something inside the root is written through,
+// because its target is what K3s opens; one that leads nowhere is refused,
+// because nothing says that its target is where the user wants the file.
+func (x *transaction) destination(p string) (string, fs.FileInfo, error) {
+	link, target, err := x.tree.deadLink(p)
+	if err != nil {
+		return "", nil, err
+	}
+	if link != "" {
+		return "", nil, fmt.Errorf("%s is a symbolic link to %s, which leads nowhere", link, target)
+	}
+	at, err := x.tree.resolve(p)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return "", nil, err
+	}
+	if err != nil {
+		return "", nil, errors.New("a parent of it is not a directory")
+	}
+	fi, err := x.tree.lstat(at)
+	if errors.Is(err, fs.ErrNotExist) {
+		fi, err = nil, nil
+	}
+	for dir := path.Dir(at); !x.above[dir]; dir = path.Dir(dir) {
+		x.above[dir] = true
+	}
+	return at, fi, err
+}
+
+// planParents adds the directories that are missing above a new path.
+func (x *transaction) planParents(shown, at string, planned map[string]string) error {
+	if _, done := planned[at]; done {
+		return nil
+	}
+	fi, err := x.tree.lstat(at)
+	if err == nil {
+		if !fi.IsDir() {
+			return fmt.Errorf("%s is not a directory", shown)
+		}
+		return nil
+	}
+	if !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	if err := x.planParents(path.Dir(shown), path.Dir(at), planned); err != nil {
+		return err
+	}
+	planned[at] = shown
+	x.steps = append(x.steps, step{shown: shown, at: at, entry: node.Entry{Kind: node.KindDirectory, Mode: 0o755}})
+	return nil
+}
+
+func (x *transaction) planRemove(p, keep string, planned map[string]string) error {
+	parent, fi, err := x.destination(path.Dir(p))
+	if err != nil {
+		return err
+	}
+	if fi == nil || !fi.IsDir() {
+		return nil
+	}
+	x.above[parent] = true
+	// The link itself goes, not what it leads to: the path must not be there.
+	at := path.Join(parent, path.Base(p))
+	if fi, err = x.tree.lstat(at); errors.Is(err, fs.ErrNotExist) {
+		return nil
+	} else if err != nil {
+		return err
+	}
+	if fi.IsDir() {
+		return errors.New("it is a directory, and only files are removed")
+	}
+	if other, taken := planned[at]; taken {
+		return fmt.Errorf("it is the same file as %s, through a symbolic link", other)
+	}
+	if keep != "" && fi.Mode().IsRegular() {
+		if err := x.planCopy(at, fi, keep, planned); err != nil {
+			return err
+		}
+	}
+	planned[at] = p
+	x.steps = append(x.steps, step{shown: p, at: at, exists: true, old: fi, remove: true})
+	return nil
+}
+
+// planCopy adds the copy of the file at from unless there is one already.
+func (x *transaction) planCopy(from string, fi fs.FileInfo, keep string, planned map[string]string) error {
+	parent, dir, err := x.destination(path.Dir(keep))
+	if err != nil {
+		return fmt.Errorf("its copy %s: %w", keep, err)
+	}
+	at := path.Join(parent, path.Base(keep))
+	if _, err := x.tree.lstat(at); err == nil {
+		return nil
+	}
+	if dir == nil {
+		if err := x.planParents(path.Dir(keep), parent, planned); err != nil {
+			return fmt.Errorf("its copy %s: %w", keep, err)
+		}
+	}
+	data, err := x.tree.readFile(from)
+	if err != nil {
+		return err
+	}
+	planned[at] = keep
+	x.steps = append(x.steps, step{shown: keep, at: at, entry: node.Entry{
+		Path: keep, Kind: node.KindFile, Mode: fi.Mode() & 0o600, Data: data,
+	}})
+	return nil
+}

@@ -1,0 +1,77 @@
+package service
+
+import (
+	"fmt"
+	"path"
+	"sort"
+	"strings"
+
+	"github.com/k3s-cis/packer-plugin-k3s/internal/node"
+)
+
+// ConfigurationFiles merges the .conf files of dirs, strongest directory
+// first, as systemd does everywhere: of entries with one name that of the
+// strongest directory counts, whatever it is, and hidden ones never. They are
+// sorted by name.
+func ConfigurationFiles(n *node.Node, dirs []string) ([]node.Entry, error) {
+	found := map[string]node.Entry{}
+	for _, dir := range dirs {
+		switch e, presence := n.Lookup(dir); {
+		case presence == node.Unknown:
+			return nil, &node.UnknownPathError{Path: dir}
+		case presence == node.Present && e.Unread != "" && e.Kind != node.KindLink:
+			return nil, fmt.Errorf("%s cannot be listed: %s", dir, e.Unread)
+		}
+		for _, e := range n.Below(dir) {
+			base := path.Base(e.Path)
+			if path.Dir(e.Path) != dir || !strings.HasSuffix(base, ".conf") || base[0] == '.' {
+				continue
+			}
+			if _, hidden := found[base]; !hidden {
+				found[base] = e
+			}
+		}
+	}
+	out := make([]node.Entry, 0, len(found))
+	for _, e := range found {
+		out = append(out, e)
+	}
+	sort.Slice(out, func(i, j int) bool { return path.Base(out[i].Path) < path.Base(out[j].Path) })
+	return out, nil
+}
+
+// Masked says whether e is a link to /dev/null or an empty regular file: both
+// switch off what has the same name elsewhere.
+func Masked(e node.Entry) bool {
+	if e.Target != "" {
+		target := e.Target
+		if !path.IsAbs(target) {
+			target = path.Join(path.Dir(e.Path), target)
+		}
+		if path.Clean(target) == "/dev/null" {
+			return true
+		}
+	}
+	return e.Kind == node.KindFile && e.Size == 0 && len(e.Data) == 0 && e.Unread == ""
+}
+
+// Configuration returns the text of a configuration file; what is masked, a
+// directory or a link to nowhere has none and is no error to systemd.
+func Configuration(e node.Entry) ([]byte, error) {
+	if Masked(e) || e.Kind == node.KindLink || e.Kind == node.KindDirectory {
+		return nil, nil
+	}
+	return e.Content()
+}
+
+// PathParts takes a path apart as systemd simplifies it: what goes up ("..")
+// stays, since links may lead elsewhere.
+func PathParts(p string) []string {
+	var parts []string
+	for part := range strings.SplitSeq(p, "/") {
+		if part != "" && part != "." {
+			parts = append(parts, part)
+		}
+	}
+	return parts
+}

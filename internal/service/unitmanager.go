@@ -1,0 +1,83 @@
+package service
+
+import (
+	"path"
+	"slices"
+
+	"github.com/k3s-cis/packer-plugin-k3s/internal/node"
+)
+
+// managerFiles are those the system manager itself reads; the second is where
+// newer releases look when the first is not there.
+var managerFiles = []string{"/etc/systemd/system.conf", "/usr/lib/systemd/system.conf"}
+
+// managerDropIns hold more of the manager's settings, strongest first.
+var managerDropIns = []string{
+	"/etc/systemd/system.conf.d", "/usr/local/lib/systemd/system.conf.d", "/usr/lib/systemd/system.conf.d", "/lib/systemd/system.conf.d",
+}
+
+// MachineFiles are what every machine has and SystemdQuery asks for: the
+// manager's own file, and what specifiers stand for. A plan for a node of which
+// nothing is known may take it that they leave K3s's unit as it is; the check
+// looks.
+func MachineFiles() []string {
+	files := slices.Clone(managerFiles)
+	for _, p := range specifierQuery() {
+		files = append(files, p.Path)
+	}
+	return files
+}
+
+func managerQuery() node.Query {
+	var q node.Query
+	for _, p := range managerFiles {
+		q = append(q, node.Pick{Path: p, Content: true})
+	}
+	for _, p := range managerDropIns {
+		q = append(q, node.Pick{Path: p, Depth: 1, Content: true})
+	}
+	return q
+}
+
+// managerEnvironment reads the variables that the manager gives to every
+// service (DefaultEnvironment= in systemd-system.conf(5)).
+func managerEnvironment(n *node.Node) ([]assignedVariable, error) {
+	var files []node.Entry
+	for _, p := range managerFiles {
+		e, presence := n.Lookup(path.Clean(p))
+		if presence == node.Unknown {
+			return nil, &node.UnknownPathError{Path: p}
+		}
+		if presence == node.Present {
+			files = append(files, e)
+			break
+		}
+	}
+	dropIns, err := ConfigurationFiles(n, managerDropIns)
+	if err != nil {
+		return nil, err
+	}
+	x := specifiers{node: n}
+	var out []assignedVariable
+	for _, e := range append(files, dropIns...) {
+		data, err := Configuration(e)
+		if err != nil {
+			return nil, err
+		}
+		p := unitParser{specifiers: x, assigned: out}
+		err = readINI(string(data), []string{"Manager"}, func(s iniSetting) error {
+			if s.key != "DefaultEnvironment" {
+				return nil
+			}
+			return p.setEnvironment(e.Path, s)
+		})
+		out = p.assigned
+		if isUnknownPath(err) {
+			return nil, err
+		}
+		if err != nil {
+			return out, nil //nolint:nilerr // systemd reads no further
+		}
+	}
+	return out, nil
+}

@@ -1,0 +1,340 @@
+package service
+
+import (
+	"errors"
+	"fmt"
+	"path"
+	"slices"
+	"strings"
+
+	"github.com/k3s-cis/packer-plugin-k3s/internal/node"
+)
+
+// iniSetting is one assignment of a file in systemd's syntax.
+type iniSetting struct {
+	section, key, value string
+	// where gives the line of an offset in value.
+	where func(offset int) int
+}
+
+// iniError is what makes systemd stop reading a file.
+type iniError struct {
+	line int
+	text string
+}
+
+func (e *iniError) Error() string { return e.text }
+
+// readINI gives the settings of a file in the sections of that names to set,
+// in order, and stops at what systemd stops at, an error of set included.
+func readINI(text string, sections []string, set func(iniSetting) error) error {
+	lines, tooLong := logicalLines(text)
+	section := ""
+	for _, l := range lines {
+		line := strings.Trim(l.text, Blank)
+		begin := strings.Index(l.text, line)
+		switch {
+		case line == "":
+			continue
+		case !validText(line):
+			return &iniError{l.at(0)(begin), "text that is not UTF-8"}
+		case line[0] == '[':
+			name, closed := strings.CutSuffix(line[1:], "]")
+			if !closed || strings.ContainsFunc(name, unsafe) {
+				return &iniError{l.at(0)(begin), fmt.Sprintf("%q, which is no section", line)}
+			}
+			section = name
+			continue
+		case !slices.Contains(sections, section):
+			continue
+		}
+		key, value, ok := strings.Cut(line, "=")
+		if !ok || key == "" {
+			continue // systemd warns and goes on
+		}
+		at := begin + len(key) + 1 + len(value) - len(strings.TrimLeft(value, Blank))
+		err := set(iniSetting{section, strings.TrimRight(key, Blank), strings.Trim(value, Blank), l.at(at)})
+		if err != nil {
+			return err
+		}
+	}
+	if tooLong > 0 {
+		return &iniError{tooLong, "a line longer than 1 MiB"}
+	}
+	return nil
+}
+
+// unsafe are the characters that systemd wants in no section's name.
+func unsafe(r rune) bool { return r < ' ' || r == 0x7f || strings.ContainsRune(`"'\`, r) }
+
+// assignedVariable is a variable and what of it is not known.
+type assignedVariable struct {
+	Variable
+	faults []Fault
+}
+
+// unitParser gathers the settings of a service over its unit and drop-ins.
+type unitParser struct {
+	specifiers
+	systemd       *Systemd
+	service       *Service
+	start         []command
+	kind, restart string
+	assigned      []assignedVariable
+	files         []Word // EnvironmentFile values, the leading dash kept
+	fileFaults    []Fault
+	pass          []Word
+	unset         []string
+}
+
+// parse reads one file. An iniError is what systemd stops at; what stands
+// before it counts.
+func (p *unitParser) parse(file, text string) error {
+	return readINI(text, []string{"Service"}, func(s iniSetting) error {
+		f, known := unitSettings[s.key]
+		if !known {
+			return nil
+		}
+		err := f(p, file, s)
+		if err == nil || isUnknownPath(err) {
+			return err
+		}
+		return &iniError{s.where(0), fmt.Sprintf("%v in %s", err, s.key)}
+	})
+}
+
+// unitSettings apply one assignment. An error is what systemd refuses.
+var unitSettings = map[string]func(p *unitParser, file string, s iniSetting) error{
+	"ExecStart":        (*unitParser).setStart,
+	"ExecCondition":    (*unitParser).checkCommands,
+	"ExecStartPre":     (*unitParser).checkCommands,
+	"ExecStartPost":    (*unitParser).checkCommands,
+	"ExecReload":       (*unitParser).checkCommands,
+	"ExecStop":         (*unitParser).checkCommands,
+	"ExecStopPost":     (*unitParser).checkCommands,
+	"Environment":      (*unitParser).setEnvironment,
+	"EnvironmentFile":  (*unitParser).setEnvironmentFile,
+	"PassEnvironment":  (*unitParser).setPass,
+	"UnsetEnvironment": (*unitParser).setUnset,
+	"WorkingDirectory": (*unitParser).checkDirectory,
+	"Type": func(p *unitParser, _ string, s iniSetting) error {
+		return oneOf(&p.kind, s.value, "simple", "exec", "forking", "oneshot", "dbus", "notify", "notify-reload", "idle")
+	},
+	"Restart": func(p *unitParser, _ string, s iniSetting) error {
+		return oneOf(&p.restart, s.value, "no", "on-success", "on-failure", "on-abnormal", "on-watchdog", "on-abort", "always")
+	},
+}
+
+// oneOf takes over a value that systemd knows and passes over another.
+func oneOf(to *string, value string, known ...string) error {
+	if slices.Contains(known, value) {
+		*to = value
+	}
+	return nil
+}
+
+func (p *unitParser) setStart(file string, s iniSetting) error {
+	if s.value == "" {
+		p.start = nil
+		return nil
+	}
+	commands, err := p.commands(file, s)
+	p.start = append(p.start, commands...)
+	return err
+}
+
+func (p *unitParser) checkCommands(file string, s iniSetting) error {
+	_, err := p.commands(file, s)
+	return err
+}
+
+func (p *unitParser) commands(file string, s iniSetting) ([]command, error) {
+	r := execReader{specifiers: p.specifiers, file: file, value: s.value, where: s.where}
+	commands, err := r.commands()
+	if slices.ContainsFunc(commands, func(c command) bool { return c.shell }) {
+		p.service.fault(file, s.where(0), "the prefix | in %s is refused by older releases of systemd and runs the command through a shell in newer ones, so what starts is not judged: leave it out", s.key)
+	}
+	return commands, err
+}
+
+func (p *unitParser) checkDirectory(_ string, s iniSetting) error {
+	if s.value == "" || s.value == "~" || s.value[0] == '-' {
+		return nil
+	}
+	text, open, err := p.expand(s.value)
+	if err != nil {
+		return err
+	}
+	if len(open) == 0 && !path.IsAbs(text) {
+		return errors.New("a path that is not absolute")
+	}
+	return nil
+}
+
+// expandWords reads the words of a setting of the environment and replaces
+// their specifiers. Words that systemd passes over are left out.
+func (x specifiers) expandWords(y wordSyntax, file string, s iniSetting, each func(text string, line int, faults []Fault)) error {
+	for _, w := range y.words(s.value) {
+		text, open, err := x.expand(w.text)
+		if isUnknownPath(err) {
+			return err
+		}
+		if err != nil {
+			continue
+		}
+		var faults []Fault
+		for _, o := range open {
+			faults = append(faults, undetermined(file, s.where(w.offset), o))
+		}
+		each(text, s.where(w.offset), faults)
+	}
+	return nil
+}
+
+// strictSyntax is that of variables: a word that cannot be read ends the line.
+var strictSyntax = wordSyntax{escapes: true}
+
+func (p *unitParser) setEnvironment(file string, s iniSetting) error {
+	if s.value == "" {
+		p.assigned = nil
+		return nil
+	}
+	return p.expandWords(strictSyntax, file, s, func(text string, line int, faults []Fault) {
+		if name, value, ok := strings.Cut(text, "="); ok && variableName(name) && validText(value) {
+			p.assigned = append(p.assigned, assignedVariable{Variable{name, value, file, line}, faults})
+		}
+	})
+}
+
+func (p *unitParser) setPass(file string, s iniSetting) error {
+	if s.value == "" {
+		p.pass = nil
+		return nil
+	}
+	return p.expandWords(wordSyntax{}, file, s, func(text string, line int, _ []Fault) {
+		if variableName(text) {
+			p.pass = append(p.pass, Word{text, file, line})
+		}
+	})
+}
+
+func (p *unitParser) setUnset(file string, s iniSetting) error {
+	if s.value == "" {
+		p.unset = nil
+		return nil
+	}
+	return p.expandWords(strictSyntax, file, s, func(text string, _ int, _ []Fault) {
+		if name, value, _ := strings.Cut(text, "="); variableName(name) && validText(value) {
+			p.unset = append(p.unset, text)
+		}
+	})
+}
+
+func (p *unitParser) setEnvironmentFile(file string, s iniSetting) error {
+	if s.value == "" {
+		p.files, p.fileFaults = nil, nil
+		return nil
+	}
+	text, open, err := p.expand(s.value)
+	switch name := strings.TrimPrefix(text, "-"); {
+	case isUnknownPath(err):
+		return err
+	case err != nil:
+	case len(open) > 0:
+		p.fileFaults = append(p.fileFaults, undetermined(file, s.where(0), open[0]))
+	case path.IsAbs(name) && len(name) < maxPath: // systemd passes others over
+		p.files = append(p.files, Word{text[:len(text)-len(name)] + "/" + strings.Join(PathParts(name), "/"), file, s.where(0)})
+	}
+	return nil //nolint:nilerr // systemd passes the setting over
+}
+
+// environment computes the variables the service sees: files beat Environment
+// settings, these beat what the manager gives, later ones beat earlier ones,
+// UnsetEnvironment beats all.
+func (p *unitParser) environment(manager []assignedVariable) error {
+	all := slices.Concat(manager, p.assigned)
+	p.service.Faults = append(p.service.Faults, p.fileFaults...)
+	for _, f := range p.files {
+		vars, err := p.environmentFile(f)
+		if err != nil {
+			return err
+		}
+		for _, v := range vars {
+			all = append(all, assignedVariable{Variable: v})
+		}
+	}
+	known := map[string]bool{}
+	for _, v := range lastOfEach(all, p.unset) {
+		known[v.Name] = true
+		p.service.Environment = append(p.service.Environment, v.Variable)
+		p.service.Faults = append(p.service.Faults, v.faults...)
+	}
+	for _, w := range p.pass {
+		if !known[w.Text] && !slices.Contains(p.unset, w.Text) {
+			known[w.Text] = true
+			p.service.fault(w.Path, w.Line, "a variable that PassEnvironment= names has a value on the running machine only, so it is not judged: set it with Environment=")
+		}
+	}
+	return nil
+}
+
+// environmentFile reads a file that EnvironmentFile names.
+func (p *unitParser) environmentFile(f Word) ([]Variable, error) {
+	name, optional := strings.CutPrefix(f.Text, "-")
+	if strings.ContainsAny(name, "*?[") || name != path.Clean(name) {
+		p.service.fault(f.Path, f.Line, "EnvironmentFile=%s: wildcards and paths that go up are not followed, so the environment is not known: name the files", name)
+		return nil, nil
+	}
+	refuse := func(what string) {
+		if !optional {
+			p.service.refuse(f.Path, f.Line, "the environment file %s %s: the service will not start", name, what)
+		}
+	}
+	e, presence := p.node.Lookup(name)
+	switch {
+	case presence == node.Unknown:
+		return nil, &node.UnknownPathError{Path: name}
+	case Masked(e):
+		return nil, nil
+	case presence == node.Absent, e.Kind == node.KindLink:
+		refuse("does not exist")
+		return nil, nil
+	case e.Kind == node.KindDirectory:
+		refuse("is a directory")
+		return nil, nil
+	}
+	data, err := p.read(e)
+	if err != nil {
+		return nil, err
+	}
+	vars, err := readEnvironment(e.Path, data)
+	if err != nil {
+		refuse(err.Error())
+		return nil, nil
+	}
+	return vars, nil
+}
+
+func isUnknownPath(err error) bool {
+	var unknown *node.UnknownPathError
+	return errors.As(err, &unknown)
+}
+
+// lastOfEach keeps the last assignment of each name that is not unset.
+func lastOfEach(all []assignedVariable, unset []string) []assignedVariable {
+	last := map[string]int{}
+	for i, v := range all {
+		last[v.Name] = i
+	}
+	gone := make(map[string]bool, len(unset))
+	for _, name := range unset {
+		gone[name] = true
+	}
+	var out []assignedVariable
+	for i, v := range all {
+		if last[v.Name] == i && !gone[v.Name] && !gone[v.Name+"="+v.Value] {
+			out = append(out, v)
+		}
+	}
+	return out
+}
