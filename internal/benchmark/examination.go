@@ -23,6 +23,9 @@ type examination struct {
 	paths paths
 	// defaultSource names K3s's own defaults as a source.
 	defaultSource string
+	// lacking is told of files that are read and were not collected; nil where
+	// nobody asks.
+	lacking func(p string)
 
 	// rootless says why the tree cannot be a node's root, or "".
 	rootless      func() string
@@ -235,17 +238,25 @@ func (x *examination) readFile(p string) ([]byte, error) {
 	case presence == node.Unknown && x.node().Hidden(p) != "":
 		return nil, errors.New(x.unseen(p))
 	case presence == node.Unknown:
+		x.lack(p)
 		return nil, fmt.Errorf("%s %w", p, errNotCollected)
 	case e.Unread != "":
 		return nil, fmt.Errorf("%s could not be read: %s", p, e.Unread)
 	case e.Kind != node.KindFile:
 		return nil, fmt.Errorf("%s is a %s: %w", p, e.Kind, fs.ErrNotExist)
 	case e.Data == nil:
+		x.lack(p)
 		return nil, fmt.Errorf("the content of %s %w", p, errNotCollected)
 	case len(e.Data) > k3s.MaxConfigSize:
 		return nil, fmt.Errorf("%s has %d KiB, which is more than the %d KiB that are judged", p, len(e.Data)>>10, k3s.MaxConfigSize>>10)
 	}
 	return e.Data, nil
+}
+
+func (x *examination) lack(p string) {
+	if x.lacking != nil {
+		x.lacking(p)
+	}
 }
 
 // file returns a file's bytes, or the complaint that the verdict becomes.

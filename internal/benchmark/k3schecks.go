@@ -66,9 +66,13 @@ func (c k3sCheck) judge(x *examination) verdict {
 		}
 		problems, wanted = m.Problems, ""
 	}
-	var wrong, unread []string
+	var wrong, unread, later, noted []string
 	for _, p := range problems {
 		switch {
+		case p.Consequence == k3s.Unknown && (c.name == "config-keys" || c.name == "starts" && x.in.Role == k3s.Agent):
+			later = append(later, p.Text)
+		case p.Consequence == k3s.Noted && c.name == "config-keys":
+			noted = append(noted, p.Text)
 		case p.Consequence == k3s.Unreadable && c.name == "starts":
 			unread = append(unread, p.Text)
 		case wanted == "" || p.Consequence == wanted:
@@ -83,9 +87,14 @@ func (c k3sCheck) judge(x *examination) verdict {
 		v.status, v.found = Fail, few(wrong)
 	case len(unread) > 0:
 		v.status, v.found, v.reason = Error, few(unread), "the evidence is missing"
+	case len(later) > 0:
+		v.status, v.found, v.reason = Deferred, few(later), "K3s says at its first start which keys it does not know: look for \"Unknown flag\" in its log"
 	default:
 		v.status, v.found = Pass, "nothing found against it"
-		v.evidence = []Evidence{{Source: x.in.Effective.ConfigFile, Detail: "read with its drop-ins, the service and its environment; " + v.found}}
+		v.evidence = append([]Evidence{{Source: x.in.Effective.ConfigFile, Detail: "read with its drop-ins, the service and its environment; " + v.found}}, v.evidence...)
+		if len(noted) > 0 {
+			v.found += "; to be noted: " + few(noted)
+		}
 	}
 	return v
 }

@@ -73,12 +73,17 @@ func FollowUp(n *node.Node, e *k3s.Effective, own []Control) node.Query {
 			q = append(q, node.Pick{Path: x.absolute(value), Content: true})
 		}
 	}
+	x.lacking = func(p string) { q = append(q, node.Pick{Path: p, Content: true}) }
+	_, _ = x.admission() // which may name further files
 	asked := make(map[node.Pick]bool, len(n.Query()))
 	for _, p := range n.Query() {
 		asked[p] = true
 	}
 	var lacking node.Query
 	for _, p := range q {
+		if !path.IsAbs(p.Path) || path.Clean(p.Path) != p.Path {
+			continue // nothing that could be collected
+		}
 		more := p.Depth == 0 && !p.Content && slices.Contains(q, node.Pick{Path: p.Path, Content: true})
 		if !asked[p] && !more && !known(n, p) {
 			lacking = append(lacking, p)

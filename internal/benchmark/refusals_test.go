@@ -4,6 +4,7 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
 
 	"github.com/k3s-cis/packer-plugin-k3s/internal/benchmark"
 	"github.com/k3s-cis/packer-plugin-k3s/internal/k3s"
@@ -101,6 +102,104 @@ func TestOwnNetworkPlugin(t *testing.T) {
 			})
 			r := tr.result(t, "netpol.cni-support")
 			assert.Equal(t, c.want, r.Status, r.Found)
+		})
+	}
+}
+
+// TestConfigurationElsewhere: what the node's configuration names is collected,
+// however far that leads.
+func TestConfigurationElsewhere(t *testing.T) {
+	const config, podSecurity = "/etc/k3s/config.yaml", "/etc/rancher/k3s/podsecurity.yaml"
+	elsewhere := func(t *testing.T, tr *tree) {
+		tr.file(config, 0o600, string(tr.entries[k3s.ConfigFile].Data))
+		delete(tr.entries, k3s.ConfigFile)
+		tr.file("/etc/systemd/system/k3s.service", 0o644, "[Service]\nEnvironment=K3S_CONFIG_FILE="+config+"\nExecStart=/usr/local/bin/k3s server\n")
+	}
+	byPath := func(named, at, data string) func(*testing.T, *tree) {
+		return func(_ *testing.T, tr *tree) {
+			tr.file(psaFile, 0o600, "apiVersion: apiserver.config.k8s.io/v1\nkind: AdmissionConfiguration\nplugins:\n- name: PodSecurity\n  path: "+named+"\n")
+			if at != "" {
+				tr.file(at, 0o600, data)
+			}
+		}
+	}
+	const restricted = "apiVersion: pod-security.admission.config.k8s.io/v1\nkind: PodSecurityConfiguration\ndefaults: {enforce: restricted}\n"
+	for _, c := range []struct {
+		name   string
+		change func(*testing.T, *tree)
+		key    string
+		want   benchmark.Status
+	}{
+		{"a configuration file of one's own", elsewhere, "apiserver.audit-log-maxage", benchmark.Pass},
+		{"with a drop-in that appends", func(t *testing.T, tr *tree) {
+			elsewhere(t, tr)
+			tr.file(config+".d/10.yaml", 0o600, "node-label+: [a=b]\n")
+		}, "apiserver.audit-log-maxage", benchmark.Pass},
+		{"with a drop-in that takes the hardening away", func(t *testing.T, tr *tree) {
+			elsewhere(t, tr)
+			tr.file(config+".d/10.yaml", 0o600, "kube-apiserver-arg: [v=2]\n")
+		}, "apiserver.audit-log-maxage", benchmark.Fail},
+		{"Pod Security beside the file that names it", byPath("podsecurity.yaml", podSecurity, restricted), "podsec.privileged", benchmark.Pass},
+		{"Pod Security anywhere", byPath("/srv/ps.yaml", "/srv/ps.yaml", restricted), "podsec.privileged", benchmark.Pass},
+		{"Pod Security that lets everything in", byPath("podsecurity.yaml", podSecurity, "apiVersion: pod-security.admission.config.k8s.io/v1\nkind: PodSecurityConfiguration\ndefaults: {enforce: privileged}\n"), "podsec.privileged", benchmark.Fail},
+		{"Pod Security in a file that is missing", byPath("podsecurity.yaml", "", ""), "podsec.privileged", benchmark.Fail},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			tr := server(t)
+			c.change(t, tr)
+			r := tr.followed(t, c.key)
+			assert.Equal(t, c.want, r.Status, "%s; %s", r.Found, r.Reason)
+		})
+	}
+}
+
+// followed judges a tree as a build does: collected again as long as more is
+// asked for.
+func (tr *tree) followed(t *testing.T, key string) benchmark.Result {
+	t.Helper()
+	n := tr.node(benchmark.Query(tr.role, ""))
+	for range 4 {
+		e, err := k3s.Resolve(n, tr.release, tr.role)
+		require.NoError(t, err)
+		more := benchmark.FollowUp(n, e, nil)
+		if len(more) == 0 {
+			for _, r := range benchmark.Evaluate(benchmark.Input{Node: n, Effective: e, Benchmark: "cis-2.1", Role: tr.role, Now: now}) {
+				if r.Key == key {
+					return r
+				}
+			}
+			require.Fail(t, "no such control", key)
+		}
+		n = tr.node(append(n.Query(), more...))
+	}
+	require.Fail(t, "asked for more again and again")
+	return benchmark.Result{}
+}
+
+// TestNotesAndUnknownKeys: ordinary use passes and is told; what only a newer
+// K3s knows is never proven.
+func TestNotesAndUnknownKeys(t *testing.T) {
+	for _, c := range []struct {
+		name, release, key string
+		role               k3s.Role
+		file, text         string
+		want               benchmark.Status
+		found              string
+	}{
+		{"a backup", "v1.36.3+k3s1", "node.k3s-config-keys", k3s.Server, "50-a.yaml.bak", "x", benchmark.Pass, "to be noted: K3s reads only"},
+		{"another maximum", "v1.36.3+k3s1", "node.k3s-config-keys", k3s.Server, "50-a.yaml", "kube-apiserver-arg+: [audit-log-maxage=90]\n", benchmark.Pass, "is set to 30 here and to 90 at"},
+		{"a list replaced", "v1.36.3+k3s1", "node.k3s-config-keys", k3s.Server, "50-a.yaml", "kube-apiserver-arg: [audit-log-maxage=90]\n", benchmark.Fail, "replaced whole"},
+		{"an unknown key", "v1.36.3+k3s1", "node.k3s-config-keys", k3s.Server, "50-a.yaml", "brand-new-key: 1\n", benchmark.Fail, "has no key"},
+		{"a key of a newer patch", "v1.36.9+k3s1", "node.k3s-config-keys", k3s.Server, "50-a.yaml", "brand-new-key: 1\n", benchmark.Deferred, "is newer than the keys known here"},
+		{"which a server survives", "v1.36.9+k3s1", "node.k3s-starts", k3s.Server, "50-a.yaml", "brand-new-key: 1\n", benchmark.Pass, ""},
+		{"and an agent may not", "v1.36.9+k3s1", "node.k3s-starts", k3s.Agent, "50-a.yaml", "brand-new-key: 1\n", benchmark.Deferred, "is newer than the keys known here"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			tr := hardened(t, c.release, c.role, "cis-2.1")
+			tr.file(k3s.ConfigFile+".d/"+c.file, 0o600, c.text)
+			r := tr.result(t, c.key)
+			assert.Equal(t, c.want, r.Status, r.Found)
+			assert.Contains(t, r.Found, c.found)
 		})
 	}
 }

@@ -109,6 +109,16 @@ func TestMerge(t *testing.T) {
 			lack:    []string{"  - disable-admission-plugins=NodeRestriction"},
 		},
 		{
+			name:    "a key that only a newer patch release may know",
+			options: func(o *Options) { o.Release.Patch, o.Config = 99, map[string]any{"brand-new-key": "x"} },
+			want:    []string{"brand-new-key: x"},
+		},
+		{
+			name:  "a backup beside the drop-ins",
+			files: map[string]string{dropIn + ".bak": "kube-apiserver-arg: [v=2]\n"},
+			want:  []string{"  - audit-log-maxage=30"},
+		},
+		{
 			name:  "an argument of the kubelet without a value would make K3s drop the next",
 			files: map[string]string{k3s.ConfigFile: "kubelet-arg:\n  - seccomp-default # on\n  - pod-max-pids=4096\n"},
 			want:  []string{"  - seccomp-default=true # on", "  - pod-max-pids=4096", "  - streaming-connection-idle-timeout=5m"},

@@ -84,9 +84,13 @@ func (v *checker) config() {
 		option := fmt.Sprintf("config[%q]", k3s.ShownKey(name))
 		key := strings.TrimSuffix(name, "+")
 		known, ok := k3s.FindKey(key)
+		if !ok && v.released() && v.o.Release.MayHaveKey(key, v.o.Role) && !holdsSecretValue(key, v.o.Config[name]) {
+			continue
+		}
 		if !ok {
-			hint := ""
+			hint := "; if a newer patch release has it, say so with k3s_version"
 			if v.released() {
+				hint = ""
 				if near := k3s.Nearest(key, v.o.Release, v.o.Role); near != "" {
 					hint = fmt.Sprintf(": did you mean %s?", near)
 				}
@@ -108,7 +112,7 @@ func (v *checker) config() {
 			}
 			v.wrong(option, "a secret in the image would be the same in each of its copies, and in whoever's hands one is: let first boot bring it%s", hint)
 		case v.o.Role != "" && known.Only != "" && known.Only != v.o.Role:
-			v.wrong(option, "only a K3s %s has this key, and this node is a %s: leave it out", known.Only, v.o.Role)
+			v.wrong(option, "only a K3s %s has this key, and the role is %s: leave it out", known.Only, v.o.Role)
 		case v.released() && !known.In(v.o.Release, known.Only):
 			v.wrong(option, "K3s %s does not have this key: leave it out", v.o.Release)
 		default:

@@ -85,7 +85,8 @@ func (p *planner) after() *node.Node {
 const maxProblems = 200
 
 // problems turns what K3s or Kubernetes would refuse or drop into errors. What
-// could not be read is a warning: the check pass will not take it for proven.
+// could not be read, or only a newer K3s knows, is a warning: the check pass will
+// not take it for proven.
 func (p *planner) problems(list []k3s.Problem) {
 	for i, x := range list {
 		if len(p.known) == maxProblems {
@@ -100,11 +101,14 @@ func (p *planner) problems(list []k3s.Problem) {
 		if x.Origin.Source != "" {
 			text = fmt.Sprintf("%s: %s", x.Origin, text)
 		}
-		if x.Consequence == k3s.Unreadable {
+		switch x.Consequence {
+		case k3s.Unreadable, k3s.Unknown:
 			p.warn("%s", text)
-			continue
+		case k3s.Noted:
+			p.note("%s", text)
+		default:
+			p.errs = append(p.errs, errors.New(text))
 		}
-		p.errs = append(p.errs, errors.New(text))
 	}
 }
 
@@ -119,7 +123,7 @@ var flagName = regexp.MustCompile(`--[a-z][a-z0-9-]+`)
 
 // takesEffect makes sure that K3s will use what is wanted.
 func (p *planner) takesEffect(eff *k3s.Effective, w want) {
-	if w.list {
+	if w.list || w.flag == "" && p.c.Release.MayHaveKey(w.key, p.c.Role) {
 		return
 	}
 	var values []string

@@ -147,7 +147,11 @@ func (r *resolver) twice(c Component, old []Argument, now Argument) {
 	if last.Value == now.Value || last.Origin.Default {
 		return
 	}
-	r.problem(Ignored, last.Origin, "%s of %s is set to %s here and to %s at %s, which counts; remove one of them",
+	consequence := Noted
+	if last.Origin.Source == now.Origin.Source {
+		consequence = Ignored // within one file it is a mistake
+	}
+	r.problem(consequence, last.Origin, "%s of %s is set to %s here and to %s at %s, which counts; remove one of them",
 		safetext.Name(now.Name), c, plainArgument(last.Value), plainArgument(now.Value), now.Origin)
 }
 

@@ -85,7 +85,7 @@ func TestArgumentsFromTwoPlaces(t *testing.T) {
 		unitFile: unit("--kube-apiserver-arg audit-log-maxage=7 '--kube-apiserver-arg=profiling=false'"),
 	})
 	assert.Equal(t, "7@k3s.service:5", given(e, k3s.APIServer, "audit-log-maxage"))
-	assert.Equal(t, "ignored config.yaml:1: audit-log-maxage of kube-apiserver is set to 30 here and to 7 at /etc/systemd/system/k3s.service:5, which counts; remove one of them", problems(e))
+	assert.Equal(t, "noted config.yaml:1: audit-log-maxage of kube-apiserver is set to 30 here and to 7 at /etc/systemd/system/k3s.service:5, which counts; remove one of them", problems(e))
 }
 
 // TestDefaultsBecauseOfASetting: what K3s passes on by itself because of a

@@ -84,6 +84,15 @@ func (r *resolver) commandOptions(words []service.Word) []option {
 		name = strings.TrimPrefix(name, "-")
 		name, value, given := strings.Cut(name, "=")
 		key, known := FindKey(name)
+		newer := !known && r.release.MayHaveKey(name, r.role)
+		if newer && (given || i+1 == len(words) || strings.HasPrefix(words[i+1].Text, "-")) {
+			r.problem(Unknown, origin, unknownKey, r.release, ShownKey(name))
+			continue
+		}
+		if newer {
+			r.problem(Unreadable, origin, "K3s %s is newer than the options known here, and whether the word behind --%s is its value is not known: write --%[2]s=VALUE", r.release, ShownKey(name))
+			return out
+		}
 		if !known || !key.In(r.release, r.role) {
 			r.problem(Fatal, origin, "K3s %s %s has no option --%s and exits%s", r.release, r.role, ShownKey(name), r.suggest(name))
 			continue
@@ -128,6 +137,9 @@ func (r *resolver) suggest(name string) string {
 	return ""
 }
 
+// unknownKey is what is said of a key that a newer release may know.
+const unknownKey = "K3s %s is newer than the keys known here, so whether it has the key %s is not known: see K3s's documentation of that release"
+
 // knownOptions drops the keys of configuration files that K3s does not know:
 // a server warns and goes on, an agent exits.
 func (r *resolver) knownOptions(options []option) []option {
@@ -140,6 +152,8 @@ func (r *resolver) knownOptions(options []option) []option {
 		}
 		onlyServer := known && r.role == Agent && key.Only == Server
 		switch {
+		case !known && r.release.MayHaveKey(o.name, r.role):
+			r.problem(Unknown, o.origin, unknownKey, r.release, ShownKey(o.name))
 		case onlyServer:
 			r.problem(Fatal, o.origin, "%s is for servers only, and an agent that finds it exits: remove it from agent images", o.name)
 		case r.role == Agent:
@@ -170,7 +184,7 @@ func (r *resolver) settings(options []option) map[string]Setting {
 		}
 		last := o.values[len(o.values)-1]
 		if had && !equalValue(key, old.Values[0].Text, last.Text) {
-			r.problem(Ignored, old.Values[0].Origin, "%s is set to %s here and to %s at %s, which counts; remove one of them",
+			r.problem(Noted, old.Values[0].Origin, "%s is set to %s here and to %s at %s, which counts; remove one of them",
 				key.Name, Redact(key.Name, old.Values[0].Text), Redact(key.Name, last.Text), last.Origin)
 		}
 		r.checkValue(key, last)

@@ -85,7 +85,7 @@ func (r *resolver) replaced(old, now option) {
 	case old.list || now.list:
 		r.problem(Ignored, old.origin, "the list %s is replaced whole by %s; write %s+ there to append to it", ShownKey(old.name), now.origin, ShownKey(now.name))
 	default:
-		r.problem(Ignored, old.origin, "%s: %s is replaced by %s at %s; remove one of them", ShownKey(old.name),
+		r.problem(Noted, old.origin, "%s: %s is replaced by %s at %s", ShownKey(old.name),
 			show(old), show(now), now.origin)
 	}
 }
@@ -140,7 +140,7 @@ func (r *resolver) configFiles(file string) []node.Entry {
 		switch {
 		case path.Dir(e.Path) != dir:
 		case !yamlFile && e.Kind == node.KindFile:
-			r.problem(Ignored, Origin{Source: e.Path}, "K3s reads only files ending in .yaml or .yml here: rename it")
+			r.problem(Noted, Origin{Source: e.Path}, "K3s reads only files ending in .yaml or .yml here, and not this one")
 		case yamlFile && e.Kind == node.KindDirectory && e.Target != "":
 			r.problem(Fatal, Origin{Source: e.Path}, "leads to a directory, which K3s cannot read: remove the link")
 		case yamlFile && e.Kind != node.KindDirectory && !r.release.ReadsConfigDropIns():

@@ -80,6 +80,11 @@ const (
 	Ignored Consequence = "ignored"
 	// Unreadable: evidence is missing, so what K3s will do is not known.
 	Unreadable Consequence = "unreadable"
+	// Unknown: a release newer than what is known here decides, at its first
+	// start.
+	Unknown Consequence = "unknown"
+	// Noted: K3s does as it is told; a person may want to know.
+	Noted Consequence = "noted"
 )
 
 // Problem is something in K3s's configuration that does not do what it says.

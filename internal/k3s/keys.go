@@ -85,6 +85,24 @@ var keyIndex = func() map[string]int {
 	return out
 }()
 
+// knownPatches are the newest patch releases of the lines whose keys were read;
+// of the lines before them no more are made.
+var knownPatches = map[int]int{33: 13, 34: 10, 35: 7, 36: 3, 37: 0}
+
+// keysKnown says whether every key of r is known here: K3s adds some in patch
+// releases too.
+func (r Release) keysKnown() bool {
+	patch, live := knownPatches[r.Minor]
+	return !r.AtLeast(1, NewestMinor+1) && (!live || r.Patch <= patch)
+}
+
+// MayHaveKey says whether r is newer than the keys known here, so that it may
+// have one of a name that is not known; not one that looks like a misspelling.
+func (r Release) MayHaveKey(name string, role Role) bool {
+	_, known := FindKey(name)
+	return !known && !r.keysKnown() && Nearest(name, r, role) == ""
+}
+
 var keys = []Key{
 	// logging and general
 	{Name: "config", Aliases: []string{"c"}, Env: "K3S_CONFIG_FILE"},
@@ -178,6 +196,7 @@ var keys = []Key{
 	{Name: "etcd-s3-retention", Kind: Number, Only: Server},
 	{Name: "default-local-storage-path", Only: Server},
 	// components
+	{Name: "helm-controller-arg", Kind: List, Only: Server, patches: august2026},
 	{Name: "disable", Kind: List, Only: Server},
 	{Name: "no-deploy", Kind: List, Only: Server, Until: 25},
 	{Name: "disable-scheduler", Kind: Boolean, Only: Server},

@@ -96,7 +96,7 @@ func (r *resolver) configArguments(user []Value) (rest []Value, config, dir Valu
 			r.problem(Fatal, v.Origin, "%s of the kubelet has no value, and K3s exits", name)
 			continue
 		}
-		named := Value{path.Clean(value), v.Origin}
+		named := Value{r.fromServer(value), v.Origin}
 		if name == "config" {
 			config = named
 		} else {
@@ -104,6 +104,15 @@ func (r *resolver) configArguments(user []Value) (rest []Value, config, dir Valu
 		}
 	}
 	return rest, config, dir
+}
+
+// fromServer makes a path absolute that a component is given: a server has made
+// its own directory the working directory by then.
+func (r *resolver) fromServer(p string) string {
+	if !path.IsAbs(p) && r.role == Server {
+		return path.Join(LayoutOf(r.effective.DataDir).Server(), p)
+	}
+	return path.Clean("/" + p)
 }
 
 // kubeletConfigFiles lists the kubelet's configuration files in the order they

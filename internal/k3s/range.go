@@ -116,6 +116,8 @@ func (r Release) from(patches map[int]int) bool {
 var (
 	april2025 = map[int]int{30: 12, 31: 8, 32: 4, 33: 0}
 	may2025   = map[int]int{30: 13, 31: 9, 32: 5, 33: 1}
+
+	august2026 = map[int]int{33: 13, 34: 10, 35: 7, 36: 3}
 )
 
 // ChoosesEncryptionProvider says whether r has secrets-encryption-provider

@@ -68,6 +68,7 @@ func Resolve(n *node.Node, release Release, role Role) (*Effective, error) {
 
 	words := r.service()
 	file, origin := r.configFileName(words)
+	file = r.started(file, origin)
 	e.ConfigFile = file
 	options := r.readConfig(file)
 	if _, presence := n.Lookup(ConfigFile); presence == node.Present && path.Clean(file) != ConfigFile {
@@ -78,12 +79,56 @@ func Resolve(n *node.Node, release Release, role Role) (*Effective, error) {
 	}
 	e.Settings = r.settings(append(r.knownOptions(options), r.commandOptions(words)...))
 	r.contradict()
-	e.DataDir = LayoutOf(e.Text("data-dir")).Root()
+	e.DataDir = LayoutOf(r.dataDir()).Root()
 	e.Datastore = r.datastore()
 	layout := LayoutOf(e.DataDir)
 	r.places = strings.NewReplacer("{server}", layout.Server(), "{agent}", layout.Agent())
 	e.Args = r.arguments()
 	return e, nil
+}
+
+// started makes a path absolute that is meant from where the service starts K3s.
+func (r *resolver) started(p string, origin Origin) string {
+	if path.IsAbs(p) || p == "" || strings.Contains(p, "://") {
+		return p
+	}
+	dir := "/"
+	if s := r.effective.Service; s != nil && s.Directory != "" {
+		dir = s.Directory
+	}
+	if dir == "~" {
+		dir = r.home()
+	}
+	if !path.IsAbs(dir) || strings.Contains(dir, "%") {
+		r.problem(Unreadable, origin, "a path that is not absolute begins in %s, and no file says where that is: write it from the root", dir)
+		return path.Join("/", p)
+	}
+	return path.Join(dir, p)
+}
+
+// home is the home directory of the user that K3s runs as.
+func (r *resolver) home() string {
+	for _, v := range r.environment {
+		if v.Name == "HOME" && path.IsAbs(v.Value) {
+			return v.Value
+		}
+	}
+	return "/root"
+}
+
+// dataDir is the data directory as K3s makes it of what is written: the home
+// directory put in, and begun where K3s was started (pkg/datadir).
+func (r *resolver) dataDir() string {
+	values := r.effective.Settings["data-dir"].Values
+	if len(values) == 0 {
+		return ""
+	}
+	last := values[len(values)-1]
+	text := last.Text
+	for _, home := range []string{"$HOME", "${HOME}", "~"} {
+		text = strings.ReplaceAll(text, home, r.home())
+	}
+	return r.started(text, last.Origin)
 }
 
 // datastore says where K3s will keep its state (pkg/cluster/managed.go): an

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"path"
 	"regexp"
+	"slices"
 	"sort"
 	"strings"
 
@@ -45,7 +46,8 @@ func (r *resolver) service() []service.Word {
 			r.unreadable(name, err)
 			return nil
 		}
-		if s != nil && (name == r.role.ServiceName() || runsRole(s, r.role)) {
+		known := s != nil && slices.ContainsFunc(running, func(o *node.Service) bool { return o.Path == s.Path })
+		if s != nil && !known && (name == r.role.ServiceName() || runsRole(s, r.role)) {
 			running = append(running, s)
 		}
 	}
@@ -105,8 +107,9 @@ func runsRole(s *service.Service, role Role) bool {
 }
 
 var (
-	// k3sRole matches a command that runs K3s as server or agent.
-	k3sRole = regexp.MustCompile(`k3s[-.+\w]*["']?\s(?:.*?\s)??(server|agent)(?:["'\s]|$)`)
+	// k3sRole matches a command that runs K3s as server or agent, the options
+	// that K3s has before any command passed over.
+	k3sRole = regexp.MustCompile(`k3s[-.+\w]*["']?\s+(?:(?:--?debug(?:=\S+)?|(?:--?data-dir|-d)(?:=|\s+)\S+)\s+)*["']?(server|agent)(?:["'\s]|$)`)
 	// startsK3s matches a line of a unit or init script that runs K3s.
 	startsK3s = regexp.MustCompile(`^\s*(?:ExecStart\s*=|command=).*k3s`)
 )

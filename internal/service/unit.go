@@ -32,6 +32,10 @@ type Service struct {
 	Path string
 	// Masked services are never started.
 	Masked bool
+	// Directory is where the command is started: "" stands for the root
+	// directory, "~" for the user's home. A specifier that no file gives is in it
+	// as it is written.
+	Directory string
 	// Start is the command line, the program first.
 	Start []Word
 	// Environment holds the variables that the command will see, each once.

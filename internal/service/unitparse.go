@@ -116,7 +116,7 @@ var unitSettings = map[string]func(p *unitParser, file string, s iniSetting) err
 	"EnvironmentFile":  (*unitParser).setEnvironmentFile,
 	"PassEnvironment":  (*unitParser).setPass,
 	"UnsetEnvironment": (*unitParser).setUnset,
-	"WorkingDirectory": (*unitParser).checkDirectory,
+	"WorkingDirectory": (*unitParser).setDirectory,
 	"Type": func(p *unitParser, _ string, s iniSetting) error {
 		return oneOf(&p.kind, s.value, "simple", "exec", "forking", "oneshot", "dbus", "notify", "notify-reload", "idle")
 	},
@@ -157,17 +157,22 @@ func (p *unitParser) commands(file string, s iniSetting) ([]command, error) {
 	return commands, err
 }
 
-func (p *unitParser) checkDirectory(_ string, s iniSetting) error {
-	if s.value == "" || s.value == "~" || s.value[0] == '-' {
+func (p *unitParser) setDirectory(_ string, s iniSetting) error {
+	value, optional := strings.CutPrefix(s.value, "-")
+	text, open, err := p.expand(value)
+	switch {
+	case value == "" || value == "~":
+		text = value
+	case err != nil && !optional:
+		return err
+	case err != nil:
+		return nil
+	case len(open) == 0 && !path.IsAbs(text) && !optional:
+		return errors.New("a path that is not absolute")
+	case len(open) == 0 && !path.IsAbs(text):
 		return nil
 	}
-	text, open, err := p.expand(s.value)
-	if err != nil {
-		return err
-	}
-	if len(open) == 0 && !path.IsAbs(text) {
-		return errors.New("a path that is not absolute")
-	}
+	p.service.Directory = text
 	return nil
 }
 
