@@ -46,7 +46,7 @@ func (r *resolver) service() []service.Word {
 			r.unreadable(name, err)
 			return nil
 		}
-		known := s != nil && slices.ContainsFunc(running, func(o *node.Service) bool { return o.Path == s.Path })
+		known := s != nil && slices.ContainsFunc(running, func(o *service.Service) bool { return o.Path == s.Path })
 		if s != nil && !known && (name == r.role.ServiceName() || runsRole(s, r.role)) {
 			running = append(running, s)
 		}
