@@ -3,6 +3,7 @@ package sysctl
 import (
 	"fmt"
 	"path"
+	"slices"
 	"strings"
 
 	"github.com/k3s-cis/packer-plugin-k3s/internal/node"
@@ -21,12 +22,18 @@ type bootSource struct {
 	input bool
 }
 
-var bootSources = []bootSource{
-	{path: "/boot/grub/grub.cfg", starts: []string{"linux", "linux16", "linuxefi"}},
-	{path: "/boot/grub2/grub.cfg", starts: []string{"linux", "linux16", "linuxefi"}},
-	{path: "/boot/loader/entries", suffix: ".conf", starts: []string{"options"}},
-	{path: "/efi/loader/entries", suffix: ".conf", starts: []string{"options"}},
-	{path: "/boot/efi/loader/entries", suffix: ".conf", starts: []string{"options"}},
+// grubStarts are the words of GRUB that name a kernel and its arguments.
+var grubStarts = []string{"linux", "linux16", "linuxefi"}
+
+// efiVendors are the directories in which distributions put GRUB and its
+// configuration on an EFI system partition.
+var efiVendors = []string{
+	"BOOT", "almalinux", "amzn", "centos", "debian", "fedora", "opensuse", "oracle", "redhat", "rocky", "sles", "suse", "ubuntu",
+}
+
+var bootSources = slices.Concat(efiSources("/boot/efi"), efiSources("/efi"), efiSources("/boot"), []bootSource{
+	{path: "/boot/grub/grub.cfg", starts: grubStarts},
+	{path: "/boot/grub2/grub.cfg", starts: grubStarts},
 	{path: "/boot/extlinux/extlinux.conf", starts: []string{"append"}},
 	{path: "/boot/extlinux.conf", starts: []string{"append"}},
 	{path: "/boot/syslinux/syslinux.cfg", starts: []string{"append"}},
@@ -40,6 +47,16 @@ var bootSources = []bootSource{
 	{path: "/etc/default/grub", starts: []string{"GRUB_CMDLINE_LINUX=", "GRUB_CMDLINE_LINUX_DEFAULT="}, input: true},
 	{path: "/etc/default/grub.d", suffix: ".cfg", starts: []string{"GRUB_CMDLINE_LINUX=", "GRUB_CMDLINE_LINUX_DEFAULT="}, input: true},
 	{path: "/etc/update-extlinux.conf", starts: []string{"default_kernel_opts="}, input: true},
+})
+
+// efiSources are what boot loaders read on an EFI system partition, or a
+// partition that extends it, which is mounted at dir.
+func efiSources(dir string) []bootSource {
+	out := []bootSource{{path: dir + "/loader/entries", suffix: ".conf", starts: []string{"options"}}}
+	for _, vendor := range efiVendors {
+		out = append(out, bootSource{path: dir + "/EFI/" + vendor + "/grub.cfg", starts: grubStarts})
+	}
+	return out
 }
 
 // commandLine is one line of kernel arguments.

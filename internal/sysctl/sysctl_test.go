@@ -121,6 +121,14 @@ func TestKernelParameters(t *testing.T) {
 			files: map[string]string{"/boot/loader/entries/a.conf": "title x\noptions root=x sysctl.vm.overcommit_memory=1\n"},
 			want:  "1 /boot/loader/entries/a.conf:2 (kernel command line)", param: "vm.overcommit_memory",
 		},
+		"a boot loader on an EFI system partition": {
+			files: map[string]string{"/etc/sysctl.d/a.conf": "kernel.panic=10", "/boot/efi/EFI/rocky/grub.cfg": entries("quiet", "sysctl.kernel.panic=0")},
+			want:  "10 /etc/sysctl.d/a.conf:1 | 0 /boot/efi/EFI/rocky/grub.cfg:5 (kernel command line)",
+		},
+		"what leads to another configuration": {
+			files: map[string]string{"/etc/sysctl.d/a.conf": "kernel.panic=10", "/efi/EFI/debian/grub.cfg": "search.fs_uuid 1 root\nset prefix=($root)/boot/grub\nconfigfile $prefix/grub.cfg\n"},
+			want:  "10 /etc/sysctl.d/a.conf:1",
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			b, err := Read(nodetest.Files(Query(), c.files))
