@@ -54,7 +54,7 @@ func nodeMutants() []mutant {
 			tr.file("/etc/systemd/system/"+tr.role.ServiceName()+".service.env", mode, "")
 		}
 	}
-	return []mutant{
+	return append([]mutant{
 		{control: "node.config.mode", breaks: chmod(k3s.ConfigFile, 0o644, 0)},
 		{control: "node.config.mode", breaks: chmod(k3s.ConfigFile, 0o600, 1000)},
 		{control: "node.config.mode", breaks: lays(k3s.ConfigFile+".d/50-own.yaml", 0o640, "debug: true\n")},
@@ -67,8 +67,8 @@ func nodeMutants() []mutant {
 		{control: "node.agent-dir.mode", given: chmod(agent, 0o700, 0), breaks: chmod(agent, 0o755, 0)},
 		{control: "node.audit-log-dir.mode", breaks: chmod(server+"/logs", 0o755, 0)},
 		{control: "node.audit-log-dir.mode", breaks: chmod(server+"/logs", 0o700, 1000)},
-		{control: "node.admission-files.mode", breaks: chmod(psaFile, 0o644, 0), on: func(b base) bool { return !b.psp() }},
-		{control: "node.admission-files.mode", breaks: chmod(auditFile, 0o644, 0)},
+		{control: "node.admission-files.mode", breaks: chmod(psaFile, 0o644, 0), on: func(b base) bool { return !b.psp() && b.role == k3s.Server }},
+		{control: "node.admission-files.mode", breaks: chmod(auditFile, 0o644, 0), on: onServer},
 		{control: "node.manifests.mode", breaks: chmod(server+"/manifests", 0o755, 0)},
 		{control: "node.manifests.mode", breaks: chmod(netpolFile, 0o644, 0)},
 		{control: "node.manifest-names", breaks: lays(manifests+"Own_Policy.yaml", 0o600, "apiVersion: v1\nkind: Namespace\nmetadata: {name: a}\n")},
@@ -93,6 +93,89 @@ func nodeMutants() []mutant {
 		{control: "node.kernel-parameters", breaks: lays(laterFile, 0o644, "vm.overcommit_memory=0\n"), also: fails("node.k3s-starts")},
 		{control: "node.kernel-parameters", breaks: removes("/etc/sysctl.d/90-kubelet.conf")},
 		{control: "node.kernel-parameters", given: running("10"), breaks: running("0")},
+	}, rootOnlyMutants()...)
+}
+
+func onServer(b base) bool { return b.role == k3s.Server }
+
+// rootOnlyMutants let somebody else change what K3s is started with.
+func rootOnlyMutants() []mutant {
+	unit := func(lines string) func(*testing.T, *tree) {
+		return func(_ *testing.T, tr *tree) {
+			tr.file("/usr/local/bin/k3s", 0o755, "")
+			tr.file("/etc/systemd/system/"+tr.role.ServiceName()+".service", 0o644, "[Service]\n"+lines+"ExecStart=/usr/local/bin/k3s "+string(tr.role)+"\n")
+		}
+	}
+	dropIn := func(mode fs.FileMode, text string) func(*testing.T, *tree) {
+		return func(t *testing.T, tr *tree) {
+			unit("")(t, tr)
+			tr.file("/etc/systemd/system/"+tr.role.ServiceName()+".service.d/10.conf", mode, text)
+		}
+	}
+	environment := func(mode fs.FileMode) func(*testing.T, *tree) {
+		return func(t *testing.T, tr *tree) {
+			unit("EnvironmentFile=-/opt/empty\n")(t, tr)
+			tr.file("/opt/empty", mode, "")
+		}
+	}
+	manager := func(mode fs.FileMode) func(*testing.T, *tree) {
+		return func(t *testing.T, tr *tree) {
+			unit("")(t, tr)
+			tr.file("/etc/systemd/system.conf.d/10.conf", mode, "[Manager]\n")
+		}
+	}
+	linked := func(mode fs.FileMode) func(*testing.T, *tree) {
+		return func(_ *testing.T, tr *tree) {
+			tr.dir("/srv/bin", mode)
+			tr.file("/srv/bin/k3s-v1", 0o755, "")
+			tr.put(node.Entry{Path: "/usr/local/bin/k3s", Kind: node.KindFile, Mode: 0o755, Target: "/srv/bin/k3s-v1"})
+		}
+	}
+	program := func(mode fs.FileMode, uid int) func(*testing.T, *tree) {
+		return func(_ *testing.T, tr *tree) {
+			tr.file("/etc/systemd/system/"+tr.role.ServiceName()+".service", 0o644, "[Service]\nExecStart=/srv/k3s/k3s "+string(tr.role)+"\n")
+			tr.put(node.Entry{Path: "/srv/k3s/k3s", Kind: node.KindFile, Mode: mode, UID: uid})
+		}
+	}
+	argument := func(component k3s.Component, flag, text string, mode fs.FileMode) func(*testing.T, *tree) {
+		return func(t *testing.T, tr *tree) {
+			tr.arg(t, component, flag+"=/srv/file")
+			tr.file("/srv/file", mode, text)
+		}
+	}
+	providers := func(mode fs.FileMode) func(*testing.T, *tree) {
+		return func(t *testing.T, tr *tree) {
+			tr.config(t, func(m map[string]any) { m["image-credential-provider-bin-dir"] = "/srv/providers" })
+			tr.dir("/srv/providers", mode)
+		}
+	}
+	group := func(gid int) func(*testing.T, *tree) {
+		return func(_ *testing.T, tr *tree) {
+			tr.put(node.Entry{Path: "/usr/local/bin", Kind: node.KindDirectory, Mode: 0o775, GID: gid})
+		}
+	}
+	const authorization = "apiVersion: apiserver.config.k8s.io/v1\nkind: AuthorizationConfiguration\nauthorizers: [{type: Node, name: node}, {type: RBAC, name: rbac}]\n"
+	// K3s takes its own mode back for this file since April 2025.
+	authorized := func(b base) bool {
+		return b.role == k3s.Server && (b.benchmark == "cis-2.0" || b.benchmark == "cis-2.1")
+	}
+	return []mutant{
+		{control: "node.unit.mode", given: dropIn(0o644, "[Service]\n"), breaks: dropIn(0o666, "[Service]\n")},
+		{control: "node.unit.mode", given: dropIn(0o644, ""), breaks: dropIn(0o646, "")},
+		{control: "node.unit.mode", given: environment(0o644), breaks: environment(0o666)},
+		{control: "node.unit.mode", given: manager(0o644), breaks: manager(0o666)},
+		{control: "node.directories.mode", breaks: chmod("/var/lib/rancher", 0o777, 0)},
+		{control: "node.directories.mode", breaks: chmod("/var/lib", 0o755, 1000)},
+		{control: "node.directories.mode", given: unit(""), breaks: chmod("/etc/systemd/system", 0o757, 0)},
+		{control: "node.directories.mode", given: group(0), breaks: group(50)},
+		{control: "node.directories.mode", given: linked(0o755), breaks: linked(0o777)},
+		{control: "node.directories.mode", given: environment(0o644), breaks: chmod("/opt", 0o777, 0)},
+		{control: "node.binary.mode", given: program(0o755, 0), breaks: program(0o757, 0)},
+		{control: "node.binary.mode", given: program(0o755, 0), breaks: program(0o755, 1000)},
+		{control: "node.admission-files.mode", on: authorized, given: argument(k3s.APIServer, "authorization-config", authorization, 0o644), breaks: argument(k3s.APIServer, "authorization-config", authorization, 0o666)},
+		{control: "node.admission-files.mode", on: onServer, given: argument(k3s.Scheduler, "config", "{}", 0o644), breaks: argument(k3s.Scheduler, "config", "{}", 0o646)},
+		{control: "node.admission-files.mode", given: argument(k3s.KubeProxy, "config", "{}", 0o644), breaks: argument(k3s.KubeProxy, "config", "{}", 0o666)},
+		{control: "node.admission-files.mode", given: providers(0o755), breaks: providers(0o777)},
 	}
 }
 

@@ -75,6 +75,13 @@ func FollowUp(n *node.Node, e *k3s.Effective, own []Control) node.Query {
 	}
 	x.lacking = func(p string) { q = append(q, node.Pick{Path: p, Content: true}) }
 	_, _ = x.admission() // which may name further files
+	for _, of := range names(protected) {
+		for _, p := range protected[of].list(x) {
+			if _, presence := n.Lookup(p); presence == node.Unknown && n.Hidden(p) == "" && !slices.ContainsFunc(q, func(k node.Pick) bool { return k.Path == p }) {
+				q = append(q, node.Pick{Path: p})
+			}
+		}
+	}
 	asked := make(map[node.Pick]bool, len(n.Query()))
 	for _, p := range n.Query() {
 		asked[p] = true

@@ -48,9 +48,10 @@ func FromOpenRC(n *node.Node, name string) (*Service, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Service{Name: name, Path: script}
+	s := &Service{Name: name, Path: script, Files: []string{script}}
 	values := shellValues(s, script, string(data))
 	if c, p := n.Lookup(conf); p == node.Present {
+		s.Files = append(s.Files, conf)
 		data, err := c.Content()
 		if err != nil {
 			return nil, err
@@ -100,6 +101,7 @@ func sourcedEnvironment(n *node.Node, s *Service, script, text string, known []s
 			case node.Absent:
 				continue
 			}
+			s.Files = append(s.Files, e.Path)
 			data, err := e.Content()
 			if err != nil {
 				return nil, err

@@ -36,6 +36,10 @@ type Service struct {
 	// directory, "~" for the user's home. A specifier that no file gives is in it
 	// as it is written.
 	Directory string
+	// Files are all that the service is read from and that is there: its unit
+	// or script, drop-ins, environment files, and the service manager's own
+	// settings; those that give nothing too.
+	Files []string
 	// Start is the command line, the program first.
 	Start []Word
 	// Environment holds the variables that the command will see, each once.
@@ -100,8 +104,10 @@ func FromSystemd(n *node.Node, name string) (*Service, error) {
 type Systemd struct {
 	finder  unitFinder
 	manager []assignedVariable
-	started bool // manager was read
-	read    int  // bytes of text
+	// managerFiles are those that manager was read from.
+	managerFiles []string
+	started      bool // manager was read
+	read         int  // bytes of text
 }
 
 // Files that services share are read for each of them, so that few bytes could
@@ -125,7 +131,7 @@ func (d *Systemd) Service(name string) (*Service, error) {
 	if unit == nil || err != nil {
 		return nil, err
 	}
-	s := &Service{Name: name, Path: unit.Path}
+	s := &Service{Name: name, Path: unit.Path, Files: []string{unit.Path}}
 	switch {
 	case Masked(unit.Entry):
 		s.Masked = true
@@ -142,6 +148,7 @@ func (d *Systemd) Service(name string) (*Service, error) {
 	if err != nil {
 		return nil, err
 	}
+	s.Files = append(s.Files, d.managerFiles...)
 	if err := p.environment(manager); err != nil {
 		return nil, err
 	}
@@ -155,7 +162,7 @@ func (d *Systemd) managerEnvironment() ([]assignedVariable, error) {
 		return d.manager, nil
 	}
 	var err error
-	d.manager, err = managerEnvironment(d.finder.node)
+	d.manager, d.managerFiles, err = managerEnvironment(d.finder.node)
 	d.started = err == nil
 	return d.manager, err
 }
@@ -195,6 +202,7 @@ func (p *unitParser) load(unit *unitFile) (bool, error) {
 		return false, err
 	}
 	for _, e := range dropIns {
+		p.service.Files = append(p.service.Files, e.Path)
 		data, err := Configuration(e)
 		if err == nil {
 			err = p.systemd.spend(len(data))

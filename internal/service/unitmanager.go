@@ -40,13 +40,14 @@ func managerQuery() node.Query {
 }
 
 // managerEnvironment reads the variables that the manager gives to every
-// service (DefaultEnvironment= in systemd-system.conf(5)).
-func managerEnvironment(n *node.Node) ([]assignedVariable, error) {
+// service (DefaultEnvironment= in systemd-system.conf(5)), and lists the files
+// that are there for it to read.
+func managerEnvironment(n *node.Node) (out []assignedVariable, from []string, err error) {
 	var files []node.Entry
 	for _, p := range managerFiles {
 		e, presence := n.Lookup(path.Clean(p))
 		if presence == node.Unknown {
-			return nil, &node.UnknownPathError{Path: p}
+			return nil, nil, &node.UnknownPathError{Path: p}
 		}
 		if presence == node.Present {
 			files = append(files, e)
@@ -55,14 +56,14 @@ func managerEnvironment(n *node.Node) ([]assignedVariable, error) {
 	}
 	dropIns, err := ConfigurationFiles(n, managerDropIns)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	x := specifiers{node: n}
-	var out []assignedVariable
 	for _, e := range append(files, dropIns...) {
+		from = append(from, e.Path)
 		data, err := Configuration(e)
 		if err != nil {
-			return nil, err
+			return nil, nil, err
 		}
 		p := unitParser{specifiers: x, assigned: out}
 		err = readINI(string(data), []string{"Manager"}, func(s iniSetting) error {
@@ -73,11 +74,11 @@ func managerEnvironment(n *node.Node) ([]assignedVariable, error) {
 		})
 		out = p.assigned
 		if isUnknownPath(err) {
-			return nil, err
+			return nil, nil, err
 		}
 		if err != nil {
-			return out, nil //nolint:nilerr // systemd reads no further
+			return out, from, nil //nolint:nilerr // systemd reads no further
 		}
 	}
-	return out, nil
+	return out, from, nil
 }

@@ -296,6 +296,9 @@ func (p *unitParser) environmentFile(f Word) ([]Variable, error) {
 		}
 	}
 	e, presence := p.node.Lookup(name)
+	if presence == node.Present {
+		p.service.Files = append(p.service.Files, name)
+	}
 	switch {
 	case presence == node.Unknown:
 		return nil, &node.UnknownPathError{Path: name}
