@@ -57,8 +57,8 @@ func (b *Builder) Prepare(raws ...any) (generated, warnings []string, err error)
 func (b *Builder) Run(ctx context.Context, ui packersdk.Ui, hook packersdk.Hook) (packersdk.Artifact, error) {
 	state := new(multistep.BasicStateBag)
 	state.Put("ui", packerui.New(ui))
-	state.Put("hook", provisioning{hook, ui})
 	w := &work{}
+	state.Put("hook", provisioning{hook, ui, w})
 	state.Put(workKey, w)
 
 	commonsteps.NewRunner(b.steps(), b.config.PackerConfig, ui).Run(ctx, state)
@@ -80,11 +80,16 @@ func (b *Builder) Run(ctx context.Context, ui packersdk.Ui, hook packersdk.Hook)
 // colours too.
 type provisioning struct {
 	packersdk.Hook
-	ui packersdk.Ui
+	ui   packersdk.Ui
+	work *work
 }
 
 func (p provisioning) Run(ctx context.Context, name string, _ packersdk.Ui, comm packersdk.Communicator, data any) error {
-	return p.Hook.Run(ctx, name, p.ui, comm, data)
+	err := p.Hook.Run(ctx, name, p.ui, comm, data)
+	if err != nil {
+		err = p.work.explainFull(err)
+	}
+	return err
 }
 
 // steps is the build in its order. Cleanup runs the other way round.

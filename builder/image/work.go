@@ -62,8 +62,9 @@ func of(state multistep.StateBag) (*work, packersdk.Ui) {
 
 // halt ends the build with an error.
 func halt(state multistep.StateBag, err error) multistep.StepAction {
+	w, ui := of(state)
+	err = w.explainFull(err)
 	state.Put("error", err)
-	_, ui := of(state)
 	ui.Error(err.Error())
 	return multistep.ActionHalt
 }
@@ -73,7 +74,8 @@ func failCleanup(state multistep.StateBag, err error) {
 	if err == nil {
 		return
 	}
-	_, ui := of(state)
+	w, ui := of(state)
+	err = w.explainFull(err)
 	ui.Error(err.Error())
 	if _, ok := state.GetOk("error"); !ok {
 		state.Put("error", err)

@@ -49,7 +49,9 @@ func cloneOrCopy(ctx context.Context, from, to string) (err error) {
 		return err
 	}
 	if unix.IoctlFileClone(int(out.Fd()), int(in.Fd())) != nil {
-		err = copyData(ctx, out, in)
+		if err = checkSpace(ctx, from, to); err == nil {
+			err = copyData(ctx, out, in)
+		}
 	}
 	return errors.Join(err, out.Close())
 }

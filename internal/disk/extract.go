@@ -10,6 +10,9 @@ import (
 // UnpackFile unpacks the archive at path, compressed or not, into dir, and
 // shows its progress unless that is nil. See Unpack.
 func UnpackFile(ctx context.Context, path, dir string, progress Progress) (held *Held, err error) {
+	if err := checkSpace(ctx, path, dir); err != nil {
+		return nil, err
+	}
 	plain, err := openPacked(ctx, path, progress)
 	if err != nil {
 		return nil, err
@@ -24,6 +27,9 @@ func UnpackFile(ctx context.Context, path, dir string, progress Progress) (held 
 // ExtractFile writes what the file from holds, decompressed, to the file
 // to, with holes where it is zero.
 func ExtractFile(ctx context.Context, from, to string, progress Progress) (err error) {
+	if err := checkSpace(ctx, from, to); err != nil {
+		return err
+	}
 	plain, err := openPacked(ctx, from, progress)
 	if err != nil {
 		return err

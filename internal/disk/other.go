@@ -129,3 +129,12 @@ func CompareDisks(context.Context, string, string, Format) error { return ErrNot
 
 // LockNew needs Linux.
 func LockNew(string) (*os.File, error) { return nil, ErrNotLinux }
+
+// checkSpace needs Linux.
+func checkSpace(context.Context, string, string) error { return ErrNotLinux }
+
+// FullOf needs Linux.
+func FullOf(error, ...string) []string { return nil }
+
+// Free needs Linux.
+func Free(string) int64 { return 0 }

@@ -60,6 +60,9 @@ func Convert(ctx context.Context, from string, fromFormat Format, to string, toF
 			return err
 		}
 	}
+	if err := checkSpace(ctx, from, to); err != nil {
+		return err
+	}
 	_, err := run(ctx, QemuImg, "", nil, "convert", "-q",
 		"-f", string(fromFormat), "-O", string(toFormat), from, to)
 	return err

@@ -1,0 +1,116 @@
+package disk
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"io"
+	"io/fs"
+	"math"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"golang.org/x/sys/unix"
+)
+
+// plain are file systems that store a file in as many bytes as are in it.
+var plain = map[int64]bool{unix.EXT4_SUPER_MAGIC: true, unix.XFS_SUPER_MAGIC: true, unix.TMPFS_MAGIC: true}
+
+// checkSpace returns a SpaceError where what is in the file from, unpacked or
+// copied to the file to, is certain to fill the file system there: it takes at
+// least as many bytes as are not zero in from.
+func checkSpace(ctx context.Context, from, to string) error {
+	var st unix.Statfs_t
+	if err := unix.Statfs(filepath.Dir(to), &st); err != nil {
+		return &fs.PathError{Op: "statfs", Path: filepath.Dir(to), Err: err}
+	}
+	if !plain[st.Type] {
+		return nil
+	}
+	free := Free(filepath.Dir(to))
+	f, err := os.Open(from)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	info, err := f.Stat()
+	if err != nil || info.Size() <= free {
+		return err
+	}
+	needed, err := nonZeroIn(ctx, f, info.Size())
+	if err != nil || needed <= free {
+		return err
+	}
+	return &SpaceError{Path: to, Needed: needed, Free: free}
+}
+
+// nearlyFull is so little room, in bytes, that what fails there fails for it.
+const nearlyFull = 1 << 20
+
+// nonZeroIn counts the bytes of a file in blocks that are not all zero.
+func nonZeroIn(ctx context.Context, f *os.File, size int64) (needed int64, err error) {
+	chunk := make([]byte, chunkSize)
+	for e, err := range dataIn(f, size) {
+		if err != nil {
+			return 0, err
+		}
+		data := io.NewSectionReader(f, e.Start, e.Size)
+		for err == nil {
+			if err := ctx.Err(); err != nil {
+				return 0, err
+			}
+			var n int
+			n, err = fill(data, chunk)
+			for start, end := range nonZero(chunk[:n]) {
+				needed += int64(end - start)
+			}
+		}
+		if !errors.Is(err, io.EOF) {
+			return 0, err
+		}
+	}
+	return needed, nil
+}
+
+// FullOf returns those of dirs whose full file systems an error comes from:
+// the one that holds the file which did not fit, where the error knows it, and
+// else all that are as good as full. What is to be written to a file system in
+// a file on a full one fails in many ways.
+func FullOf(err error, dirs ...string) (full []string) {
+	path, noSpace := noSpaceFor(err)
+	for _, dir := range dirs {
+		if path != "" && within(dir, path) {
+			return []string{dir}
+		}
+		if Free(dir) < nearlyFull {
+			full = append(full, dir)
+		}
+	}
+	if full == nil && noSpace && len(dirs) > 0 {
+		return []string{slices.MinFunc(dirs, func(a, b string) int { return cmp.Compare(Free(a), Free(b)) })}
+	}
+	return full
+}
+
+// Free is how many bytes are free on the file system of dir.
+func Free(dir string) int64 {
+	var st unix.Statfs_t
+	if unix.Statfs(dir, &st) != nil || st.Blocks == 0 { // a tmpfs without a limit has no blocks
+		return math.MaxInt64
+	}
+	return int64(st.Bfree) * st.Bsize
+}
+
+// noSpaceFor says whether an error is that of a full file system, be it a
+// program's, and which file did not fit where that is known.
+func noSpaceFor(err error) (path string, is bool) {
+	if space := (*SpaceError)(nil); errors.As(err, &space) {
+		return space.Path, true
+	}
+	if file := (*fs.PathError)(nil); errors.As(err, &file) && errors.Is(file, unix.ENOSPC) {
+		return file.Path, true
+	}
+	return "", strings.Contains(err.Error(), "o space left on device")
+}
