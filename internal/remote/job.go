@@ -87,9 +87,9 @@ func (j *job) members() []jobFile {
 	settings := fmt.Sprintf("nonce=%s\nmode=%s\ndurable=%s\nseconds=%d\nmax_size=%d\nmax_total=%d\nmax_entries=%d\nmax_depth=%d\n",
 		j.nonce, mode, durable, max(1, int(j.opt.Timeout/time.Second)), node.MaxFileSize, node.MaxTotalSize, node.MaxEntries, node.MaxDepth)
 	list := []jobFile{
-		{name: "guard.sh", mode: 0o600, data: spare("guard.sh")},
-		{name: "worker.sh", mode: 0o600, data: spare("worker.sh")},
-		{name: "functions.sh", mode: 0o600, data: spare(functionScripts...)},
+		{name: "guard.sh", mode: 0o600, data: source("guard.sh")},
+		{name: "worker.sh", mode: 0o600, data: source("worker.sh")},
+		{name: "functions.sh", mode: 0o600, data: source(functionScripts...)},
 		{name: "settings", mode: 0o600, data: []byte(settings)},
 		{name: "plan.sh", mode: 0o600, data: []byte(plan)},
 		{name: "w", mode: 0o700, dir: true},
@@ -98,22 +98,17 @@ func (j *job) members() []jobFile {
 	return append(list, jobFile{name: "end", mode: 0o600, data: []byte(j.nonce + "\n")})
 }
 
-// spare returns scripts, one behind the other, without what only people read:
-// comments and indents are a third of them.
-func spare(names ...string) []byte {
-	var out bytes.Buffer
+// source returns scripts as they stand on the disk, one behind the other.
+func source(names ...string) []byte {
+	var out []byte
 	for _, name := range names {
 		script, err := scripts.ReadFile("scripts/" + name)
 		if err != nil {
 			panic(err) // the scripts are a part of the plugin
 		}
-		for line := range bytes.Lines(script) {
-			if line = bytes.TrimLeft(line, "\t"); line[0] != '#' && line[0] != '\n' {
-				out.Write(line)
-			}
-		}
+		out = append(out, script...)
 	}
-	return out.Bytes()
+	return out
 }
 
 // piece is where a member's bytes lie in the archive, for machines that have
