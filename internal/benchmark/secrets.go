@@ -147,14 +147,19 @@ func (x *examination) secretsInConfiguration() ([]Evidence, string) {
 	if problem != "" {
 		return nil, problem
 	}
-	names := append([]string{x.configFile()}, kept...)
+	names := []string{x.configFile()}
 	for _, e := range dropIns {
 		names = append(names, e.Path)
 	}
-	files, problem := x.files(names...)
+	files, problem := x.configurationFiles(names)
 	if problem != "" {
 		return nil, problem
 	}
+	copies, problem := x.configurationFiles(kept)
+	if problem != "" {
+		return nil, problem
+	}
+	files = append(files, copies...)
 	var out []Evidence
 	for _, f := range files {
 		out = append(out, secretKeys(f.Path, f.Data)...)
@@ -168,6 +173,25 @@ func (x *examination) secretsInConfiguration() ([]Evidence, string) {
 	return slices.Concat(out, beside, named), problem
 }
 
+// configurationFiles reads files of K3s's configuration that are judged together.
+func (x *examination) configurationFiles(names []string) ([]node.Entry, string) {
+	files, problem := x.files(names...)
+	if problem != "" {
+		return nil, problem
+	}
+	size := 0
+	for _, f := range files {
+		size += len(f.Data)
+	}
+	if err := k3s.CheckConfigSize(len(files), size); err != nil {
+		return nil, err.Error()
+	}
+	return files, ""
+}
+
+// maxBeside is how many bytes beside the configuration are searched.
+const maxBeside = 4 << 20
+
 // secretsBeside searches whatever else is in K3s's directory. Who looks for the
 // registries' passwords and the administrator's kubeconfig has controls of their
 // own.
@@ -176,20 +200,27 @@ func (x *examination) secretsBeside(known []node.Entry) ([]Evidence, string) {
 	if problem != "" {
 		return nil, problem
 	}
-	names := []string{k3s.RegistriesFile, k3s.Kubeconfig}
+	searched := map[string]bool{k3s.RegistriesFile: true, k3s.Kubeconfig: true}
 	for _, f := range known {
-		names = append(names, f.Path)
+		searched[f.Path] = true
 	}
 	for _, f := range x.namedSecrets() {
-		names = append(names, f.path)
+		searched[f.path] = true
 	}
 	var others []string
 	for _, e := range all {
-		if !slices.Contains(names, e.Path) {
+		if !searched[e.Path] {
 			others = append(others, e.Path)
 		}
 	}
 	files, problem := x.files(others...)
+	size := 0
+	for _, f := range files {
+		size += len(f.Data)
+	}
+	if size > maxBeside {
+		return nil, fmt.Sprintf("%s has %d KiB beside K3s's configuration, which is more than the %d KiB that are searched for secrets", k3s.ConfigDir, size>>10, maxBeside>>10)
+	}
 	var out []Evidence
 	for _, f := range files {
 		out = append(out, searchSecrets(f.Path, f.Data)...)

@@ -73,6 +73,7 @@ func parseDocument(path string, data []byte) (*document, error) {
 // equal keys, so earlier ones are left out.
 func (d *document) entries() []entry {
 	var out []entry
+	at := map[string]int{} // of a key in out
 	for i := 0; i+1 < len(d.root.Content); i += 2 {
 		k := d.root.Content[i]
 		name, plus := strings.CutSuffix(k.Value, "+")
@@ -80,10 +81,11 @@ func (d *document) entries() []entry {
 			name = k.Name
 		}
 		e := entry{doc: d, name: name, plus: plus, key: k, value: d.root.Content[i+1]}
-		if j := slices.IndexFunc(out, func(o entry) bool { return o.key.Value == k.Value }); j >= 0 {
+		if j, twice := at[k.Value]; twice {
 			out[j] = e
 			continue
 		}
+		at[k.Value] = len(out)
 		out = append(out, e)
 	}
 	return out

@@ -191,8 +191,9 @@ func (r *resolver) settings(options []option) map[string]Setting {
 		out[key.Name] = Setting{Values: []Value{last}}
 	}
 	for _, v := range r.environment {
-		for _, key := range keys {
-			if key.Env != v.Name || v.Value == "" || !key.In(r.release, r.role) {
+		for _, i := range variableIndex[v.Name] {
+			key := keys[i]
+			if v.Value == "" || !key.In(r.release, r.role) {
 				continue
 			}
 			if _, had := out[key.Name]; had {

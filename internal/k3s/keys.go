@@ -103,6 +103,17 @@ func (r Release) MayHaveKey(name string, role Role) bool {
 	return !known && !r.keysKnown() && Nearest(name, r, role) == ""
 }
 
+// variableIndex holds the keys of each environment variable.
+var variableIndex = func() map[string][]int {
+	out := map[string][]int{}
+	for i, k := range keys {
+		if k.Env != "" {
+			out[k.Env] = append(out[k.Env], i)
+		}
+	}
+	return out
+}()
+
 var keys = []Key{
 	// logging and general
 	{Name: "config", Aliases: []string{"c"}, Env: "K3S_CONFIG_FILE"},

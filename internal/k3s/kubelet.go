@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"path"
 	"slices"
-	"sort"
 	"strings"
 
 	yaml "go.yaml.in/yaml/v3"
@@ -143,9 +142,8 @@ func (r *resolver) kubeletConfigFiles(config, dir Value) []node.Entry {
 	}
 	// The kubelet walks the directory: each level sorted, a directory's files
 	// at the place of its name.
-	sort.Slice(names, func(i, j int) bool {
-		return slices.Compare(strings.Split(names[i], "/"), strings.Split(names[j], "/")) < 0
-	})
+	level := strings.NewReplacer("/", "\x00") // which comes before all that names have
+	slices.SortFunc(names, func(a, b string) int { return strings.Compare(level.Replace(a), level.Replace(b)) })
 	var out []node.Entry
 	for _, name := range names {
 		out = append(out, byName[name]...)

@@ -63,10 +63,8 @@ func findKeyOrVariable(name string) (Key, bool) {
 	if k, ok := FindKey(name); ok {
 		return k, true
 	}
-	for _, k := range keys {
-		if k.Env != "" && k.Env == name {
-			return k, true
-		}
+	if of := variableIndex[name]; len(of) > 0 {
+		return keys[of[0]], true
 	}
 	return Key{}, false
 }

@@ -3,6 +3,7 @@ package safetext
 import (
 	"net/url"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 )
@@ -10,9 +11,12 @@ import (
 // Hidden stands where a secret was.
 const Hidden = "(hidden)"
 
+// secretNames are what the names of parameters end in whose values are secrets.
+var secretNames = []string{"password", "passwd", "passphrase", "pwd", "secret", "token", "api-key", "apikey", "access-key", "accesskey", "credential", "credentials"}
+
 // parameter is a parameter of a URL or a connection string whose name says that
 // its value is a secret.
-var parameter = regexp.MustCompile(`(?i)\b([\w.-]*(?:password|passwd|passphrase|pwd|secret|token|api-?key|access-?key|credentials?))=("[^"]*"|'[^']*'|[^\s&;,"']+)`)
+var parameter = regexp.MustCompile(`(?i)\b([\w.-]*(?:` + strings.Join(secretNames, "|") + `))=("[^"]*"|'[^']*'|[^\s&;,"']+)`)
 
 // HasPassword says whether a value is, or may be, an address with a password in
 // it: a URL with one, a connection string or a proxy with one and no scheme, a
@@ -25,23 +29,63 @@ func HasPassword(value string) bool {
 // namedPassword says whether a parameter of value holds a secret. One that is
 // true, false or a path holds none.
 func namedPassword(value string) bool {
-	for _, m := range parameter.FindAllStringSubmatch(value, -1) {
-		if secretParameter(m[2]) {
-			return true
-		}
+	if secretIn(value) {
+		return true
+	}
+	if !strings.Contains(value, "%") {
+		return false
 	}
 	u, err := url.Parse(value)
-	if err != nil || !strings.Contains(value, "%") {
+	if err != nil {
 		return false
 	}
 	for name, values := range u.Query() { // a name may be written with escapes
 		for _, v := range values {
-			if m := parameter.FindStringSubmatch(name + "=" + v); m != nil && secretParameter(m[2]) {
+			if secretIn(name + "=" + v) {
 				return true
 			}
 		}
 	}
 	return false
+}
+
+// secretIn says whether text has a parameter that holds a secret. It looks at
+// what stands around each =, since parameter takes long for a long text.
+func secretIn(text string) bool {
+	for rest := text; ; {
+		name, after, found := strings.Cut(rest, "=")
+		if !found {
+			return false
+		}
+		if secretName(name) && secretParameter(parameterValue(after)) {
+			return true
+		}
+		rest = after
+	}
+}
+
+// secretName says whether text ends in a name of secretNames.
+func secretName(text string) bool {
+	const longest = len("credentials")
+	end := strings.ToLower(text[max(0, len(text)-longest-1):])
+	return slices.ContainsFunc(secretNames, func(name string) bool { return strings.HasSuffix(end, name) })
+}
+
+// maxParameter is how much of a parameter's value is looked at.
+const maxParameter = 256
+
+// parameterValue is the value that text begins with: up to the quote that closes
+// it, or to what ends one without quotes.
+func parameterValue(text string) string {
+	text = text[:min(len(text), maxParameter)]
+	if text != "" && (text[0] == '"' || text[0] == '\'') {
+		value, _, _ := strings.Cut(text[1:], text[:1])
+		return value
+	}
+	if end := strings.IndexAny(text, " \t\n\r\f\v&;,\"'"); end >= 0 {
+		return text[:end]
+	}
+	return text
 }
 
 func secretParameter(value string) bool {

@@ -114,8 +114,9 @@ type Systemd struct {
 // become many.
 const (
 	// maxServiceText is how much text all services of a node together may have,
-	// in bytes: more than one service can have as environment and arguments.
-	maxServiceText = 8 << 20
+	// in bytes: what the kernel gives one of them for its environment and
+	// arguments (execve(2), with the usual limit of the stack).
+	maxServiceText = 2 << 20
 	// minServiceFile is what a file counts at least: finding it costs too.
 	minServiceFile = 256
 )

@@ -268,14 +268,22 @@ func (p *unitParser) environment(manager []assignedVariable) error {
 			all = append(all, assignedVariable{Variable: v})
 		}
 	}
-	known := map[string]bool{}
 	for _, v := range lastOfEach(all, p.unset) {
-		known[v.Name] = true
 		p.service.Environment = append(p.service.Environment, v.Variable)
 		p.service.Faults = append(p.service.Faults, v.faults...)
 	}
+	if len(p.pass) == 0 {
+		return nil
+	}
+	known := map[string]bool{}
+	for _, v := range p.service.Environment {
+		known[v.Name] = true
+	}
+	for _, name := range p.unset {
+		known[name] = true
+	}
 	for _, w := range p.pass {
-		if !known[w.Text] && !slices.Contains(p.unset, w.Text) {
+		if !known[w.Text] {
 			known[w.Text] = true
 			p.service.fault(w.Path, w.Line, "a variable that PassEnvironment= names has a value on the running machine only, so it is not judged: set it with Environment=")
 		}
@@ -330,7 +338,7 @@ func isUnknownPath(err error) bool {
 
 // lastOfEach keeps the last assignment of each name that is not unset.
 func lastOfEach(all []assignedVariable, unset []string) []assignedVariable {
-	last := map[string]int{}
+	last := make(map[string]int, len(all))
 	for i, v := range all {
 		last[v.Name] = i
 	}

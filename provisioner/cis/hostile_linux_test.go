@@ -132,14 +132,14 @@ func hostileTrees() []hostile {
 				write(t, tree, fmt.Sprintf("etc/systemd/system/u%d.service", i), "[Service]\nExecStart=/usr/local/bin/k3s server\n")
 			}
 		}},
-		{"40 units of one environment file of 4 MB", "more than 8 MiB", slow, func(t *testing.T, tree string) {
+		{"40 units of one environment file of 4 MB", "more than 2 MiB", slow, func(t *testing.T, tree string) {
 			many(t, tree, "etc/systemd/system/u%d.service", 40, "[Service]\nEnvironment=A%d=\nEnvironmentFile=/etc/systemd/system/k3s.service.env\nExecStart=/usr/local/bin/k3s agent\n")
 			write(t, tree, "etc/systemd/system/k3s.service.env", "A="+strings.Repeat("x", 4_000_000))
 		}},
-		{"60 units that replace 100,000 variables", "more than 8 MiB", slow, func(t *testing.T, tree string) {
+		{"60 units that replace 100,000 variables", "more than 2 MiB", slow, func(t *testing.T, tree string) {
 			many(t, tree, "etc/systemd/system/u%d.service", 60, "[Service]\nEnvironment=B%d= A="+strings.Repeat("x", 500)+"\nExecStart=/usr/local/bin/k3s agent "+strings.Repeat("${A}", 10_000)+"\n")
 		}},
-		{"60 units and 20,000 drop-ins of all services", "more than 8 MiB", slow, func(t *testing.T, tree string) {
+		{"60 units and 20,000 drop-ins of all services", "more than 2 MiB", slow, func(t *testing.T, tree string) {
 			many(t, tree, "etc/systemd/system/u%d.service", 60, "[Service]\nEnvironment=A%d=\nExecStart=/usr/local/bin/k3s agent\n")
 			many(t, tree, "etc/systemd/system/service.d/%d.conf", 20_000, "[Service]\nEnvironment=A=%d\n")
 		}},
@@ -171,7 +171,7 @@ func hostileTrees() []hostile {
 			write(t, tree, "etc/systemd/system/k3s.service", "[Service]\nExecStart=/usr/local/bin/k3s server\n")
 			many(t, tree, "etc/systemd/system/k3s.service.d/%d.conf", 20_000, "[Service]\nEnvironment=A=%d\n")
 		}},
-		{"environment files of 4 MB", "", slow, func(t *testing.T, tree string) {
+		{"environment files of 4 MB", "more than 2 MiB", slow, func(t *testing.T, tree string) {
 			write(t, tree, "etc/systemd/system/k3s.service", "[Service]\nEnvironmentFile=/etc/systemd/system/k3s.service.env\nExecStart=/usr/local/bin/k3s server\n")
 			write(t, tree, "etc/systemd/system/k3s.service.env", lots(250_000, "V%d=1\n"))
 		}},
@@ -190,6 +190,17 @@ func hostileTrees() []hostile {
 		}},
 		{"a list of 300,000 kubelet arguments", "", slow, func(t *testing.T, tree string) {
 			write(t, tree, config, "kubelet-arg:\n"+lots(300_000, "- a%d=b\n"))
+		}},
+		{"60 MB beside config.yaml", "searched for secrets", slow, func(t *testing.T, tree string) {
+			for i := range 15 {
+				write(t, tree, fmt.Sprintf("etc/rancher/k3s/other%d", i), lots(250_000, "a%d=password\n"))
+			}
+		}},
+		{"3 MB of YAML beside config.yaml", "", slow, func(t *testing.T, tree string) {
+			write(t, tree, "etc/rancher/k3s/other", lots(300_000, "a%d: b\n"))
+		}},
+		{"a line of 4 MB of parameters in config.yaml", "", slow, func(t *testing.T, tree string) {
+			write(t, tree, config, "x: "+strings.Repeat("y=", 2_000_000)+"\n")
 		}},
 		{"300,000 labels", "", slow, func(t *testing.T, tree string) {
 			write(t, tree, config, "node-label:\n"+lots(300_000, "- a%d=b\n"))
