@@ -197,6 +197,24 @@ func TestSecretsAreNamedAndNeverShown(t *testing.T) {
 	}, r.Evidence)
 }
 
+// TestProgram: a script in K3s's place may start anything.
+func TestProgram(t *testing.T) {
+	for text, want := range map[string]benchmark.Status{
+		"\x7fELF": benchmark.Pass,
+		"":        benchmark.Pass,
+		"#!/bin/sh\nexec /opt/k3s -c /opt/x \"$@\"\n": benchmark.Error,
+		"#! /usr/bin/env K3S_CONFIG_FILE=/x k3s\n":    benchmark.Error,
+	} {
+		for _, program := range []string{"/usr/local/bin/k3s", "/opt/k3s/bin/k3s", "/usr/local/bin/k3s-v1.36"} {
+			tr := server(t)
+			tr.file(program, 0o755, text)
+			tr.file("/etc/systemd/system/k3s.service", 0o644, "[Service]\nExecStart=/usr/bin/nice -n 1 "+program+" server\n")
+			assert.Equal(t, want, tr.result(t, "apiserver.anonymous-auth").Status, "%s: %q", program, text)
+			assert.Equal(t, want, tr.result(t, "node.k3s-starts").Status, "%s: %q", program, text)
+		}
+	}
+}
+
 // TestSecretsInEverySpelling: a secret counts however YAML spells it, and one
 // rule says what is harmless, for the hardening too.
 func TestSecretsInEverySpelling(t *testing.T) {

@@ -131,6 +131,12 @@ func (x *examination) judgeConfiguration() *verdict {
 			v.evidence = append(v.evidence, Evidence{p.Origin.Source, p.Origin.Line, p.Text})
 		}
 	}
+	if p := x.in.Effective.Program; p != "" {
+		if e, _ := x.node().Lookup(p); bytes.HasPrefix(e.Data, []byte("#!")) {
+			text := p + " is a script, so what it runs cannot be judged: let the service start K3s's binary itself"
+			texts, v.evidence = append(texts, text), append(v.evidence, Evidence{p, 1, text})
+		}
+	}
 	if len(texts) > 0 {
 		v.found = few(texts)
 		return v

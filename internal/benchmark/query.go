@@ -31,7 +31,7 @@ var usualQueries = map[k3s.Role]func() node.Query{
 func query(role k3s.Role, dataDir string) node.Query {
 	q := append(node.Query{{Path: "/etc"}}, k3s.Query(role, dataDir)...)
 	for _, p := range k3s.BinaryPaths() {
-		q = append(q, node.Pick{Path: p})
+		q = append(q, node.Pick{Path: p, Content: true}) // of which a binary has too much to be collected
 	}
 	for _, c := range catalogue() {
 		q = append(q, c.control.Query(dataDir)...)
@@ -81,6 +81,9 @@ func FollowUp(n *node.Node, e *k3s.Effective, own []Control) node.Query {
 				q = append(q, node.Pick{Path: p})
 			}
 		}
+	}
+	if e.Program != "" {
+		q = append(q, node.Pick{Path: e.Program, Content: true})
 	}
 	asked := make(map[node.Pick]bool, len(n.Query()))
 	for _, p := range n.Query() {

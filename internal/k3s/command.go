@@ -16,24 +16,23 @@ func (r *resolver) splitCommand(s *service.Service) []service.Word {
 	if len(s.Start) > 0 {
 		origin.Line = s.Start[0].Line
 	}
-	at := -1
-	for i, w := range s.Start {
-		if isK3s(w.Text) {
-			at = i
-			break
-		}
-	}
-	if at < 0 {
+	words, environment, known := unwrap(s.Start, s.Environment)
+	if !known {
 		r.problem(Unreadable, origin, "the command is not k3s itself, so what it runs cannot be judged: start k3s directly")
 		return nil
 	}
-	for i := at + 1; i < len(s.Start); i++ {
-		switch role := Role(s.Start[i].Text); role {
+	s.Environment = environment
+	r.environment = environment
+	if path.IsAbs(words[0].Text) {
+		r.effective.Program = path.Clean(words[0].Text)
+	}
+	for i, w := range words[1:] {
+		switch role := Role(w.Text); role {
 		case Server, Agent:
 			if role != r.role {
 				r.problem(Unreadable, origin, "the service runs k3s %s, but the node is to be judged as %s: set role = %q", role, r.role, role)
 			}
-			return s.Start[i+1:]
+			return words[i+2:]
 		}
 	}
 	r.problem(Unreadable, origin, "the command runs neither k3s server nor k3s agent")
@@ -44,7 +43,7 @@ func (r *resolver) splitCommand(s *service.Service) []service.Word {
 // carry its release in its name.
 func isK3s(word string) bool {
 	base := path.Base(word)
-	return base == "k3s" || path.IsAbs(word) && strings.HasPrefix(base, "k3s")
+	return base == "k3s" || path.IsAbs(word) && strings.HasPrefix(base, "k3s") && path.Ext(base) != ".sh"
 }
 
 // configFileName finds the configuration file: the environment beats the

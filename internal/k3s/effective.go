@@ -102,6 +102,9 @@ type Effective struct {
 	// Service is what starts K3s; nil where the node has no such service, or
 	// none that could be read.
 	Service *service.Service
+	// Program is K3s's binary as the service names it, absolute; empty where no
+	// service does.
+	Program string
 	// ConfigFile is the configuration file K3s will read.
 	ConfigFile string
 	// DataDir is K3s's data directory, /var/lib/rancher/k3s unless moved.

@@ -105,18 +105,26 @@ func (p *unitParser) parse(file, text string) error {
 
 // unitSettings apply one assignment. An error is what systemd refuses.
 var unitSettings = map[string]func(p *unitParser, file string, s iniSetting) error{
-	"ExecStart":        (*unitParser).setStart,
-	"ExecCondition":    (*unitParser).checkCommands,
-	"ExecStartPre":     (*unitParser).checkCommands,
-	"ExecStartPost":    (*unitParser).checkCommands,
-	"ExecReload":       (*unitParser).checkCommands,
-	"ExecStop":         (*unitParser).checkCommands,
-	"ExecStopPost":     (*unitParser).checkCommands,
-	"Environment":      (*unitParser).setEnvironment,
-	"EnvironmentFile":  (*unitParser).setEnvironmentFile,
-	"PassEnvironment":  (*unitParser).setPass,
-	"UnsetEnvironment": (*unitParser).setUnset,
-	"WorkingDirectory": (*unitParser).setDirectory,
+	"ExecStart":            (*unitParser).setStart,
+	"ExecCondition":        (*unitParser).checkCommands,
+	"ExecStartPre":         (*unitParser).checkCommands,
+	"ExecStartPost":        (*unitParser).checkCommands,
+	"ExecReload":           (*unitParser).checkCommands,
+	"ExecStop":             (*unitParser).checkCommands,
+	"ExecStopPost":         (*unitParser).checkCommands,
+	"Environment":          (*unitParser).setEnvironment,
+	"EnvironmentFile":      (*unitParser).setEnvironmentFile,
+	"PassEnvironment":      (*unitParser).setPass,
+	"UnsetEnvironment":     (*unitParser).setUnset,
+	"WorkingDirectory":     (*unitParser).setDirectory,
+	"RootDirectory":        (*unitParser).setView,
+	"RootImage":            (*unitParser).setView,
+	"BindPaths":            (*unitParser).setView,
+	"BindReadOnlyPaths":    (*unitParser).setView,
+	"TemporaryFileSystem":  (*unitParser).setView,
+	"MountImages":          (*unitParser).setView,
+	"ExtensionImages":      (*unitParser).setView,
+	"ExtensionDirectories": (*unitParser).setView,
 	"Type": func(p *unitParser, _ string, s iniSetting) error {
 		return oneOf(&p.kind, s.value, "simple", "exec", "forking", "oneshot", "dbus", "notify", "notify-reload", "idle")
 	},
@@ -209,6 +217,14 @@ func (p *unitParser) setEnvironment(file string, s iniSetting) error {
 			p.assigned = append(p.assigned, assignedVariable{Variable{name, value, file, line}, faults})
 		}
 	})
+}
+
+// setView notes that the service does not see the node's files where they are.
+func (p *unitParser) setView(file string, s iniSetting) error {
+	if s.value != "" {
+		p.service.fault(file, s.where(0), "%s gives the service other files than the node has, so what it reads is not judged: leave it out", s.key)
+	}
+	return nil
 }
 
 func (p *unitParser) setPass(file string, s iniSetting) error {
