@@ -75,6 +75,19 @@ type Config struct {
 // architectures are the names a user may give.
 var architectures = []string{"amd64", "arm64", "arm", "riscv64", "s390x"}
 
+// otherNames are what uname, Debian and vendors call the architectures.
+var otherNames = map[string]string{
+	"x86_64": "amd64", "x86-64": "amd64", "x64": "amd64", "aarch64": "arm64", "armv8": "arm64",
+	"armhf": "arm", "armv7": "arm", "armv7l": "arm", "armel": "arm", "riscv": "riscv64",
+}
+
+func wrongArchitecture(name string) error {
+	if right, known := otherNames[strings.ToLower(name)]; known {
+		return fmt.Errorf("architecture: %q is called %q here", name, right)
+	}
+	return fmt.Errorf("architecture: %q is not one of %s", name, strings.Join(architectures, ", "))
+}
+
 // Prepare decodes and checks the options. It reads nothing but the options
 // and, where iso_checksum names a file of checksums, that file. Every error
 // names its option, and all are returned at once.
@@ -91,7 +104,7 @@ func (c *Config) Prepare(raws ...any) (warnings []string, err error) {
 	warnings, errs := c.prepareBase()
 	errs = append(errs, c.checkOutput()...)
 	if c.Architecture != "" && !slices.Contains(architectures, c.Architecture) {
-		errs = append(errs, fmt.Errorf("architecture: %q is not one of %s", c.Architecture, strings.Join(architectures, ", ")))
+		errs = append(errs, wrongArchitecture(c.Architecture))
 	}
 	var all *packersdk.MultiError
 	for _, e := range errs {
@@ -173,13 +186,20 @@ func (c *Config) checkOutput() (errs []error) {
 	case err != nil || size <= 0:
 		errs = append(errs, fmt.Errorf("disk_size: %q is not a size; write a number with K, M, G or T, such as \"8G\"", c.DiskSize))
 	case size < minimumDisk:
-		errs = append(errs, fmt.Errorf("disk_size: %q is too small for a root file system; is the unit missing, as in %q?", c.DiskSize, c.DiskSize+"G"))
+		errs = append(errs, tooSmall(c.DiskSize))
 	case !makesDisk:
 		errs = append(errs, errors.New("disk_size: only an image with format raw or qcow2 has a disk; remove it"))
 	}
 	// Partition tables and file systems count in whole sectors and blocks.
 	c.diskSize = (size + diskGrain - 1) / diskGrain * diskGrain
 	return errs
+}
+
+func tooSmall(size string) error {
+	if strings.Trim(size, "0123456789") == "" {
+		return fmt.Errorf("disk_size: %q is too small for a root file system; is the unit missing, as in %q?", size, size+"G")
+	}
+	return fmt.Errorf("disk_size: %q is too small for a root file system, which has %dM at least", size, minimumDisk>>20)
 }
 
 const (

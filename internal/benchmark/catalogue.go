@@ -106,11 +106,12 @@ func Benchmarks() []string {
 	return out
 }
 
-// Select returns the benchmark that name stands for on release r. "auto" and
-// "" mean the newest that the K3s documentation has for r's release line; for
-// lines newer than any it names, the newest there is. The error of a benchmark
-// that does not fit names those that do.
-func Select(r k3s.Release, name string) (string, error) {
+// Fitting returns the names of the benchmarks that fit a K3s release, oldest
+// first; none for the zero release.
+func Fitting(r k3s.Release) []string {
+	if r == (k3s.Release{}) {
+		return nil
+	}
 	all := benchmarks()
 	line := minor{r.Major, r.Minor}
 	var fitting []string
@@ -124,6 +125,15 @@ func Select(r k3s.Release, name string) (string, error) {
 	if !known { // newer than every line
 		fitting = []string{all[len(all)-1].name}
 	}
+	return fitting
+}
+
+// Select returns the benchmark that name stands for on release r. "auto" and
+// "" mean the newest that the K3s documentation has for r's release line; for
+// lines newer than any it names, the newest there is. The error of a benchmark
+// that does not fit names those that do.
+func Select(r k3s.Release, name string) (string, error) {
+	all, fitting := benchmarks(), Fitting(r)
 	auto := name == "" || name == "auto"
 	switch {
 	case !auto && !slices.Contains(Benchmarks(), name):

@@ -42,7 +42,7 @@ type Control struct {
 	Key string
 	// Title says in a few words what holds when the control passes.
 	Title string
-	// Remediation says how to mend it in K3s's terms; {data} stands for K3s's
+	// Remediation says what to do, in K3s's terms; {data} stands for K3s's
 	// data directory.
 	Remediation string
 
@@ -121,6 +121,9 @@ type verdict struct {
 	found, expected string
 	reason          string
 	evidence        []Evidence
+	// remediation takes the place of the control's own where the cause is
+	// another matter than the control's.
+	remediation string
 	// hard: a fail that does not soften to manual, because the node
 	// contradicts itself.
 	hard bool

@@ -55,7 +55,7 @@ func (x *examination) result(c Control) Result {
 	r := Result{
 		ID: c.ID(x.in.Benchmark), Key: c.Key, Title: c.Title, Section: c.section,
 		Status: v.status, Found: oneLine(v.found), Expected: oneLine(v.expected), Reason: oneLine(v.reason),
-		Evidence: limited(v.evidence), Remediation: x.paths.expand(c.Remediation),
+		Evidence: limited(v.evidence), Remediation: cmp.Or(v.remediation, x.paths.expand(c.Remediation)),
 	}
 	if r.ID == "" {
 		r.ID = c.Key
@@ -102,7 +102,7 @@ func (x *examination) verdict(c Control) verdict {
 		return verdict{status: Manual, expected: c.Title, found: "not a matter of the image", reason: c.reason}
 	}
 	if problem := x.rootless(); problem != "" {
-		return verdict{status: Error, expected: c.Title, found: problem, reason: "what is not there proves nothing in a tree that is not a node's"}
+		return verdict{status: Error, expected: c.Title, found: problem, reason: "what is not there proves nothing in a tree that is not a node's", remediation: "Give the root of a node: a directory, an archive or a partition with /etc in it."}
 	}
 	all := make([]verdict, len(c.expect))
 	for i, e := range c.expect {
@@ -209,7 +209,10 @@ func combine(all []verdict) verdict {
 		expected = append(expected, v.expected)
 		out.evidence = append(out.evidence, v.evidence...)
 		if v.status == out.status {
-			found = append(found, v.found)
+			if !slices.Contains(found, v.found) {
+				found = append(found, v.found)
+			}
+			out.remediation = cmp.Or(out.remediation, v.remediation)
 			out.hard = out.hard || v.hard
 			if v.reason != "" && !slices.Contains(reasons, v.reason) {
 				reasons = append(reasons, v.reason)

@@ -123,7 +123,10 @@ func (x *examination) judgeConfiguration() *verdict {
 	if x.in.Effective == nil {
 		return &verdict{status: Error, found: "the effective configuration of K3s is not known", reason: "the evidence is missing"}
 	}
-	v := &verdict{status: Error, reason: "what K3s will run with is not known for sure"}
+	v := &verdict{
+		status: Error, reason: "what K3s will run with is not known for sure",
+		remediation: "Correct what is named: what rests on K3s's configuration can be judged then.",
+	}
 	var texts []string
 	for _, p := range x.in.Effective.Problems {
 		if p.Consequence == k3s.Unreadable {
@@ -147,6 +150,7 @@ func (x *examination) judgeConfiguration() *verdict {
 			v.found += " (" + unknown + " was not looked at)"
 		}
 		v.reason = "K3s's defaults prove nothing where K3s is not known to run"
+		v.remediation = "Install K3s's binary and its service before this provisioner; INSTALL_K3S_SKIP_START=true keeps the installer from starting it."
 		return v
 	}
 	return nil

@@ -100,6 +100,9 @@ func (f file) judge(x *examination) verdict {
 		for _, e := range entries {
 			detail := describe(e)
 			found = append(found, e.Path+" "+detail)
+			if e.Kind != f.kind && f.kind != "any" {
+				detail += fmt.Sprintf(", which is a %s and not a %s", e.Kind, f.kind)
+			}
 			if f.violates(x, e) {
 				bad = append(bad, e.Path+" "+detail)
 				v.evidence = append(v.evidence, Evidence{Source: e.Path, Detail: detail})

@@ -10,6 +10,7 @@ import (
 	"github.com/k3s-cis/packer-plugin-k3s/internal/k3s"
 	"github.com/k3s-cis/packer-plugin-k3s/internal/node"
 	"github.com/k3s-cis/packer-plugin-k3s/internal/safetext"
+	"github.com/k3s-cis/packer-plugin-k3s/internal/service"
 	"github.com/k3s-cis/packer-plugin-k3s/internal/sysctl"
 )
 
@@ -110,11 +111,23 @@ func (k kernel) judge(x *examination) verdict {
 		}
 	}
 	if len(wrong) > 0 {
-		v.status, v.found = Fail, few(wrong)
+		v.status, v.found = Fail, few(append(x.maskedParameters(), wrong...))
 		return v
 	}
 	v.status, v.found = Pass, "all as wanted"
 	return v
+}
+
+// maskedParameters names the files of kernel parameters that a link to
+// /dev/null switches off.
+func (x *examination) maskedParameters() []string {
+	var out []string
+	for _, e := range x.node().Below("/etc/sysctl.d") {
+		if service.Masked(e) {
+			out = append(out, e.Path+" is masked by a link to /dev/null")
+		}
+	}
+	return out
 }
 
 var numbers = regexp.MustCompile(`^[-0-9 \t]*$`)

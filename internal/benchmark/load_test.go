@@ -61,7 +61,7 @@ func TestLoadControlsErrors(t *testing.T) {
 	}
 }
 
-// TestLoadControlsTellsAllErrors: a user mends a file once.
+// TestLoadControlsTellsAllErrors: a user corrects a file once.
 func TestLoadControlsTellsAllErrors(t *testing.T) {
 	_, err := benchmark.LoadControls("own.yaml", []byte("- key: A\n  roles: [boss]\n- title: 1\n"))
 	require.Error(t, err)

@@ -69,7 +69,7 @@ func fileMutants() []mutant {
 		mutant{control: "files.admin-kubeconfig.mode", from: benchmark.Deferred, breaks: func(t *testing.T, tr *tree) {
 			tr.config(t, func(m map[string]any) { m["write-kubeconfig-mode"] = "666" })
 		}, on: func(b base) bool {
-			// Before July 2023 K3s's own mode is too wide, which is for a person to mend.
+			// Before July 2023 K3s's own mode is too wide, which is for a person to tighten.
 			r, _ := k3s.ParseRelease(b.release)
 			return r.AtLeast(1, 24) || b.benchmark == "cis-1.6"
 		}}), kubeletFileMutants()...)

@@ -58,7 +58,7 @@ var operations = map[string]operation{
 	"one_of": {
 		takes: operandList,
 		holds: func(p predicate, _, v string) bool { return slices.Contains(p.list, v) },
-		says:  func(p predicate, _ string) string { return " is one of " + strings.Join(p.list, ", ") },
+		says:  func(p predicate, _ string) string { return " is " + choice(p.list) },
 	},
 	"contains": {
 		takes: operandText,
@@ -187,6 +187,20 @@ func items(v string) []string {
 		}
 	}
 	return out
+}
+
+// choice says what one of several values may be: "empty or localhost".
+func choice(values []string) string {
+	shown := make([]string, len(values))
+	for i, v := range values {
+		if shown[i] = v; v == "" {
+			shown[i] = "empty"
+		}
+	}
+	if n := len(shown); n > 1 {
+		return strings.Join(shown[:n-1], ", ") + " or " + shown[n-1]
+	}
+	return strings.Join(shown, "")
 }
 
 // loopback says whether v is a loopback address, with or without a port.

@@ -44,7 +44,7 @@ type Result struct {
 	// Reason explains deferred, manual, not_applicable, error and waived.
 	Reason   string     `json:"reason,omitempty"`
 	Evidence []Evidence `json:"evidence"`
-	// Remediation says how to mend it in K3s's terms.
+	// Remediation says what to do, in K3s's terms.
 	Remediation string  `json:"remediation,omitempty"`
 	Waiver      *Waiver `json:"waiver,omitempty"`
 }

@@ -2,6 +2,7 @@ package benchmark
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -17,9 +18,11 @@ func (w Waiver) expired(now time.Time) bool {
 // covers says whether w speaks of a control, by its id or its key.
 func (w Waiver) covers(id, key string) bool { return w.Control == id || w.Control == key }
 
-// in says whether w holds for a role and a build.
+// in says whether w holds for a role and a build, which a waiver may name with
+// or without the builder's type.
 func (w Waiver) in(role k3s.Role, build string) bool {
-	return (w.Role == "" || w.Role == string(role)) && (w.Build == "" || w.Build == build)
+	_, name, _ := strings.Cut(build, ".")
+	return (w.Role == "" || w.Role == string(role)) && (w.Build == "" || w.Build == build || w.Build == name)
 }
 
 // complete says whether w names a reason and an owner.
@@ -41,6 +44,18 @@ func applyWaiver(r *Result, in Input) {
 	}
 }
 
+// Any stands for a benchmark that is not known yet.
+const Any = ""
+
+// everyControl are the controls of all benchmarks.
+func everyControl() []Control {
+	var out []Control
+	for _, c := range catalogue() {
+		out = append(out, c.control)
+	}
+	return out
+}
+
 // CheckWaivers returns what is wrong with waivers before any node was seen:
 // an unknown control, a duplicate, an expired one, no reason or owner, a role
 // that K3s does not have.
@@ -49,16 +64,23 @@ func CheckWaivers(ws []Waiver, benchmark string, role k3s.Role, own []Control, n
 		return nil // without reading the catalogue
 	}
 	controls := append(controlsOf(benchmark), own...)
+	if benchmark == Any {
+		controls = slices.Concat(everyControl(), own)
+	}
 	var errs []error
 	seen := map[Waiver]bool{}
 	for _, w := range ws {
 		fail := func(format string, args ...any) {
 			errs = append(errs, fmt.Errorf("waiver %q: %s", w.Control, fmt.Sprintf(format, args...)))
 		}
-		i := slices.IndexFunc(controls, func(c Control) bool { return w.covers(c.ID(benchmark), c.Key) })
+		i := slices.IndexFunc(controls, func(c Control) bool {
+			return w.Control == c.Key || benchmark != Any && w.Control == c.ID(benchmark) || benchmark == Any && slices.Contains(slices.Collect(maps.Values(c.ids)), w.Control)
+		})
 		switch {
 		case strings.TrimSpace(w.Control) == "":
 			fail("control is missing: give a control's id or key")
+		case i < 0 && benchmark == Any:
+			fail("no benchmark has a control of that id or key")
 		case i < 0:
 			fail("%s has no control of that id or key", benchmark)
 		default:
@@ -84,17 +106,23 @@ func CheckWaivers(ws []Waiver, benchmark string, role k3s.Role, own []Control, n
 		case w.Expires.IsZero():
 			fail("expires is missing: give the last day on which the waiver holds")
 		case w.expired(now):
-			fail("it expired on %s: mend the control or renew the waiver", w.Expires.Format(time.DateOnly))
+			fail("it expired on %s: remediate the control or renew the waiver", w.Expires.Format(time.DateOnly))
 		}
 	}
 	return errs
 }
 
-// UnneededWaivers returns the waivers that no failed control needed.
-func UnneededWaivers(results []Result, ws []Waiver) []Waiver {
+// Elsewhere returns the waivers that are for another role or build.
+func Elsewhere(ws []Waiver, role k3s.Role, build string) []Waiver {
+	return slices.DeleteFunc(slices.Clone(ws), func(w Waiver) bool { return w.in(role, build) })
+}
+
+// UnneededWaivers returns the waivers for a role and a build that no failed
+// control needed.
+func UnneededWaivers(results []Result, ws []Waiver, role k3s.Role, build string) []Waiver {
 	var out []Waiver
 	for _, w := range ws {
-		if !slices.ContainsFunc(results, func(r Result) bool { return r.Waiver != nil && *r.Waiver == w }) {
+		if w.in(role, build) && !slices.ContainsFunc(results, func(r Result) bool { return r.Waiver != nil && *r.Waiver == w }) {
 			out = append(out, w)
 		}
 	}

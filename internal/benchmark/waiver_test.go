@@ -34,6 +34,8 @@ func TestWaivers(t *testing.T) {
 		"this role":         {waiver("1.2.15", func(w *benchmark.Waiver) { w.Role = "server" }), benchmark.Waived},
 		"another role":      {waiver("1.2.15", func(w *benchmark.Waiver) { w.Role = "agent" }), benchmark.Fail},
 		"this build":        {waiver("1.2.15", func(w *benchmark.Waiver) { w.Build = "qemu.node" }), benchmark.Waived},
+		"its name alone":    {waiver("1.2.15", func(w *benchmark.Waiver) { w.Build = "node" }), benchmark.Waived},
+		"its type alone":    {waiver("1.2.15", func(w *benchmark.Waiver) { w.Build = "qemu" }), benchmark.Fail},
 		"another build":     {waiver("1.2.15", func(w *benchmark.Waiver) { w.Build = "qemu.other" }), benchmark.Fail},
 		"without an owner":  {waiver("1.2.15", func(w *benchmark.Waiver) { w.Owner = " " }), benchmark.Fail},
 		"without a reason":  {waiver("1.2.15", func(w *benchmark.Waiver) { w.Reason = "" }), benchmark.Fail},
@@ -54,11 +56,16 @@ func TestWaivers(t *testing.T) {
 				if c.want == benchmark.Waived {
 					assert.Equal(t, &c.waiver, r.Waiver)
 					assert.Equal(t, "waived by ops@example.com until 2026-11-23: accepted", r.Reason)
-					assert.Empty(t, benchmark.UnneededWaivers(results, in.Waivers))
-				} else {
-					assert.Nil(t, r.Waiver)
-					assert.Equal(t, in.Waivers, benchmark.UnneededWaivers(results, in.Waivers))
+					assert.Empty(t, benchmark.UnneededWaivers(results, in.Waivers, in.Role, in.Build))
+					continue
 				}
+				assert.Nil(t, r.Waiver)
+				unneeded, elsewhere := in.Waivers, []benchmark.Waiver{}
+				if c.waiver.Role == "agent" || c.waiver.Build == "qemu.other" || c.waiver.Build == "qemu" {
+					unneeded, elsewhere = nil, in.Waivers
+				}
+				assert.Equal(t, unneeded, benchmark.UnneededWaivers(results, in.Waivers, in.Role, in.Build))
+				assert.Equal(t, elsewhere, benchmark.Elsewhere(in.Waivers, in.Role, in.Build))
 			}
 		})
 	}
@@ -96,8 +103,11 @@ func TestCheckWaivers(t *testing.T) {
 		`waiver "1.2.15": role is "boss": use server or agent, or leave it out`,
 		`waiver "1.2.15": expires is missing: give the last day on which the waiver holds`,
 	}, check(benchmark.Waiver{Control: "1.2.15", Role: "boss"}), "all at once")
-	assert.Equal(t, []string{`waiver "1.2.15": it expired on 2026-11-22: mend the control or renew the waiver`},
+	assert.Equal(t, []string{`waiver "1.2.15": it expired on 2026-11-22: remediate the control or renew the waiver`},
 		check(waiver("1.2.15", func(w *benchmark.Waiver) { w.Expires = today.AddDate(0, 0, -1) })))
+	unknown := benchmark.CheckWaivers([]benchmark.Waiver{waiver("1.2.15"), waiver("1.2.99"), waiver("node.config.mode")}, benchmark.Any, k3s.Server, nil, now)
+	require.Len(t, unknown, 1)
+	assert.EqualError(t, unknown[0], `waiver "1.2.99": no benchmark has a control of that id or key`)
 	agent := benchmark.CheckWaivers([]benchmark.Waiver{waiver("1.2.15")}, "cis-2.1", k3s.Agent, nil, now)
 	require.Len(t, agent, 1)
 	assert.EqualError(t, agent[0], `waiver "1.2.15": the control is not one of the role agent`)

@@ -134,9 +134,10 @@ func (m *merger) freeList(key string, ws []want) bool {
 			return true
 		}
 		var lost []string
+		var missing []want
 		for _, w := range ws {
 			if !slices.ContainsFunc(m.find(w), func(f found) bool { return w.served(f.value) }) {
-				lost = append(lost, w.shownText())
+				lost, missing = append(lost, w.shownText()), append(missing, w)
 			}
 		}
 		if len(lost) == 0 {
@@ -146,7 +147,7 @@ func (m *merger) freeList(key string, ws []want) bool {
 		j := slices.IndexFunc(doc.entries(), func(e entry) bool { return e.name == key && !e.plus })
 		e := doc.entries()[j]
 		if !m.overwrite {
-			m.errs = append(m.errs, conflict(ws, "%s: %s replaces the list of the files before it, so that %s would be lost: write `%s+:` there, or set overwrite = true to have that done",
+			m.errs = append(m.errs, conflict(missing, "%s: %s replaces the list of the files before it, so that %s would be lost: write `%s+:` there, or set overwrite = true to have that done",
 				doc.place(e.key), key, enumerate(lost, 5), e.key.Value))
 			return false
 		}

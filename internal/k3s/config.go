@@ -121,7 +121,8 @@ func (r *resolver) configFiles(file string) []node.Entry {
 	switch e, presence := r.node.Lookup(path.Clean(file)); {
 	case presence == node.Unknown:
 		r.unknown(node.Pick{Path: path.Clean(file), Content: true})
-	case presence == node.Present && e.Kind == node.KindLink: // K3s takes it for missing
+	case presence == node.Present && e.Kind == node.KindLink:
+		r.problem(Ignored, Origin{Source: e.Path}, "%s is a link to %s, which leads nowhere: K3s takes it for missing and reads none of what was meant to be there; remove the link or bring its target", e.Path, e.Target)
 	case presence == node.Present:
 		out = append(out, e)
 	}

@@ -174,6 +174,15 @@ func TestDanglingDropIn(t *testing.T) {
 	assert.Contains(t, problems(e), "ignored a.yaml: is a link that leads nowhere")
 }
 
+// TestDanglingConfiguration: the one cause of all that then fails is said.
+func TestDanglingConfiguration(t *testing.T) {
+	n := tree(k3s.Server, nil)
+	n = node.New(n.Query(), append(n.Entries(), node.Entry{Path: mainFile, Kind: node.KindLink, Target: "/gone/config.yaml"}))
+	e, err := k3s.Resolve(n, release(t, "v1.36"), k3s.Server)
+	require.NoError(t, err)
+	assert.Contains(t, problems(e), "ignored config.yaml: "+mainFile+" is a link to /gone/config.yaml, which leads nowhere")
+}
+
 // TestServiceUnderAnotherName: the service that counts is the one that runs
 // K3s, whatever it is called.
 func TestServiceUnderAnotherName(t *testing.T) {

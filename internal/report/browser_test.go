@@ -190,7 +190,7 @@ func TestPageLinksToWhatAFilterHides(t *testing.T) {
 func TestPageFolds(t *testing.T) {
 	b := open(t, fixture(), 1280)
 	unfolded := `[...document.querySelectorAll("details[open]")].map(e => e.closest("li").querySelector(".id").textContent)`
-	assert.Equal(t, []string{"1.2.16", "3.2.1", "node.hygiene.ssh-host-keys"}, eval[[]string](b, unfolded), "what must be mended is open")
+	assert.Equal(t, []string{"1.2.16", "3.2.1", "node.hygiene.ssh-host-keys"}, eval[[]string](b, unfolded), "what needs remediation is open")
 	b.run(chromedp.Click(chromedp.CSS("#unfold")))
 	assert.Len(t, eval[[]string](b, unfolded), 12)
 	b.run(chromedp.Click(chromedp.CSS("#fold")))

@@ -95,7 +95,7 @@ func fixtureResults() []benchmark.Result {
 			Status: benchmark.Error, Section: "3.2",
 			Expected:    "a policy that kube-apiserver accepts",
 			Reason:      "/var/lib/rancher/k3s/server/audit.yaml: line 4: unknown field \"rulez\"",
-			Remediation: "Mend audit.yaml or leave out audit.policy_file.",
+			Remediation: "Fix audit.yaml or leave out audit.policy_file.",
 			Evidence: []benchmark.Evidence{
 				{Source: "/var/lib/rancher/k3s/server/audit.yaml", Line: 4, Detail: "rulez:"},
 			},

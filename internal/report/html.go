@@ -172,9 +172,9 @@ func headline(r Report) string {
 	case len(r.Results) == 0:
 		return "Nothing was judged"
 	case n == 1:
-		return "1 control must be mended"
+		return "1 control needs remediation"
 	case n > 1:
-		return fmt.Sprintf("%d controls must be mended", n)
+		return fmt.Sprintf("%d controls need remediation", n)
 	default:
 		return "No control failed"
 	}

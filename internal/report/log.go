@@ -17,15 +17,15 @@ const logWidth = 80
 
 // Log returns the block for the Packer log, wrapped, without colours: what was judged
 // by what; a paragraph for every control that failed or could not be judged
-// (id and title, then what was found, what is expected, the place and how to
-// mend it); the waived ones with owner and last day; and the totals. The last
+// (id and title, then what was found, what is expected, the place and the
+// remediation); the waived ones with owner and last day; and the totals. The last
 // line is Verdict's and is never wrapped.
 func (r Report) Log() string {
 	var b strings.Builder
 	writeWrapped(&b, "", r.subject(), 2)
-	for _, res := range r.Failed() {
+	for _, group := range byCause(r.Failed()) {
 		b.WriteString("\n")
-		writeFailure(&b, res)
+		writeFailure(&b, group)
 	}
 	if waived := r.with(benchmark.Waived); len(waived) > 0 {
 		b.WriteString("\n")
@@ -121,22 +121,60 @@ func tally(n map[benchmark.Status]int, statuses ...benchmark.Status) string {
 	return strings.Join(parts, ", ")
 }
 
-// writeFailure writes the paragraph of a failed control.
-func writeFailure(b *strings.Builder, res benchmark.Result) {
+// byCause puts the controls together that could not be judged for one and the
+// same cause, where the first of them stands; every other one is by itself.
+func byCause(failed []benchmark.Result) [][]benchmark.Result {
+	type cause struct{ found, reason, remediation string }
+	var out [][]benchmark.Result
+	groups := map[cause]int{}
+	for _, res := range failed {
+		c := cause{res.Found, res.Reason, res.Remediation}
+		if i, known := groups[c]; known && res.Status == benchmark.Error {
+			out[i] = append(out[i], res)
+			continue
+		}
+		if res.Status == benchmark.Error {
+			groups[c] = len(out)
+		}
+		out = append(out, []benchmark.Result{res})
+	}
+	return out
+}
+
+// maxControls is how many controls of one cause the log names.
+const maxControls = 20
+
+// writeFailure writes the paragraph of a failed control, or of several that
+// could not be judged for one cause.
+func writeFailure(b *strings.Builder, group []benchmark.Result) {
+	res, ids := group[0], ""
 	head := res.ID
 	if res.Key != res.ID {
 		head += " (" + res.Key + ")"
 	}
-	writeWrapped(b, strings.ToUpper(string(res.Status))+" ", head+" "+res.Title, 6)
+	head += " " + res.Title
+	if n := len(group); n > 1 {
+		head = fmt.Sprintf("%d controls could not be judged for one cause", n)
+		res.Expected = ""
+		ids = group[0].ID
+		for _, other := range group[1:min(n, maxControls)] {
+			ids += ", " + other.ID
+		}
+		if n > maxControls {
+			ids += fmt.Sprintf(" and %d more", n-maxControls)
+		}
+	}
+	writeWrapped(b, strings.ToUpper(string(res.Status))+" ", head, 6)
 	for _, l := range []struct{ label, text string }{
+		{"controls", ids},
 		{"found", res.Found},
 		{"expected", res.Expected},
 		{"because", res.Reason},
 		{"at", places(res.Evidence)},
-		{"mend", res.Remediation},
+		{"remediation", res.Remediation},
 	} {
 		if l.text != "" {
-			writeWrapped(b, fmt.Sprintf("      %-9s", l.label), l.text, 15)
+			writeWrapped(b, fmt.Sprintf("      %-12s", l.label), l.text, 18)
 		}
 	}
 }

@@ -31,7 +31,7 @@ func renderMarkdown(v *view) ([]byte, error) {
 	mdFacts(&b, r)
 	mdSummary(&b, v)
 	if failed := r.Failed(); len(failed) > 0 {
-		b.WriteString("\n## To mend\n")
+		b.WriteString("\n## Remediation\n")
 		for _, res := range failed {
 			mdControl(&b, res)
 		}

@@ -94,7 +94,7 @@ func (d *oscalDoc) risk(res *benchmark.Result) oscal.Risk {
 		r.Remediations = listed(oscal.Response{
 			Description: res.Remediation,
 			Lifecycle:   "recommendation",
-			Title:       "Mend " + res.ID,
+			Title:       "Remediation of " + res.ID,
 			UUID:        d.id("remediation/" + res.Key),
 		})
 	}

@@ -29,11 +29,12 @@ func (p *Provisioner) ConfigSpec() hcldec.ObjectSpec { return p.config.FlatMapst
 // the option, what was found and what would be right.
 func (p *Provisioner) Prepare(raws ...any) error {
 	p.config, p.inputs = Config{}, inputs{}
-	if err := p.config.decode(raws...); err != nil {
-		return packerui.Error(err)
-	}
+	undecoded := p.config.decode(raws...)
 	in, errs := p.config.validate()
 	p.inputs = in
+	if undecoded != nil { // what could be decoded is checked all the same
+		errs = append([]error{undecoded}, errs...)
+	}
 	return packerui.Error(join(errs))
 }
 

@@ -29,6 +29,16 @@ func (s *session) installed(have *node.Node) (k3s.Release, error) {
 	return release, err
 }
 
+// silentBinary is a K3s binary that is there and was asked in vain; "" for none.
+func silentBinary(have *node.Node) string {
+	for _, p := range k3s.BinaryPaths() {
+		if e, presence := have.Lookup(p); presence == node.Present && e.Kind == node.KindFile {
+			return p
+		}
+	}
+	return ""
+}
+
 // binaryRelease reads the release out of the first K3s binary of a tree,
 // without running it.
 func binaryRelease(root *rootfs.Directory) (k3s.Release, error) {

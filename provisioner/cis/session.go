@@ -97,7 +97,10 @@ func (s *session) settle(have *node.Node) (harden.Options, error) {
 	}
 	switch {
 	case o.Release == (k3s.Release{}) && installed == (k3s.Release{}):
-		return o, errors.New("k3s_version is not set and the image has no K3s binary to ask (/usr/local/bin/k3s, /opt/bin/k3s): write the release the node will run, such as k3s_version = \"v1.36.3+k3s1\"")
+		if binary := silentBinary(have); binary != "" {
+			return o, fmt.Errorf("k3s_version is not set, and %s --version tells no release: the binary is damaged, not executable or of another architecture; replace it, or write the release the node will run, such as k3s_version = \"v1.36.3+k3s1\"", binary)
+		}
+		return o, fmt.Errorf("k3s_version is not set and the image has no K3s binary to ask (%s): write the release the node will run, such as k3s_version = \"v1.36.3+k3s1\"", strings.Join(k3s.BinaryPaths(), ", "))
 	case o.Release == (k3s.Release{}):
 		o.Release = installed
 	}
@@ -298,8 +301,12 @@ func (s *session) resolve(ctx context.Context, o harden.Options, n *node.Node) (
 func (s *session) publish(r report.Report) error {
 	written := report.Write(s.config.ReportDir, r)
 	var blocks []string
-	for _, w := range benchmark.UnneededWaivers(r.Results, s.inputs.waivers) {
+	role, build := s.inputs.options.Role, s.config.buildName()
+	for _, w := range benchmark.UnneededWaivers(r.Results, s.inputs.waivers, role, build) {
 		blocks = append(blocks, fmt.Sprintf("Warning: the waiver for %s (%s) is not needed: remove it.", w.Control, w.Owner))
+	}
+	for _, w := range benchmark.Elsewhere(s.inputs.waivers, role, build) {
+		blocks = append(blocks, fmt.Sprintf("Note: the waiver for %s (%s) is for another %s and not used in %s.", w.Control, w.Owner, scope(w), build))
 	}
 	var verdicts []error
 	if baseline := s.inputs.baseline; baseline != nil {
@@ -310,7 +317,7 @@ func (s *session) publish(r report.Report) error {
 		}
 	}
 	if failed := r.Failed(); len(failed) > 0 {
-		verdicts = append(verdicts, fmt.Errorf("%d of %d controls do not hold: %s; reports are in %s", len(failed), len(r.Results), strings.Join(identifiers(failed), ", "), s.config.ReportDir))
+		verdicts = append(verdicts, fmt.Errorf("of %d controls %s; reports are in %s", len(r.Results), counted(failed), s.config.ReportDir))
 	}
 	text := strings.Join(append(blocks, r.Log()), "\n")
 	if len(verdicts) == 0 {
@@ -321,11 +328,41 @@ func (s *session) publish(r report.Report) error {
 	return errors.Join(append(verdicts, written)...)
 }
 
-// identifiers are the ids of results, as messages name them.
-func identifiers(results []benchmark.Result) []string {
-	out := make([]string, len(results))
-	for i, r := range results {
-		out[i] = r.ID
+// scope says what a waiver is limited to.
+func scope(w benchmark.Waiver) string {
+	var parts []string
+	if w.Role != "" {
+		parts = append(parts, fmt.Sprintf("role (%s)", w.Role))
 	}
-	return out
+	if w.Build != "" {
+		parts = append(parts, fmt.Sprintf("build (%s)", w.Build))
+	}
+	return strings.Join(parts, " or ")
+}
+
+// maxNamed is how many controls one message names; the reports name all.
+const maxNamed = 30
+
+// counted says of results that fail a build how many do not hold and how many
+// could not be judged, and which.
+func counted(failed []benchmark.Result) string {
+	var parts []string
+	for _, status := range []struct {
+		status benchmark.Status
+		text   string
+	}{{benchmark.Fail, "do not hold"}, {benchmark.Error, "could not be judged"}} {
+		var ids []string
+		for _, r := range failed {
+			if r.Status == status.status {
+				ids = append(ids, r.ID)
+			}
+		}
+		if n := len(ids); n > maxNamed {
+			ids = append(ids[:maxNamed], fmt.Sprintf("%d more", n-maxNamed))
+			parts = append(parts, fmt.Sprintf("%d %s: %s", n, status.text, strings.Join(ids, ", ")))
+		} else if n > 0 {
+			parts = append(parts, fmt.Sprintf("%d %s: %s", n, status.text, strings.Join(ids, ", ")))
+		}
+	}
+	return strings.Join(parts, "; ")
 }

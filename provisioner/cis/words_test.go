@@ -1,0 +1,70 @@
+package cis
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/k3s-cis/packer-plugin-k3s/internal/benchmark"
+)
+
+// TestEveryMistakeInOneRound: whatever is wrong is said at once, the waivers'
+// mistakes too.
+func TestEveryMistakeInOneRound(t *testing.T) {
+	var p Provisioner
+	err := p.Prepare(map[string]any{
+		"k3s_version": "1.36",
+		"benchmark":   "1.8",
+		"k3s_verson":  "v1.36.3+k3s1",
+		"role":        "servr",
+		"audit":       map[string]any{"max_age": -1},
+		"config":      map[string]string{"secret-encryption": "true"},
+		"waiver": []map[string]any{
+			{"control": "1.2.99", "reason": "r", "owner": "o", "expires": "soon"},
+			{"control": "1.2.15", "reason": "", "owner": "o", "expires": "2999-01-01"},
+		},
+	})
+	for _, want := range []string{
+		`k3s_version: "1.36" is not`, `benchmark: "1.8" is not one of`, `k3s_verson`, `role: "servr"`, `audit.max_age: -1`, `config["secret-encryption"]`,
+		`waiver[0].expires: "soon"`, `waiver "1.2.99": no benchmark has a control of that id or key`, `waiver "1.2.15": reason is missing`,
+	} {
+		assert.ErrorContains(t, err, want)
+	}
+	assert.NotContains(t, err.Error(), "waiver: waiver")
+}
+
+func TestBenchmarksThatFitAreNamed(t *testing.T) {
+	var p Provisioner
+	err := p.Prepare(map[string]any{"k3s_version": "v1.26.15+k3s1", "benchmark": "1.8"})
+	require.ErrorContains(t, err, `benchmark: "1.8" is not one of "auto", "cis-1.8"`)
+	assert.NotContains(t, err.Error(), "cis-2.1")
+}
+
+// TestOneCauseOnce: a tree without K3s is one thing to put right, not as many as
+// there are controls.
+func TestOneCauseOnce(t *testing.T) {
+	tree := newTree(t)
+	write(t, tree, "etc/hostname", "")
+	x := try(t, tree, map[string]any{"k3s_version": "v1.36.3+k3s1", "mode": "check"}, nil)
+	require.Error(t, x.err)
+	assert.Regexp(t, `of \d+ controls .*could not be judged: `, x.err.Error())
+	assert.Equal(t, 1, strings.Count(x.log, "no K3s found on the node"), x.log)
+	assert.Contains(t, x.log, "controls could not be judged for one cause")
+	assert.Less(t, strings.Count(x.log, "\n"), 60)
+	assert.Equal(t, benchmark.Error, status(t, x.report, "1.2.15").Status, "the reports have each control")
+}
+
+func TestWaiversOfOtherBuilds(t *testing.T) {
+	tree := newTree(t)
+	x := try(t, tree, map[string]any{"k3s_version": "v1.36.3+k3s1", "waiver": []map[string]any{
+		{"control": "1.2.15", "reason": "r", "owner": "o", "expires": "2999-01-01", "build": "qemu.nod"},
+		{"control": "1.2.16", "reason": "r", "owner": "o", "expires": "2999-01-01", "build": "node"},
+		{"control": "1.2.17", "reason": "r", "owner": "o", "expires": "2999-01-01", "role": "agent"},
+	}}, nil)
+	require.NoError(t, x.err)
+	assert.Contains(t, x.log, "Note: the waiver for 1.2.15 (o) is for another build (qemu.nod) and not used in k3s-image.node.")
+	assert.Contains(t, x.log, "Note: the waiver for 1.2.17 (o) is for another role (agent) and not used in k3s-image.node.")
+	assert.Contains(t, x.log, "Warning: the waiver for 1.2.16 (o) is not needed: remove it.")
+}
