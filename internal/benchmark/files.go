@@ -208,7 +208,20 @@ func (f file) violates(x *examination, e node.Entry) bool {
 		return true
 	}
 	m, limited := maxMode(f.mode, x.in.Benchmark)
-	return limited && e.Mode&^m != 0
+	return limited && e.Mode&^(m|f.beyond(e.Path)) != 0
+}
+
+// beyond are the permissions that a file of a service has by nature beyond
+// those of its kind: OpenRC runs its scripts, and what describes the whole
+// system to every program cannot be for root alone.
+func (f file) beyond(p string) fs.FileMode {
+	switch {
+	case f.service == "unit" && path.Dir(p) == "/etc/init.d":
+		return 0o755
+	case f.service == "environment" && slices.Contains(k3s.SystemEnvironmentFiles(), p):
+		return 0o644
+	}
+	return 0
 }
 
 // shared says whether p is the directory of a file that a flag names and

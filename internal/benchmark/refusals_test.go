@@ -1,6 +1,7 @@
 package benchmark_test
 
 import (
+	"io/fs"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
@@ -200,6 +201,46 @@ func TestNotesAndUnknownKeys(t *testing.T) {
 			r := tr.result(t, c.key)
 			assert.Equal(t, c.want, r.Status, r.Found)
 			assert.Contains(t, r.Found, c.found)
+		})
+	}
+}
+
+// TestServiceFilesByNature: a script is run and the system's environment is
+// read by everyone; that others can change them is wrong all the same.
+func TestServiceFilesByNature(t *testing.T) {
+	const script = "command=/usr/local/bin/k3s\ncommand_args=\"server\"\n. /etc/environment\n"
+	openRC := func(mode, environment fs.FileMode) func(*tree) {
+		return func(tr *tree) {
+			tr.file("/etc/init.d/k3s", mode, script)
+			tr.file("/etc/environment", environment, "PATH=/usr/bin\n")
+		}
+	}
+	systemd := func(file string, mode fs.FileMode) func(*tree) {
+		return func(tr *tree) {
+			tr.file("/etc/systemd/system/k3s.service", 0o644, "[Service]\nEnvironmentFile=-"+file+"\nExecStart=/usr/local/bin/k3s server\n")
+			tr.file(file, mode, "GODEBUG=x=1\n")
+		}
+	}
+	for _, c := range []struct {
+		name   string
+		change func(*tree)
+		want   benchmark.Status
+	}{
+		{"OpenRC as K3s's installer makes it", openRC(0o755, 0o644), benchmark.Pass},
+		{"a script that a group may write", openRC(0o775, 0o644), benchmark.Fail},
+		{"an environment that everyone may write", openRC(0o755, 0o646), benchmark.Fail},
+		{"a unit with the system's environment", systemd("/etc/environment", 0o644), benchmark.Pass},
+		{"a unit with the system's locale", systemd("/etc/default/locale", 0o644), benchmark.Pass},
+		{"a unit with K3s's own, readable", systemd("/etc/default/k3s", 0o644), benchmark.Fail},
+		{"a unit to be run", func(tr *tree) {
+			tr.file("/etc/systemd/system/k3s.service", 0o755, "[Service]\nExecStart=/usr/local/bin/k3s server\n")
+		}, benchmark.Fail},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			tr := server(t)
+			c.change(tr)
+			r := tr.followed(t, "node.unit.mode")
+			assert.Equal(t, c.want, r.Status, r.Found)
 		})
 	}
 }

@@ -30,6 +30,9 @@ type choices struct {
 	// leaves K3s's own list alone.
 	plugins []string
 	seccomp bool
+	// kubeconfigMode is the mode that the administrator's kubeconfig is to have,
+	// "" to leave it to K3s or to what the node says.
+	kubeconfigMode string
 	// asked are the options before defaults were filled in.
 	asked Options
 }
@@ -58,7 +61,7 @@ func settle(o Options, eff *k3s.Effective) *choices {
 	if o.Role == k3s.Agent {
 		return c
 	}
-
+	c.kubeconfigMode = o.kubeconfigMode(eff)
 	c.auditLog = firstOf(c.optionArg("audit-log-path"), o.Audit.LogPath, said(eff, "audit-log-path"), c.layout().Logs()+"/audit.log")
 	c.auditFile = firstOf(c.optionArg("audit-policy-file"), said(eff, "audit-policy-file"), auditFile)
 	c.plugins = c.wantedPlugins()
@@ -66,6 +69,22 @@ func settle(o Options, eff *k3s.Effective) *choices {
 		c.admissionFile = firstOf(c.optionArg("admission-control-config-file"), said(eff, "admission-control-config-file"), admissionFile)
 	}
 	return c
+}
+
+// kubeconfigMode follows CIS 1.1.13: a mode that the node gives stays where it is
+// no wider than the benchmark allows.
+func (o Options) kubeconfigMode(eff *k3s.Effective) string {
+	if eff == nil || eff.Text("write-kubeconfig-mode") == "" {
+		return ""
+	}
+	allowed := uint64(0o600)
+	if o.Benchmark == "cis-1.6" {
+		allowed = 0o644
+	}
+	if mode, err := strconv.ParseUint(eff.Text("write-kubeconfig-mode"), 8, 12); err == nil && mode&^allowed == 0 {
+		return ""
+	}
+	return "0600"
 }
 
 // layout is where K3s keeps things on this node.

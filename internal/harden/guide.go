@@ -35,6 +35,7 @@ var rules = []rule{
 		name: "secrets-encryption-provider", option: named("secrets_encryption_provider", func(o Options) bool { return o.SecretsEncryptionProvider != "" }),
 		value: func(c *choices) string { return c.SecretsEncryptionProvider },
 	},
+	{name: "write-kubeconfig-mode", value: func(c *choices) string { return c.kubeconfigMode }},
 
 	{component: k3s.APIServer, name: "enable-admission-plugins", value: func(c *choices) string { return strings.Join(c.plugins, ",") }},
 	{component: k3s.APIServer, name: "admission-control-config-file", value: func(c *choices) string { return c.admissionFile }},

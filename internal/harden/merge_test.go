@@ -119,6 +119,28 @@ func TestMerge(t *testing.T) {
 			want:  []string{"  - audit-log-maxage=30"},
 		},
 		{
+			name:    "overwrite closes the administrator's kubeconfig",
+			files:   map[string]string{k3s.ConfigFile: "write-kubeconfig-mode: \"0644\" # for all\n"},
+			options: func(o *Options) { o.Overwrite = true },
+			want:    []string{"write-kubeconfig-mode: \"0600\" # for all"},
+		},
+		{
+			name:    "and one that K3s would read otherwise than it looks",
+			files:   map[string]string{k3s.ConfigFile: "write-kubeconfig-mode: 0644\n"},
+			options: func(o *Options) { o.Overwrite = true },
+			want:    []string{"write-kubeconfig-mode: \"0600\""},
+		},
+		{
+			name:  "a kubeconfig that is closed already stays as it is written",
+			files: map[string]string{k3s.ConfigFile: "write-kubeconfig-mode: \"400\"\n"},
+			want:  []string{"write-kubeconfig-mode: \"400\""},
+		},
+		{
+			name:    "a mode that the user asks for is the user's",
+			options: func(o *Options) { o.Config = map[string]any{"write-kubeconfig-mode": "0640"} },
+			want:    []string{"write-kubeconfig-mode: \"0640\""},
+		},
+		{
 			name:  "an argument of the kubelet without a value would make K3s drop the next",
 			files: map[string]string{k3s.ConfigFile: "kubelet-arg:\n  - seccomp-default # on\n  - pod-max-pids=4096\n"},
 			want:  []string{"  - seccomp-default=true # on", "  - pod-max-pids=4096", "  - streaming-connection-idle-timeout=5m"},
@@ -290,6 +312,11 @@ func TestConflicts(t *testing.T) {
 			files:     map[string]string{unit: execStart("--protect-kernel-defaults=false", "--kubelet-arg=streaming-connection-idle-timeout=0")},
 			overwrite: true,
 			want:      []string{unit + ":", "protect-kernel-defaults: false, but the guide wants true: change it there, where K3s reads it last", "streaming-connection-idle-timeout=0"},
+		},
+		{
+			name:  "a kubeconfig that everyone may read",
+			files: map[string]string{k3s.ConfigFile: "write-kubeconfig-mode: \"0644\"\n"},
+			want:  []string{"/etc/rancher/k3s/config.yaml:1: write-kubeconfig-mode: 0644, but the guide wants 0600"},
 		},
 		{
 			name:  "a weak cipher suite",

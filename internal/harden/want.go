@@ -90,6 +90,9 @@ func (c *choices) wants() (ws []want, warnings []string) {
 			w.option = u.option(c.asked)
 		}
 		w.union = w.flag == "enable-admission-plugins"
+		if w.value == "" && !w.union {
+			continue // what the user says of it comes below
+		}
 		own := args
 		if w.flag == "" {
 			own = scalars

@@ -91,6 +91,16 @@ func (r Role) ServiceName() string {
 // unit of a role, in the order systemd reads them.
 func (r Role) EnvironmentFiles() []string { return environmentFiles(r.ServiceName()) }
 
+// SystemEnvironmentFiles are environment files that are not K3s's alone: every
+// program and user of the system reads them, so that a mode of 0600 breaks
+// others. A secret in one of them is one wherever it is.
+func SystemEnvironmentFiles() []string {
+	return []string{
+		"/etc/environment", "/etc/locale.conf", "/etc/default/locale", "/etc/os-release", "/usr/lib/os-release", "/etc/lsb-release",
+		"/etc/network-environment", "/etc/sysconfig/network", "/etc/sysconfig/i18n",
+	}
+}
+
 func environmentFiles(service string) []string {
 	return []string{"/etc/default/" + service, "/etc/sysconfig/" + service, SystemdDir + "/" + service + ".service.env"}
 }
