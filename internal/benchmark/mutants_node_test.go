@@ -79,6 +79,7 @@ func nodeMutants() []mutant {
 		{control: "node.unit.mode", given: environment(0o600), breaks: environment(0o644)},
 		{control: "node.unit.mode", given: ownService(0o600), breaks: ownService(0o640)},
 		{control: "node.k3s-starts", breaks: func(t *testing.T, tr *tree) { tr.arg(t, k3s.Kubelet, "no-such-flag=1") }},
+		{control: "node.k3s-starts", on: onServer, given: unit(0o644, 0), breaks: lays("/etc/systemd/system/k3s-agent.service", 0o644, unitText+"agent\n")},
 		{control: "node.k3s-starts", on: onAgent, breaks: func(t *testing.T, tr *tree) {
 			tr.config(t, func(m map[string]any) { m["secrets-encryption"] = true })
 		}},

@@ -3,6 +3,7 @@ package k3s
 import (
 	"fmt"
 	"path"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -60,12 +61,21 @@ func Resolve(n *node.Node, release Release, role Role) (*Effective, error) {
 	if role != Server && role != Agent {
 		return nil, fmt.Errorf("%q is not a role of K3s: it is server or agent", role)
 	}
-	r := &resolver{
+	r := newResolver(n, release, role)
+	r.resolve()
+	r.otherService()
+	return r.effective, nil
+}
+
+func newResolver(n *node.Node, release Release, role Role) *resolver {
+	return &resolver{
 		node: n, release: release, role: role, effective: &Effective{Release: release, Role: role},
 		byDefault: fmt.Sprintf("K3s %s default", release.MinorName()),
 	}
-	e := r.effective
+}
 
+func (r *resolver) resolve() {
+	n, e := r.node, r.effective
 	words := r.service()
 	file, origin := r.configFileName(words)
 	file = r.started(file, origin)
@@ -84,7 +94,31 @@ func Resolve(n *node.Node, release Release, role Role) (*Effective, error) {
 	layout := LayoutOf(e.DataDir)
 	r.places = strings.NewReplacer("{server}", layout.Server(), "{agent}", layout.Agent())
 	e.Args = r.arguments()
-	return e, nil
+}
+
+// otherService tells of what would stop the service of the other role, where the
+// node has both: it reads the same configuration unless it is given another.
+func (r *resolver) otherService() {
+	other := newResolver(r.node, r.release, r.role.other())
+	name := other.role.ServiceName() + ".service"
+	if r.effective.Service == nil || !slices.ContainsFunc(service.UnitDirectories(), func(dir string) bool {
+		_, presence := r.node.Lookup(path.Join(dir, name))
+		return presence == node.Present
+	}) {
+		return
+	}
+	other.resolve()
+	s := other.effective.Service
+	if s != nil && (s.Masked || !runsRole(s, other.role)) {
+		return
+	}
+	r.effective.Missing = append(r.effective.Missing, other.effective.Missing...)
+	for _, p := range other.effective.Problems {
+		if p.Consequence == Fatal || p.Consequence == Unreadable && len(other.effective.Missing) > 0 {
+			p.Text = fmt.Sprintf("%s, which the node has too: %s; give each service a configuration of its own (K3S_CONFIG_FILE), or remove or mask the one that is not to run", name, p.Text)
+			r.effective.Problems = append(r.effective.Problems, p)
+		}
+	}
 }
 
 // started makes a path absolute that is meant from where the service starts K3s.

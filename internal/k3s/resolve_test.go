@@ -22,7 +22,11 @@ func tree(role k3s.Role, files map[string]string) *node.Node {
 		}
 		entries = append(entries, node.Entry{Path: p, Kind: node.KindFile, Mode: 0o600, Size: int64(len(text)), Data: []byte(text)})
 	}
-	return node.New(k3s.Query(role, ""), entries)
+	other := k3s.Agent
+	if role == k3s.Agent {
+		other = k3s.Server
+	}
+	return node.New(append(k3s.Query(role, ""), k3s.Query(other, "")...), entries)
 }
 
 func release(t testing.TB, s string) k3s.Release {

@@ -21,6 +21,11 @@ func ConfigurationFiles(n *node.Node, dirs []string) ([]node.Entry, error) {
 			return nil, &node.UnknownPathError{Path: dir}
 		case presence == node.Present && e.Unread != "" && e.Kind != node.KindLink:
 			return nil, fmt.Errorf("%s cannot be listed: %s", dir, e.Unread)
+		case presence == node.Present && e.Kind == node.KindDirectory:
+			// A directory that is there may have been looked at without what is in it.
+			if _, inside := n.Lookup(path.Join(dir, "-")); inside == node.Unknown {
+				return nil, &node.UnknownPathError{Path: dir}
+			}
 		}
 		for _, e := range n.Below(dir) {
 			base := path.Base(e.Path)
