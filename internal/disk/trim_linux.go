@@ -60,6 +60,15 @@ func (m *Mounted) Trim(ctx context.Context) (untrimmed []string, err error) {
 			untrimmed = append(untrimmed, m.inside(dir))
 		}
 	}
+	for _, c := range m.copies {
+		done, err := c.trim(m.image)
+		if err != nil {
+			return nil, fmt.Errorf("trimming %s: %w", m.inside(c.dirs[0]), err)
+		}
+		if !done {
+			untrimmed = append(untrimmed, m.inside(c.dirs[0]))
+		}
+	}
 	return untrimmed, nil
 }
 

@@ -232,6 +232,12 @@ func (c *vfatCopy) writeBack(ctx context.Context, image string) error {
 			return err
 		}
 	}
+	// What is written next leaves the ends of its clusters as they are.
+	if len(gone) > 0 {
+		if _, err := c.trim(image); err != nil {
+			return err
+		}
+	}
 	byParent := map[string][]string{}
 	for _, name := range added {
 		byParent[path.Dir(name)] = append(byParent[path.Dir(name)], filepath.Join(dir, name))
@@ -253,8 +259,8 @@ const maxArguments = 100
 // vfatPath is a path as mtools take it, which know patterns.
 func vfatPath(name string) string { return "::" + strings.ReplaceAll(name, "[", `\[`) }
 
-// changes returns what is gone from l and what is new or otherwise in has, of
-// directories that are so as a whole only themselves.
+// changes returns what has to go from l and what to come for it to be has, of
+// directories as a whole only themselves.
 func (l Listing) changes(has Listing) (gone, added []string) {
 	other := func(a Item, in Listing, name string) bool {
 		b, there := in[name]
@@ -275,7 +281,7 @@ func (l Listing) changes(has Listing) (gone, added []string) {
 		case other(item, l, name):
 			added, whole = append(added, name), append(whole, name)
 		case item.Digest != l[name].Digest:
-			added = append(added, name)
+			gone, added = append(gone, name), append(added, name)
 		}
 	}
 	return gone, added

@@ -310,6 +310,71 @@ func TestBootPartitionByType(t *testing.T) {
 	}
 }
 
+// What was removed from a boot partition is not in the image any more, and
+// what was not is.
+func TestVfatTrim(t *testing.T) {
+	needLoop(t)
+	needTools(t, vfatTools...)
+	if kernelHasVfat(t) {
+		t.Skip("the kernel trims it")
+	}
+	const token = "a-token-that-is-removed"
+	for _, bits := range []string{"12", "16", "32"} {
+		t.Run(bits, func(t *testing.T) {
+			top := t.TempDir()
+			noLeaks(t, top)
+			image, layout := esp(t, top, bits, "i=0; while [ $i -lt 60 ]; do echo kept-$i > kept$i; seq -s "+token+" 3000 > secret$i; i=$((i+1)); done", "UUID=ABCD-1234 /boot/efi vfat defaults 0 1")
+			p := layout.Partitions[0]
+			count := func() int {
+				b, err := os.ReadFile(image)
+				require.NoError(t, err)
+				return bytes.Count(b, []byte(token))
+			}
+			before := count()
+			mtool(t, image, p, "mdel", "::/secret7", "::/secret40") // gone in the base already
+			require.NotZero(t, before)
+			require.Equal(t, before, count())
+			m, hidden, err := opened(t, image, "2", Access{})
+			require.NoError(t, err)
+			require.Empty(t, hidden)
+			shell(t, filepath.Join(m.Root, "boot/efi"), "rm secret[0-5]*; for f in secret*; do echo short > $f; done; echo new > new")
+			require.NoError(t, m.WriteBack(t.Context()))
+			untrimmed, err := m.Trim(t.Context())
+			require.NoError(t, err)
+			assert.Empty(t, untrimmed)
+			assert.Zero(t, count())
+			require.NoError(t, m.Unmount())
+			cleanVfat(t, image, p)
+			for i := range 60 {
+				assert.Equal(t, fmt.Sprintf("kept-%d\n", i), mtool(t, image, p, "mtype", fmt.Sprintf("::/kept%d", i)))
+			}
+			assert.Equal(t, "new\n", mtool(t, image, p, "mtype", "::/new"))
+		})
+	}
+}
+
+func FuzzShapeOf(f *testing.F) {
+	f.Add(make([]byte, 512), int64(1<<20))
+	for _, bits := range []string{"12", "16", "32"} {
+		image := newImage(f, f.TempDir(), 40*mib)
+		tool(f, "mkfs.vfat", "-F", bits, image)
+		b, err := os.ReadFile(image)
+		require.NoError(f, err)
+		f.Add(b[:512], int64(40*mib))
+	}
+	f.Fuzz(func(t *testing.T, b []byte, size int64) {
+		if len(b) < 512 {
+			return
+		}
+		s, err := shapeOf(b, size)
+		if err != nil {
+			return
+		}
+		assert.LessOrEqual(t, s.data+s.clusters*s.clusterSize, size, "%+v", s)
+		assert.LessOrEqual(t, s.table+s.tableSize, size, "%+v", s)
+	})
+}
+
 // The kernel, too, gives vfat's files the owner and modes that fstab says.
 func TestVfatOptions(t *testing.T) {
 	for options, want := range map[string]string{
