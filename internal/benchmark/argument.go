@@ -81,7 +81,7 @@ func (a argument) judge(x *examination) verdict {
 		v.evidence = evidenceOf(a.program, from)
 	case known:
 		v.status, v.found = outcome(a.predicate.holds(x.in.Benchmark, byDefault)), fmt.Sprintf("not set; %s uses %s", a.program, byDefault)
-		v.evidence = []Evidence{{Source: fmt.Sprintf("%s %s default", a.program, x.release().MinorName()), Detail: a.flag + "=" + byDefault}}
+		v.evidence = []Evidence{{Source: fmt.Sprintf("%s %s default", a.program, x.release().DefaultsName()), Detail: a.flag + "=" + byDefault}}
 	default:
 		v.status, v.found = outcome(a.predicate.holdsUnset()), fmt.Sprintf("--%s is not set", a.flag)
 		v.evidence = []Evidence{{Source: x.defaultSource, Detail: fmt.Sprintf("%s is passed neither by K3s nor by the node's configuration", a.flag)}}

@@ -106,13 +106,27 @@ func (x *examination) verdict(c Control) verdict {
 	}
 	all := make([]verdict, len(c.expect))
 	for i, e := range c.expect {
-		all[i] = e.judge(x)
+		all[i] = x.unlessAssumed(e.judge(x))
 	}
 	v := combine(all)
 	if v.status == Fail && c.unmet == Manual && !v.hard {
 		v.status = Manual
 		v.reason = cmp.Or(c.reason, "CIS and the K3s hardening guide leave it to the operator")
 	}
+	return v
+}
+
+// unlessAssumed defers what rests on defaults alone where the release is newer
+// than those whose defaults are known: they are no proof of what it does.
+func (x *examination) unlessAssumed(v verdict) verdict {
+	release := x.release()
+	byDefault := func(e Evidence) bool { return strings.HasSuffix(e.Source, " "+release.DefaultsName()+" default") }
+	if v.status != Pass || release.Known() || len(v.evidence) == 0 || slices.ContainsFunc(v.evidence, func(e Evidence) bool { return !byDefault(e) }) {
+		return v
+	}
+	v.status = Deferred
+	v.reason = fmt.Sprintf("K3s %s is newer than the newest release line known here: this is the default of %s, which proves nothing for %s; set it in the node's configuration, or take a newer plugin",
+		release.MinorName(), release.DefaultsName(), release.MinorName())
 	return v
 }
 

@@ -215,6 +215,35 @@ func TestProgram(t *testing.T) {
 	}
 }
 
+// TestReleaseNewerThanKnown: defaults of a release that is not known are no
+// proof, what the node says itself is.
+func TestReleaseNewerThanKnown(t *testing.T) {
+	for _, role := range []k3s.Role{k3s.Server, k3s.Agent} {
+		known := count(benchmark.Evaluate(hardened(t, "v1.37.1+k3s1", role, "cis-2.1").input(t, "cis-2.1")))
+		results := benchmark.Evaluate(hardened(t, "v1.40.0+k3s1", role, "cis-2.1").input(t, "cis-2.1"))
+		newer := count(results)
+		assert.Subset(t, known[benchmark.Pass], newer[benchmark.Pass])
+		assert.Less(t, len(newer[benchmark.Pass]), len(known[benchmark.Pass]))
+		for _, r := range results {
+			for _, e := range r.Evidence {
+				assert.NotContains(t, e.Source, "v1.40", r.Key)
+			}
+			switch r.Key {
+			case "kubelet.anonymous-auth", "kubelet.make-iptables-util-chains", "kubelet.rotate-certificates":
+				assert.Equal(t, benchmark.Deferred, r.Status, r.Key)
+				assert.Contains(t, r.Reason, "this is the default of v1.37, which proves nothing for v1.40", r.Key)
+			case "kubelet.streaming-idle-timeout", "kubelet.tls-ciphers", "node.config.mode", "node.hygiene.tokens":
+				assert.Equal(t, benchmark.Pass, r.Status, r.Key)
+			}
+		}
+	}
+	tr := hardened(t, "v1.40.0+k3s1", k3s.Server, "cis-2.1")
+	tr.arg(t, k3s.Kubelet, "anonymous-auth=false")
+	assert.Equal(t, benchmark.Pass, tr.result(t, "kubelet.anonymous-auth").Status)
+	tr.arg(t, k3s.Kubelet, "anonymous-auth=true")
+	assert.Equal(t, benchmark.Fail, tr.result(t, "kubelet.anonymous-auth").Status)
+}
+
 // TestSecretsInEverySpelling: a secret counts however YAML spells it, and one
 // rule says what is harmless, for the hardening too.
 func TestSecretsInEverySpelling(t *testing.T) {

@@ -51,7 +51,7 @@ type complaint struct {
 
 func examine(in Input) *examination {
 	x := &examination{in: in}
-	x.defaultSource = fmt.Sprintf("K3s %s default", x.release().MinorName())
+	x.defaultSource = fmt.Sprintf("K3s %s default", x.release().DefaultsName())
 	if in.Node == nil {
 		x.in.Node = &node.Node{}
 	}

@@ -57,13 +57,26 @@ func (r Release) Range() Range {
 	return all[len(all)-1]
 }
 
+// Known says whether this package was written with r's release line at hand. The
+// defaults of a newer one are taken to be those of the newest known.
+func (r Release) Known() bool { return !r.AtLeast(1, NewestMinor+1) }
+
+// DefaultsName is the release line, such as v1.37, whose defaults are taken for
+// those of r.
+func (r Release) DefaultsName() string {
+	if !r.Known() {
+		return fmt.Sprintf("v1.%d", NewestMinor)
+	}
+	return r.MinorName()
+}
+
 // Supported returns an error for a release this package cannot judge, and a
 // warning for one newer than it was written against.
 func (r Release) Supported() (warning string, err error) {
 	switch {
 	case !r.AtLeast(1, OldestMinor):
 		return "", fmt.Errorf("K3s %s is too old: the oldest supported release line is v1.%d", r, OldestMinor)
-	case r.AtLeast(1, NewestMinor+1):
+	case !r.Known():
 		return fmt.Sprintf("K3s %s is newer than the newest release line known here, v1.%d: it is treated as v1.%d", r, NewestMinor, NewestMinor), nil
 	}
 	return "", nil

@@ -70,7 +70,7 @@ func Resolve(n *node.Node, release Release, role Role) (*Effective, error) {
 func newResolver(n *node.Node, release Release, role Role) *resolver {
 	return &resolver{
 		node: n, release: release, role: role, effective: &Effective{Release: release, Role: role},
-		byDefault: fmt.Sprintf("K3s %s default", release.MinorName()),
+		byDefault: fmt.Sprintf("K3s %s default", release.DefaultsName()),
 	}
 }
 
