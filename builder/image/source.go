@@ -4,7 +4,9 @@ import (
 	"fmt"
 	"io"
 	"net/url"
+	"os"
 	"path"
+	"path/filepath"
 	"strings"
 
 	packersdk "github.com/hashicorp/packer-plugin-sdk/packer"
@@ -34,10 +36,14 @@ func checkSources(option string, urls []string) (errs []error) {
 // ends with: this builder unpacks bases itself, with owners and devices.
 const notArchive = "archive=false"
 
-// asFiles adds notArchive to every URL.
+// asFiles adds notArchive to every URL. The path of a file on this host becomes
+// a URL first, as "#", "?" and "%" are letters in it.
 func asFiles(urls []string) []string {
 	out := make([]string, len(urls))
 	for i, u := range urls {
+		if path := localFile(u); path != "" {
+			u = (&url.URL{Scheme: "file", Path: path}).String()
+		}
 		separator := "?"
 		if strings.Contains(u, "?") {
 			separator = "&"
@@ -45,6 +51,19 @@ func asFiles(urls []string) []string {
 		out[i] = u + separator + notArchive
 	}
 	return out
+}
+
+// localFile returns the absolute path of a base that is given as the path of a
+// file on this host, or "".
+func localFile(source string) string {
+	path, err := filepath.Abs(source)
+	if err != nil {
+		return ""
+	}
+	if info, err := os.Stat(path); err != nil || !info.Mode().IsRegular() {
+		return ""
+	}
+	return path
 }
 
 // progressOf shows on the Ui how much of the base has been unpacked.
@@ -63,8 +82,13 @@ func provenance(source string) string {
 		getter, address = "", source
 	}
 	u, err := url.Parse(address)
-	if err != nil || u.Host == "" {
+	switch {
+	case err != nil:
 		return source // a path
+	case u.Host == "" && u.Scheme == "file":
+		return u.Path
+	case u.Host == "":
+		return source
 	}
 	u.RawQuery = ""
 	if forced {

@@ -11,7 +11,8 @@ func TestProvenance(t *testing.T) {
 	for source, want := range map[string]string{
 		"base/root.tar.zst?archive=false":                            "base/root.tar.zst",
 		"/srv/a%zz.tar?archive=false":                                "/srv/a%zz.tar",
-		"file:///srv/root.tar?archive=false":                         "file:///srv/root.tar",
+		"file:///srv/root.tar?archive=false":                         "/srv/root.tar",
+		"file:///srv/a%3Fb%23c%25.tar?archive=false":                 "/srv/a?b#c%.tar",
 		"https://a/root.tar?archive=false":                           "https://a/root.tar",
 		"https://a/root.tar?X-Signature=abc&archive=false":           "https://a/root.tar",
 		"https://me:secret@a/root.tar?archive=false":                 "https://me:xxxxx@a/root.tar",

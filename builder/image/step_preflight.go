@@ -7,6 +7,7 @@ import (
 	"net/url"
 	"os"
 	"runtime"
+	"strings"
 
 	"github.com/hashicorp/packer-plugin-sdk/multistep"
 
@@ -37,6 +38,9 @@ func (s *stepPreflight) Run(_ context.Context, state multistep.StateBag) multist
 			errs = append(errs, fmt.Errorf("rootfs_directory: %s is no directory; for an archive or a disk image use iso_url", s.Directory))
 		}
 	}
+	if dir := os.Getenv("TMPDIR"); strings.Contains(dir, "\n") {
+		errs = append(errs, fmt.Errorf("TMPDIR: %q has more than one line, which the scripts of debugfs cannot; choose another directory", dir))
+	}
 	base := disk.Format("")
 	if path := localBase(s.URLs); path != "" {
 		kind, err := disk.Identify(path)
@@ -58,6 +62,9 @@ func (s *stepPreflight) Cleanup(multistep.StateBag) {}
 func localBase(urls []string) string {
 	if len(urls) != 1 {
 		return ""
+	}
+	if path := localFile(urls[0]); path != "" {
+		return path
 	}
 	u, err := url.Parse(urls[0])
 	if err != nil || (u.Scheme != "" && u.Scheme != "file") {

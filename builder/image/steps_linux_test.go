@@ -86,13 +86,16 @@ func TestPreflightSaysAllAtOnce(t *testing.T) {
 	}
 	notAnImage := filepath.Join(t.TempDir(), "base.tar")
 	require.NoError(t, os.WriteFile(notAnImage, []byte("hello"), 0o600))
+	t.Setenv("TMPDIR", "/two\nlines")
 	state := new(multistep.BasicStateBag)
 	state.Put("ui", packersdk.TestUi(t))
+	state.Put(workKey, &work{})
 	step := &stepPreflight{Directory: "/none", URLs: []string{notAnImage}, Format: disk.Tar}
 	assert.Equal(t, multistep.ActionHalt, step.Run(t.Context(), state))
 	err, _ := state.Get("error").(error)
 	require.ErrorContains(t, err, "rootfs_directory: stat /none")
 	require.ErrorContains(t, err, "iso_url: "+notAnImage+": holds 5 bytes")
+	require.ErrorContains(t, err, `TMPDIR: "/two\nlines" has more than one line`)
 }
 
 func TestPreflightWantsOnlyWhatIsNeeded(t *testing.T) {

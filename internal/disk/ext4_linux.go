@@ -35,7 +35,7 @@ const mke2fsConfig = `[defaults]
 // MakeExt4 makes the file image, size bytes long, an ext4 file system with
 // the tree at dir and what is held for it. scratch is a directory for a
 // configuration file. Nothing is mounted. The result has passed e2fsck.
-func MakeExt4(ctx context.Context, dir, image string, size int64, held *Held, scratch string) error {
+func MakeExt4(ctx context.Context, dir, image string, size int64, held *Held, scratch string) (err error) {
 	usage, err := Measure(dir)
 	if err != nil {
 		return err
@@ -48,10 +48,11 @@ func MakeExt4(ctx context.Context, dir, image string, size int64, held *Held, sc
 	if err != nil {
 		return err
 	}
-	err = f.Truncate(size)
-	if err := errors.Join(err, f.Close()); err != nil {
+	defer func() { err = errors.Join(err, f.Close()) }()
+	if err := f.Truncate(size); err != nil {
 		return err
 	}
+	image = nameFor(f)
 	args := []string{"-q", "-F", "-t", "ext4", "-m", "1"}
 	if usage.Inodes*2 > size/16384 {
 		args = append(args, "-N", fmt.Sprint(usage.Inodes*2))
@@ -66,6 +67,15 @@ func MakeExt4(ctx context.Context, dir, image string, size int64, held *Held, sc
 	}
 	_, err = run(ctx, E2fsck, "", nil, "-f", "-n", image)
 	return err
+}
+
+// nameFor is a name of an open file for e2fsprogs, which take what stands
+// behind a "?" for options.
+func nameFor(f *os.File) string {
+	if !strings.Contains(f.Name(), "?") {
+		return f.Name()
+	}
+	return fmt.Sprintf("/proc/%d/fd/%d", os.Getpid(), f.Fd())
 }
 
 // amend writes into an ext4 image what mke2fs did not copy: the root

@@ -205,7 +205,13 @@ func (h *Held) has(path string) bool {
 // CheckExt4 compares the finished ext4 image, without mounting it. scratch is
 // a directory for the files whose content is compared. Names with control
 // characters, which debugfs cannot be asked for, are passed over.
-func (l Listing) CheckExt4(ctx context.Context, image string, held *Held, scratch string) error {
+func (l Listing) CheckExt4(ctx context.Context, image string, held *Held, scratch string) (err error) {
+	f, err := os.Open(image)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, f.Close()) }()
+	image = nameFor(f)
 	var directories, files []string
 	want := Listing{}
 	for name, item := range l {
