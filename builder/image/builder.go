@@ -100,6 +100,7 @@ func (b *Builder) steps() []multistep.Step {
 	format := disk.Format(c.Format)
 	return []multistep.Step{
 		&stepPreflight{URLs: c.ISOUrls, Directory: c.RootfsDirectory, Format: format},
+		&stepReclaim{},
 		multistep.If(makesImage, &stepOutput{
 			Directory: c.OutputDirectory, Name: c.fileName(), Force: c.PackerForce,
 		}),

@@ -23,4 +23,14 @@ func mayConfine() bool { return false }
 // Dispatch needs Linux to do anything.
 func Dispatch() {}
 
+func forOthers(dir string) string { return dir }
+
+type mountPoint struct{ dir string }
+
+func newMountPoint(string) (*mountPoint, error) { return nil, disk.ErrNotLinux }
+
+func (*mountPoint) astray() error { return disk.ErrNotLinux }
+
+func (*mountPoint) close() error { return disk.ErrNotLinux }
+
 func keepOwner(*os.File, fs.FileInfo) error { return disk.ErrNotLinux }

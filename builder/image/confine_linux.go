@@ -29,8 +29,12 @@ const (
 
 // Dispatch is what a program that has the builder calls before anything else.
 // It does not return where the process was started as a part of a build that
-// needs a process of its own.
+// needs a process of its own; one that is to be the builder goes on in a mount
+// namespace of its own.
 func Dispatch() {
+	if len(os.Args) > 2 && os.Args[1] == "start" && os.Args[2] == "builder" {
+		ownMounts()
+	}
 	if os.Args[0] != confinedName {
 		return
 	}

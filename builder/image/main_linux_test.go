@@ -8,5 +8,6 @@ import (
 // The tests' program is the builder's own in them.
 func TestMain(m *testing.M) {
 	Dispatch()
+	ownMounts()
 	os.Exit(m.Run())
 }

@@ -3,6 +3,7 @@ package image
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"strconv"
 
 	"github.com/hashicorp/packer-plugin-sdk/multistep"
@@ -26,7 +27,11 @@ func (s *stepCommunicator) Run(ctx context.Context, state multistep.StateBag) mu
 	}
 	state.Put("communicator", w.comm)
 	data := packerbuilderdata.GeneratedData{State: state}
-	data.Put(RootDirectory, w.root)
+	root := w.root
+	if w.mounted != nil {
+		root = forOthers(root)
+	}
+	data.Put(RootDirectory, root)
 	data.Put(RootReadOnly, strconv.FormatBool(s.ReadOnly))
 	hidden := map[string]string{}
 	for _, h := range w.hidden {
@@ -53,7 +58,7 @@ type stepSeal struct{}
 
 func (s *stepSeal) Run(_ context.Context, state multistep.StateBag) multistep.StepAction {
 	w, _ := of(state)
-	if err := w.comm.close(); err != nil {
+	if err := errors.Join(w.comm.close(), w.place.astray()); err != nil {
 		return halt(state, err)
 	}
 	return multistep.ActionContinue

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
 	"path/filepath"
 
 	"github.com/hashicorp/packer-plugin-sdk/multistep"
@@ -17,12 +16,13 @@ import (
 // without leave to write.
 func (s *stepTree) mountDisk(ctx context.Context, state multistep.StateBag) error {
 	w, ui := of(state)
-	dir := disk.TreeIn(w.scratch)
-	if err := os.Mkdir(dir, 0o755); err != nil {
+	var err error
+	if w.place, err = newMountPoint(w.scratch); err != nil {
 		return err
 	}
+	dir := w.place.dir
 	if s.ReadOnly && w.kind == (disk.Kind{Format: disk.Raw}) {
-		err := s.mount(ctx, state, w.base, dir)
+		err = s.mount(ctx, state, w.base, dir)
 		if !errors.Is(err, disk.ErrJournal) {
 			return err
 		}

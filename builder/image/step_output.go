@@ -40,12 +40,12 @@ func (s *stepOutput) reserve(w *work) error {
 	if err != nil {
 		return err
 	}
-	if s.made, err = makeDirectories(dir); err != nil {
+	if s.made, err = makeDirectories(dir, w.entry); err != nil {
 		return err
 	}
 	w.final = filepath.Join(dir, s.Name)
 	partial := filepath.Join(dir, "."+s.Name+".partial")
-	if s.lock, err = disk.LockNew(partial); err != nil {
+	if s.lock, err = disk.NewImage(partial, w.entry); err != nil {
 		return err
 	}
 	w.partial = partial
@@ -91,8 +91,8 @@ func trim(ctx context.Context, state multistep.StateBag, w *work) error {
 }
 
 // makeDirectories makes dir and its missing parents and returns those that it
-// made, outermost first.
-func makeDirectories(dir string) (made []string, err error) {
+// made, outermost first. They are listed in entry.
+func makeDirectories(dir string, entry *disk.Entry) (made []string, err error) {
 	if info, err := os.Stat(dir); err == nil {
 		if !info.IsDir() {
 			return nil, fmt.Errorf("%s is no directory", dir)
@@ -100,9 +100,12 @@ func makeDirectories(dir string) (made []string, err error) {
 		return nil, nil
 	}
 	if parent := filepath.Dir(dir); parent != dir {
-		if made, err = makeDirectories(parent); err != nil {
+		if made, err = makeDirectories(parent, entry); err != nil {
 			return made, err
 		}
+	}
+	if err := entry.Directory(dir); err != nil {
+		return made, err
 	}
 	if err := os.Mkdir(dir, 0o755); err != nil {
 		return made, err

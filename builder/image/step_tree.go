@@ -124,7 +124,7 @@ func (s *stepTree) checkArchitecture(w *work) error {
 // Cleanup unmounts a disk that the build did not get to unmount.
 func (s *stepTree) Cleanup(state multistep.StateBag) {
 	w, _ := of(state)
-	failCleanup(state, unmount(w))
+	failCleanup(state, errors.Join(unmount(w), w.place.close()))
 }
 
 // unmount takes the disk's file system away, if one is mounted.

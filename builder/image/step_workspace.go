@@ -15,27 +15,15 @@ import (
 const workPrefix = "packer-k3s-image-"
 
 // stepWorkspace makes a directory for everything that is gone after the
-// build, and takes away those of builds that were killed. It lies in $TMPDIR
-// or else in /var/tmp: /tmp is in memory on many systems, and a root file
-// system is large.
+// build.
 type stepWorkspace struct {
 	lock *os.File
 }
 
 func (s *stepWorkspace) Run(_ context.Context, state multistep.StateBag) multistep.StepAction {
-	w, ui := of(state)
-	parent := os.Getenv("TMPDIR")
-	if parent == "" {
-		parent = "/var/tmp"
-	}
-	stale, err := disk.Reclaim(parent, workPrefix)
-	if len(stale) > 0 {
-		ui.Say(fmt.Sprintf("Removed what killed builds left behind: %q", stale))
-	}
-	if err != nil {
-		ui.Error(fmt.Sprintf("What a killed build left behind could not be removed: %s", err))
-	}
-	if w.scratch, s.lock, err = disk.NewWorkDirectory(parent, workPrefix); err != nil {
+	w, _ := of(state)
+	var err error
+	if w.scratch, s.lock, err = disk.NewWorkDirectory(workParent(), workPrefix, w.entry); err != nil {
 		return halt(state, fmt.Errorf("work directory (set TMPDIR to choose another place): %w", err))
 	}
 	return multistep.ActionContinue

@@ -21,6 +21,9 @@ type work struct {
 	// stepIdentify. source is where it came from.
 	base, source string
 	kind         disk.Kind
+	// entry lists what the build makes, for those that find it killed; by
+	// stepReclaim.
+	entry *disk.Entry
 	// scratch is a directory for everything that is gone after the build; by
 	// stepWorkspace.
 	scratch string
@@ -32,6 +35,8 @@ type work struct {
 	root         string
 	held         *disk.Held
 	architecture string
+	// place is where a disk's tree is mounted; by stepTree.
+	place *mountPoint
 	// mounted is set while the tree is a mounted disk; by stepTree.
 	mounted *disk.Mounted
 	// hidden is what of the tree a node does not see at boot; by stepTree.

@@ -2,6 +2,7 @@ package disk
 
 import (
 	"bufio"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -9,6 +10,7 @@ import (
 	"path/filepath"
 	"sort"
 	"strings"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -20,26 +22,42 @@ var ErrLocked = errors.New("another build is working on it")
 // process from locking it until it is closed or this process ends.
 func Lock(path string) (*os.File, error) { return lock(path, os.O_CREATE) }
 
+// lockPatience is how long LockNew waits for another process: one that removes
+// what a killed build left is done at once, one that builds is not.
+const lockPatience = time.Second
+
 // LockNew makes the file at path and locks it. One that a killed build left
 // there is removed and never written to again: whatever of that build may
 // still have it open must not write into the new one.
 func LockNew(path string) (*os.File, error) {
-	for {
+	for began := time.Now(); ; {
 		f, err := lock(path, os.O_CREATE|os.O_EXCL)
 		if !errors.Is(err, fs.ErrExist) {
 			return f, err
 		}
 		old, err := lock(path, 0)
-		if errors.Is(err, fs.ErrNotExist) {
+		switch {
+		case err == nil:
+			err = errors.Join(os.Remove(path), old.Close())
+		case errors.Is(err, fs.ErrNotExist):
+			continue
+		case errors.Is(err, ErrLocked) && time.Since(began) < lockPatience:
+			time.Sleep(lockPatience / 20)
 			continue
 		}
 		if err != nil {
 			return nil, err
 		}
-		if err := errors.Join(os.Remove(path), old.Close()); err != nil {
-			return nil, err
-		}
 	}
+}
+
+// NewImage makes and locks the file that an image is made in, and lists it in
+// entry.
+func NewImage(path string, entry *Entry) (*os.File, error) {
+	if err := entry.list(listedImage, path); err != nil {
+		return nil, err
+	}
+	return LockNew(path)
 }
 
 // lock opens and locks the file at path; flags say whether it is made.
@@ -79,10 +97,18 @@ func TreeIn(workDirectory string) string { return filepath.Join(workDirectory, t
 const lockName = "lock"
 
 // NewWorkDirectory makes a directory in parent, with a name that begins with
-// prefix, that only root can look into, and locks it.
-func NewWorkDirectory(parent, prefix string) (dir string, lock *os.File, err error) {
-	dir, err = os.MkdirTemp(parent, prefix)
-	if err != nil {
+// prefix, that only root can look into, locks it and lists it in entry. The
+// path that it returns holds no symbolic link, as the kernel's lists of mounts
+// hold none.
+func NewWorkDirectory(parent, prefix string, entry *Entry) (dir string, lock *os.File, err error) {
+	if parent, err = resolved(parent); err != nil {
+		return "", nil, err
+	}
+	dir = filepath.Join(parent, prefix+rand.Text())
+	if err := entry.list(listedWork, dir); err != nil {
+		return "", nil, err
+	}
+	if err := os.Mkdir(dir, 0o700); err != nil {
 		return "", nil, err
 	}
 	lock, err = Lock(filepath.Join(dir, lockName))
@@ -92,37 +118,61 @@ func NewWorkDirectory(parent, prefix string) (dir string, lock *os.File, err err
 	return dir, lock, nil
 }
 
+// resolved is path, absolute and without symbolic links.
+func resolved(path string) (string, error) {
+	path, err := filepath.Abs(path)
+	if err != nil {
+		return "", err
+	}
+	return filepath.EvalSymlinks(path)
+}
+
 // Reclaim removes the work directories in parent that builds which were
 // killed left behind, with the commands that still run and what is mounted in
 // them, and returns their paths.
 // Only root's own are considered.
 func Reclaim(parent, prefix string) (removed []string, err error) {
+	if parent, err = resolved(parent); err != nil {
+		return nil, err
+	}
 	dirs, err := filepath.Glob(filepath.Join(parent, prefix+"*"))
 	if err != nil {
 		return nil, err
 	}
 	var errs []error
 	for _, dir := range dirs {
-		var st unix.Stat_t
-		if unix.Lstat(dir, &st) != nil || st.Mode&unix.S_IFMT != unix.S_IFDIR || st.Uid != 0 || st.Mode&0o077 != 0 {
-			continue
-		}
-		if _, err := os.Lstat(filepath.Join(dir, lockName)); err != nil {
-			continue // just being made, or none of ours
-		}
-		lock, err := Lock(filepath.Join(dir, lockName))
-		if err != nil {
-			continue
-		}
-		EndProcesses(TreeIn(dir), nil)
-		if err := RemoveTree(dir); err != nil {
-			errs = append(errs, err)
-		} else {
+		done, err := reclaimDirectory(dir, 0)
+		if done {
 			removed = append(removed, dir)
 		}
-		errs = append(errs, lock.Close())
+		if !errors.Is(err, ErrLocked) {
+			errs = append(errs, err)
+		}
 	}
 	return removed, errors.Join(errs...)
+}
+
+// reclaimDirectory removes a work directory if it is one of root's, and says
+// whether it did. Without O_CREATE in flags one that has no lock yet is passed
+// over: it is just being made, or none of ours.
+func reclaimDirectory(dir string, flags int) (removed bool, err error) {
+	var st unix.Stat_t
+	if unix.Lstat(dir, &st) != nil || st.Mode&unix.S_IFMT != unix.S_IFDIR || st.Uid != 0 || st.Mode&0o077 != 0 {
+		return false, nil
+	}
+	held, err := lock(filepath.Join(dir, lockName), flags)
+	if errors.Is(err, fs.ErrNotExist) {
+		return false, nil
+	}
+	if err != nil {
+		return false, err
+	}
+	defer held.Close()
+	EndProcesses(TreeIn(dir), nil)
+	if err := RemoveTree(dir); err != nil {
+		return false, err
+	}
+	return true, nil
 }
 
 // RemoveTree unmounts whatever is mounted below dir and removes dir. It

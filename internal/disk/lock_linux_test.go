@@ -16,9 +16,9 @@ func TestReclaim(t *testing.T) {
 	parent := t.TempDir()
 	noLeaks(t, parent)
 	const prefix = "work-"
-	alive, lock, err := NewWorkDirectory(parent, prefix)
+	alive, lock, err := NewWorkDirectory(parent, prefix, nil)
 	require.NoError(t, err)
-	dead, deadLock, err := NewWorkDirectory(parent, prefix)
+	dead, deadLock, err := NewWorkDirectory(parent, prefix, nil)
 	require.NoError(t, err)
 	require.NoError(t, os.Mkdir(filepath.Join(dead, "root"), 0o755))
 	image := newImage(t, dead, 64*mib)

@@ -38,7 +38,7 @@ type Mounted struct {
 // system whose journal cannot be replayed without writing to the image is an
 // error, ErrJournal: what is in the journal belongs to the evidence.
 func Mount(ctx context.Context, image string, p Partition, dir string, access Access) (*Mounted, error) {
-	image, err := filepath.Abs(image)
+	image, err := resolved(image)
 	if err != nil {
 		return nil, err
 	}

@@ -7,6 +7,7 @@ import (
 	"io"
 	"iter"
 	"os"
+	"os/exec"
 	"time"
 )
 
@@ -80,7 +81,7 @@ var ErrLocked = ErrNotLinux
 func Lock(string) (*os.File, error) { return nil, ErrNotLinux }
 
 // NewWorkDirectory needs Linux.
-func NewWorkDirectory(string, string) (string, *os.File, error) { return "", nil, ErrNotLinux }
+func NewWorkDirectory(string, string, *Entry) (string, *os.File, error) { return "", nil, ErrNotLinux }
 
 // Reclaim needs Linux.
 func Reclaim(string, string) ([]string, error) { return nil, ErrNotLinux }
@@ -138,3 +139,26 @@ func FullOf(error, ...string) []string { return nil }
 
 // Free needs Linux.
 func Free(string) int64 { return 0 }
+
+// NewImage needs Linux.
+func NewImage(string, *Entry) (*os.File, error) { return nil, ErrNotLinux }
+
+// Ledger is a directory with a file for each build that has begun.
+type Ledger string
+
+// Begin needs Linux.
+func (Ledger) Begin() (*Entry, error) { return nil, ErrNotLinux }
+
+// Reclaim needs Linux.
+func (Ledger) Reclaim() ([]string, error) { return nil, ErrNotLinux }
+
+// Entry is a build's file in a ledger.
+type Entry struct{}
+
+// Directory needs Linux.
+func (*Entry) Directory(string) error { return ErrNotLinux }
+
+// Close needs Linux.
+func (*Entry) Close() error { return ErrNotLinux }
+
+func runWithUs(cmd *exec.Cmd) error { return cmd.Run() }

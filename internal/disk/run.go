@@ -29,7 +29,7 @@ func run(ctx context.Context, tool Tool, stdin string, env []string, args ...str
 	cmd.WaitDelay = 5 * time.Second
 	var out, errOut bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &errOut
-	if err := cmd.Run(); err != nil {
+	if err := runWithUs(cmd); err != nil {
 		if ctx.Err() != nil {
 			return output{}, ctx.Err()
 		}
