@@ -92,7 +92,13 @@ func (s APIServer) structured() []k3s.Problem {
 			out = append(out, *problem)
 			continue
 		}
-		out = append(out, problemsOf(checkHead(file, data, f.kind), k3s.Fatal)...)
+		if err := checkHead(file, data, f.kind); err != nil {
+			out = append(out, problemsOf(err, k3s.Fatal)...)
+			continue
+		}
+		if f.flag == "authentication-config" {
+			out = append(out, checkAuthentication(a, s.Args, file, data)...)
+		}
 	}
 	return out
 }

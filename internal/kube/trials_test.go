@@ -16,6 +16,12 @@ const (
 	trialOther     = "/etc/rancher/k3s/other.yaml"
 )
 
+var ownAuthentication = []string{"authentication-config=" + trialOther}
+
+func authenticationFile(text string) map[string]string {
+	return map[string]string{trialOther: "apiVersion: apiserver.config.k8s.io/v1beta1\nkind: AuthenticationConfiguration\n" + text}
+}
+
 var ownEncryption = []string{"encryption-provider-config=" + trialOther}
 
 const (
@@ -203,6 +209,16 @@ var Trials = []Trial{
 	{Name: "policy file without mode ABAC", args: []string{"authorization-policy-file=/etc/abac"}, Says: "cannot specify --authorization-policy-file without mode ABAC", line: firstAdded},
 	{Name: "webhook file without its mode", args: []string{"authorization-webhook-config-file=/etc/hook"}, Says: "cannot specify --authorization-webhook-config-file without mode Webhook", line: firstAdded},
 	{Name: "mode twice", args: []string{"authorization-mode=Node,RBAC,Node"}, Says: "has mode specified more than once", line: firstAdded},
+
+	{Name: "authentication file", minors: span{since: 34}, args: ownAuthentication, files: authenticationFile("jwt:\n- issuer: {url: \"https://i.example.org\", audiences: [a]}\n  claimMappings: {username: {claim: sub, prefix: \"\"}}\n")},
+	{Name: "authentication file for anonymous requests", minors: span{since: 34}, args: ownAuthentication, files: authenticationFile("anonymous: {enabled: true, conditions: [{path: /livez}]}\n")},
+	{Name: "anonymous-auth twice", minors: span{since: 34}, args: []string{ownAuthentication[0], "anonymous-auth=false"}, files: authenticationFile("anonymous: {enabled: true, conditions: [{path: /livez}]}\n"), Says: "--anonymous-auth flag cannot be set when anonymous field is configured in authentication configuration file", line: firstAdded},
+	{Name: "anonymous-auth beside another file", minors: span{since: 34}, args: []string{ownAuthentication[0], "anonymous-auth=false"}, files: authenticationFile("jwt: []\n")},
+	{Name: "oidc flags beside the file", minors: span{since: 34}, args: []string{ownAuthentication[0], "oidc-issuer-url=https://i.example.org"}, files: authenticationFile("jwt: []\n"), Says: "authentication-config file and oidc-* flags are mutually exclusive", line: firstAdded + 1},
+	{Name: "issuer without TLS", minors: span{since: 34}, args: ownAuthentication, files: authenticationFile("jwt:\n- issuer: {url: \"http://i.example.org\", audiences: [a]}\n  claimMappings: {username: {claim: sub, prefix: \"\"}}\n"), Ours: "jwt[0].issuer.url: Invalid value: URL scheme must be https", Theirs: "URL scheme must be https", line: 4},
+	{Name: "issuer with a query", minors: span{since: 34}, args: ownAuthentication, files: authenticationFile("jwt:\n- issuer: {url: \"https://i.example.org/?a=b\", audiences: [a]}\n  claimMappings: {username: {claim: sub, prefix: \"\"}}\n"), Ours: "jwt[0].issuer.url: Invalid value: URL must not contain a query", Theirs: "URL must not contain a query", line: 4},
+	{Name: "issuer without audiences", minors: span{since: 34}, args: ownAuthentication, files: authenticationFile("jwt:\n- issuer: {url: \"https://i.example.org\"}\n  claimMappings: {username: {claim: sub, prefix: \"\"}}\n"), Says: "jwt[0].issuer.audiences: Required value: at least one", line: 4},
+	{Name: "conditions of nobody", minors: span{since: 34}, args: ownAuthentication, files: authenticationFile("anonymous: {enabled: false, conditions: [{path: /livez}]}\n"), Ours: "anonymous.conditions: Invalid value: enabled should be set to true", Theirs: "enabled should be set to true when conditions are defined", line: 3},
 
 	// Encryption.
 	{Name: "keys of every kind", args: ownEncryption, files: encryptionFile("[{aescbc: " + key32 + "}, {aesgcm: " + key32 + "}, {secretbox: " + key32 + "}, {identity: {}}]")},
