@@ -122,7 +122,7 @@ func (r *resolver) configFiles(file string) []node.Entry {
 	case presence == node.Unknown:
 		r.unknown(node.Pick{Path: path.Clean(file), Content: true})
 	case presence == node.Present && e.Kind == node.KindLink:
-		r.problem(Ignored, Origin{Source: e.Path}, "%s is a link to %s, which leads nowhere: K3s takes it for missing and reads none of what was meant to be there; remove the link or bring its target", e.Path, e.Target)
+		r.problem(Ignored, Origin{Source: e.Path}, "%s is a link that leads nowhere: K3s takes it for missing and reads none of what was meant to be there; remove the link or bring its target", e.Path)
 	case presence == node.Present:
 		out = append(out, e)
 	}

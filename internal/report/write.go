@@ -3,12 +3,14 @@ package report
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"runtime"
 	"slices"
 	"sync"
 	"syscall"
+	"time"
 )
 
 // format is one file of a report.
@@ -118,6 +120,51 @@ func makeDirectories(dir string) (changed []string, err error) {
 		changed = append(changed, filepath.Dir(at))
 	}
 	return changed, os.MkdirAll(dir, 0o755)
+}
+
+// CheckDirectory says, without changing anything, what keeps dir from being
+// made and written to; nil where nothing is known to.
+func CheckDirectory(dir string) error {
+	for at := filepath.Clean(dir); ; at = filepath.Dir(at) {
+		fi, err := os.Stat(at)
+		switch {
+		case errors.Is(err, fs.ErrNotExist) && filepath.Dir(at) != at:
+			continue
+		case err != nil && !errors.Is(err, syscall.ENOTDIR):
+			return dirError(dir, err)
+		case err == nil && !fi.IsDir():
+			return dirError(dir, fmt.Errorf("%s is not a directory", at))
+		case err == nil:
+			return nil
+		}
+	}
+}
+
+// MakeDirectory makes dir with its parents and tries whether it can be written
+// to.
+func MakeDirectory(dir string) error {
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return dirError(dir, err)
+	}
+	probe, err := os.CreateTemp(dir, ".probe.*")
+	if err != nil {
+		return dirError(dir, err)
+	}
+	return errors.Join(probe.Close(), os.Remove(probe.Name()))
+}
+
+// Of says of which build the report in dir is, and when it was made; "" where
+// there is none that can be read.
+func Of(dir string) (build string, created time.Time) {
+	data, err := os.ReadFile(filepath.Join(dir, "report.json"))
+	if err != nil {
+		return "", time.Time{}
+	}
+	r, err := LoadReport(data)
+	if err != nil {
+		return "", time.Time{}
+	}
+	return r.Node.Build, r.Created
 }
 
 // syncDirectories makes the entries of directories last, where the system can.

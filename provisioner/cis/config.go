@@ -100,7 +100,9 @@ type Config struct {
 	// An earlier `report.json`: what changed since is printed, and a control that
 	// was proven then and is not now fails the build.
 	Baseline string `mapstructure:"baseline"`
-	// Where reports go; made where missing, written also when the build fails.
+	// Where reports go; made where missing, written also when the build fails. Of
+	// several builds that name the same directory, those that come later put theirs
+	// into one of their own below it.
 	// Default `k3s-cis-report/<builder type>.<build name>` in the current directory.
 	ReportDir string `mapstructure:"report_dir"`
 

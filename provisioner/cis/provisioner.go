@@ -5,6 +5,7 @@ package cis
 
 import (
 	"context"
+	"time"
 
 	"github.com/hashicorp/hcl/v2/hcldec"
 	packersdk "github.com/hashicorp/packer-plugin-sdk/packer"
@@ -18,6 +19,8 @@ var _ packersdk.Provisioner = (*Provisioner)(nil)
 type Provisioner struct {
 	config Config
 	inputs inputs
+	// prepared is when Packer prepared first.
+	prepared time.Time
 }
 
 // ConfigSpec is the schema of the HCL block.
@@ -29,6 +32,9 @@ func (p *Provisioner) ConfigSpec() hcldec.ObjectSpec { return p.config.FlatMapst
 // the option, what was found and what would be right.
 func (p *Provisioner) Prepare(raws ...any) error {
 	p.config, p.inputs = Config{}, inputs{}
+	if p.prepared.IsZero() {
+		p.prepared = time.Now()
+	}
 	undecoded := p.config.decode(raws...)
 	in, errs := p.config.validate()
 	p.inputs = in
@@ -53,6 +59,6 @@ func (p *Provisioner) Provision(ctx context.Context, ui packersdk.Ui, comm packe
 	if access.settle != nil {
 		defer access.settle(ctx)
 	}
-	s := &session{config: p.config, inputs: p.inputs, access: access, say: say, complain: n.by(ui.Error)}
+	s := &session{config: p.config, inputs: p.inputs, access: access, prepared: p.prepared, say: say, complain: n.by(ui.Error)}
 	return packerui.Error(s.run(ctx))
 }

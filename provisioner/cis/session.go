@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"path/filepath"
 	"slices"
 	"strings"
 	"time"
@@ -25,6 +26,9 @@ type session struct {
 	// more is what the node's own configuration points to, such as a data
 	// directory elsewhere; known only once that configuration was read.
 	more node.Query
+	// prepared is when the options were first checked, at the beginning of
+	// Packer's run.
+	prepared time.Time
 	// say prints to Packer's log, complain the same as an error. Each call is
 	// one round trip to Packer, so that both take whole blocks of lines.
 	say, complain func(string)
@@ -35,6 +39,11 @@ func (s *session) run(ctx context.Context) error {
 	if s.access.readOnly && mode == modeApply {
 		s.say("The source is read_only: checking only, nothing is written.")
 		mode = modeCheck
+	}
+	if mode != modePlan {
+		if err := report.MakeDirectory(s.config.ReportDir); err != nil {
+			return err // before anything is done that nobody would be told of
+		}
 	}
 	have, err := s.look(ctx, mode)
 	if err != nil {
@@ -299,6 +308,7 @@ func (s *session) resolve(ctx context.Context, o harden.Options, n *node.Node) (
 
 // publish writes and prints the report and turns it into the build's fate.
 func (s *session) publish(r report.Report) error {
+	s.ownDirectory(r)
 	written := report.Write(s.config.ReportDir, r)
 	var blocks []string
 	role, build := s.inputs.options.Role, s.config.buildName()
@@ -326,6 +336,18 @@ func (s *session) publish(r report.Report) error {
 		s.complain(text)
 	}
 	return errors.Join(append(verdicts, written)...)
+}
+
+// ownDirectory gives the report a directory below report_dir where another
+// build of this run has put its own there: neither is lost.
+func (s *session) ownDirectory(r report.Report) {
+	build, created := report.Of(s.config.ReportDir)
+	if build == "" || build == r.Node.Build || created.Before(s.prepared.Truncate(time.Second)) {
+		return
+	}
+	dir := filepath.Join(s.config.ReportDir, r.Node.Build)
+	s.say(fmt.Sprintf("Note: report_dir %s holds the report of the build %s of this run: this build's is in %s. With source.name in report_dir each build has its own.", s.config.ReportDir, build, dir))
+	s.config.ReportDir = dir
 }
 
 // scope says what a waiver is limited to.

@@ -205,13 +205,6 @@ func TestConflictNamesTheControlsAtStake(t *testing.T) {
 	assert.Nil(t, x.report)
 }
 
-func TestReportDirectoryThatCannotBeWrittenFails(t *testing.T) {
-	dir := filepath.Join(t.TempDir(), "file")
-	require.NoError(t, os.WriteFile(dir, nil, 0o600))
-	x := try(t, newTree(t), map[string]any{"k3s_version": release, "report_dir": filepath.Join(dir, "report")}, nil)
-	require.ErrorContains(t, x.err, "report_dir")
-}
-
 func TestReleaseNewerThanKnownWorksWithAWarning(t *testing.T) {
 	x := try(t, newTree(t), map[string]any{"k3s_version": "v1.39.0+k3s1"}, nil)
 	require.NoError(t, x.err, x.log)

@@ -84,6 +84,9 @@ func (c *Config) validate() (inputs, []error) {
 	errs = append(errs, benchmark.CheckWaivers(in.waivers, judge, in.options.Role, in.controls, time.Now())...)
 	in.baseline = c.readBaseline(&errs)
 
+	if err := report.CheckDirectory(c.ReportDir); err != nil {
+		errs = append(errs, err)
+	}
 	if c.ExecuteCommand != "" {
 		if c.UseSudo != config.TriUnset {
 			wrong("use_sudo and execute_command exclude each other: use_sudo only chooses a default for execute_command")

@@ -1,13 +1,17 @@
 package cis
 
 import (
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 
+	packersdk "github.com/hashicorp/packer-plugin-sdk/packer"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
 	"github.com/k3s-cis/packer-plugin-k3s/internal/benchmark"
+	"github.com/k3s-cis/packer-plugin-k3s/internal/report"
 )
 
 // TestEveryMistakeInOneRound: whatever is wrong is said at once, the waivers'
@@ -67,4 +71,52 @@ func TestWaiversOfOtherBuilds(t *testing.T) {
 	assert.Contains(t, x.log, "Note: the waiver for 1.2.15 (o) is for another build (qemu.nod) and not used in k3s-image.node.")
 	assert.Contains(t, x.log, "Note: the waiver for 1.2.17 (o) is for another role (agent) and not used in k3s-image.node.")
 	assert.Contains(t, x.log, "Warning: the waiver for 1.2.16 (o) is not needed: remove it.")
+}
+
+// TestReportDirectory: one that cannot be made is said at validate, and of two
+// builds neither takes the other's report away.
+func TestReportDirectory(t *testing.T) {
+	dir := t.TempDir()
+	file := filepath.Join(dir, "file")
+	require.NoError(t, os.WriteFile(file, nil, 0o600))
+	for _, bad := range []string{file, filepath.Join(file, "below", "it")} {
+		var p Provisioner
+		require.ErrorContains(t, p.Prepare(map[string]any{"k3s_version": "v1.36.3+k3s1", "report_dir": bad}), "is not a directory", bad)
+	}
+	var p Provisioner
+	require.NoError(t, p.Prepare(map[string]any{"k3s_version": "v1.36.3+k3s1", "report_dir": filepath.Join(dir, "a", "b")}))
+	assert.NoDirExists(t, filepath.Join(dir, "a"), "validate makes nothing")
+
+	if os.Getuid() != 0 {
+		t.Skip("needs root: the files of a node belong to root")
+	}
+	shared := filepath.Join(dir, "shared")
+	var builds [2]Provisioner // Packer prepares all before it runs any
+	for i, name := range []string{"node", "other"} {
+		require.NoError(t, builds[i].Prepare(map[string]any{
+			"k3s_version": "v1.36.3+k3s1", "report_dir": shared, "packer_build_name": name, "packer_builder_type": "k3s-image",
+		}))
+	}
+	for _, i := range []int{0, 1, 0} { // an own report is replaced
+		require.NoError(t, builds[i].Provision(t.Context(), new(packersdk.MockUi), nil, map[string]any{rootDirectoryKey: newTree(t)}))
+	}
+	for at, build := range map[string]string{shared: "k3s-image.node", filepath.Join(shared, "k3s-image.other"): "k3s-image.other"} {
+		of, _ := report.Of(at)
+		assert.Equal(t, build, of, at)
+	}
+	assert.NoDirExists(t, filepath.Join(shared, "k3s-image.node"))
+}
+
+// TestReportDirectoryComesFirst: nothing is done on a node whose report could
+// not be written.
+func TestReportDirectoryComesFirst(t *testing.T) {
+	tree, dir := newTree(t), filepath.Join(t.TempDir(), "report")
+	var p Provisioner
+	require.NoError(t, p.Prepare(map[string]any{"k3s_version": "v1.36.3+k3s1", "report_dir": dir}))
+	require.NoError(t, os.WriteFile(dir, nil, 0o600)) // in the meantime
+	err := p.Provision(t.Context(), new(packersdk.MockUi), nil, map[string]any{rootDirectoryKey: tree})
+	require.ErrorContains(t, err, "report_dir")
+	entries, err := os.ReadDir(tree)
+	require.NoError(t, err)
+	assert.Empty(t, entries)
 }
