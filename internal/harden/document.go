@@ -112,6 +112,9 @@ func (d *document) place(n *yaml.Node) string {
 	return fmt.Sprintf("%s:%d", d.path, n.Line)
 }
 
+// edited says whether anything of the document is to be written.
+func (d *document) edited() bool { return len(d.changed) > 0 }
+
 // add gives key one more item; a key that has none is made, as a list when
 // list is true.
 func (d *document) add(key, value string, list bool) {

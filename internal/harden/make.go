@@ -139,10 +139,10 @@ func (p *planner) make() {
 // were edited; the main file always gets its mode.
 func (p *planner) document(d *document) {
 	main := d == p.m.docs[0]
-	if !main && len(d.changed) == 0 {
+	if !main && !d.edited() {
 		return
 	}
-	data, err := d.render()
+	data, err := d.render(addedComment)
 	if err != nil {
 		p.errs = append(p.errs, err)
 		return

@@ -9,33 +9,20 @@ import (
 	"go.yaml.in/yaml/v3"
 )
 
-// header begins every file that the plan makes as a whole; by it a later plan
-// knows the file for its own.
-const header = "# Written by packer-plugin-k3s (provisioner k3s-cis)."
-
-// What a plan says in a configuration file that it makes, and in one that was
-// there.
-const (
-	configComment = "# K3s CIS hardening guide, \"Configuration for Kubernetes Components\"."
-	addedComment  = "# Added by packer-plugin-k3s (provisioner k3s-cis) after the K3s CIS guide."
-)
-
-// ours says whether data is a file that a plan made as a whole.
-func ours(data []byte) bool { return bytes.HasPrefix(data, []byte(header)) }
-
 // render returns the document's bytes: the original ones when nothing was
-// edited, else the original with the edited entries put in place. Files that
-// cannot be edited that way (written in braces, with anchors, with carriage
-// returns) are written anew with their comments.
-func (d *document) render() ([]byte, error) {
-	if len(d.changed) == 0 && d.present {
+// edited, else the original with the edited entries put in place and the added
+// ones at its end, under comment. Files that cannot be edited that way (written
+// in braces, with anchors, with carriage returns) are written anew with their
+// comments.
+func (d *document) render(comment string) ([]byte, error) {
+	if !d.edited() && d.present {
 		return d.data, nil
 	}
 	want, err := plain(d.root)
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", d.path, err)
 	}
-	if out, ok := d.splice(); ok {
+	if out, ok := d.splice(comment); ok {
 		if got, err := decode(out); err == nil && equalPlain(got, want) {
 			return out, nil
 		}
@@ -50,8 +37,8 @@ func (d *document) render() ([]byte, error) {
 	return out, nil
 }
 
-// splice edits the original line by line.
-func (d *document) splice() ([]byte, bool) {
+// splice edits the original line by line, and puts comment before what is added.
+func (d *document) splice(comment string) ([]byte, bool) {
 	if bytes.ContainsRune(d.data, '\r') || d.root.Style == yaml.FlowStyle {
 		return nil, false
 	}
@@ -99,7 +86,7 @@ func (d *document) splice() ([]byte, bool) {
 		out = append(out, '\n')
 	}
 	if d.present && len(bytes.TrimSpace(out)) > 0 {
-		out = append(out, "\n"+addedComment+"\n"...)
+		out = append(out, "\n"+comment+"\n"...)
 	}
 	return append(out, added...), true
 }
