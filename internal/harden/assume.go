@@ -99,7 +99,7 @@ func (p *planner) children(dir string, suffixes []string) []string {
 // query is everything that the plan was made from.
 func (p *planner) query() node.Query {
 	q := append(Query(p.c.Options), below(p.c.Role, p.c.dataDir)...)
-	if main := p.m.docs[0].path; main != k3s.ConfigFile {
+	if main := p.m.docs[0].Path; main != k3s.ConfigFile {
 		q = append(q, node.Pick{Path: main, Content: true}, node.Pick{Path: k3s.DropInDir(main), Depth: 1, Content: true})
 	}
 	return q

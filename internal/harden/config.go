@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"github.com/k3s-cis/packer-plugin-k3s/internal/k3s"
+	"github.com/k3s-cis/packer-plugin-k3s/internal/k3s/configfile"
 	"github.com/k3s-cis/packer-plugin-k3s/internal/node"
 )
 
@@ -16,7 +17,7 @@ type merger struct {
 	release   k3s.Release
 	overwrite bool
 	// docs are the files in K3s's order, the main one first.
-	docs []*document
+	docs []*configfile.Document
 	// eff is what the node says today, units and environment included; nil
 	// when it says nothing.
 	eff  *k3s.Effective
@@ -27,8 +28,8 @@ type merger struct {
 type found struct {
 	value string
 	where string
-	doc   *document // nil outside configuration files
-	entry entry
+	doc   *configfile.Document // nil outside configuration files
+	entry configfile.Entry
 	item  int // index in entry.items()
 }
 
@@ -59,7 +60,7 @@ func newMerger(o Options, have *node.Node, eff *k3s.Effective) (*merger, error) 
 		if err := k3s.CheckConfigSize(i+1, size); err != nil {
 			return nil, fmt.Errorf("%s: %w", p, err)
 		}
-		d, err := parseDocument(p, data)
+		d, err := configfile.Parse(p, data)
 		if err != nil {
 			errs = append(errs, err)
 			continue
@@ -103,11 +104,11 @@ func (m *merger) spellOut() {
 		return
 	}
 	for _, d := range m.docs {
-		for _, e := range d.entries() {
-			if e.name != k3s.ArgumentKey(k3s.Kubelet) {
+		for _, e := range d.Entries() {
+			if e.Name != k3s.ArgumentKey(k3s.Kubelet) {
 				continue
 			}
-			items := e.items()
+			items := e.Items()
 			for i := 0; i < len(items); i++ {
 				name := strings.TrimPrefix(items[i].Value, "--")
 				switch {
@@ -115,7 +116,7 @@ func (m *merger) spellOut() {
 				case name == "config" || name == "config-dir":
 					i++ // the next one is its value
 				default:
-					d.set(e, items[i], items[i].Value+"=true")
+					d.Set(e, items[i], items[i].Value+"=true")
 				}
 			}
 		}
@@ -144,22 +145,22 @@ func (m *merger) freeList(key string, ws []want) bool {
 			return true
 		}
 		doc := m.docs[i]
-		j := slices.IndexFunc(doc.entries(), func(e entry) bool { return e.name == key && !e.plus })
-		e := doc.entries()[j]
+		j := slices.IndexFunc(doc.Entries(), func(e configfile.Entry) bool { return e.Name == key && !e.Plus })
+		e := doc.Entries()[j]
 		if !m.overwrite {
 			m.errs = append(m.errs, conflict(missing, "%s: %s replaces the list of the files before it, so that %s would be lost: write `%s+:` there, or set overwrite = true to have that done",
-				doc.place(e.key), key, enumerate(lost, 5), e.key.Value))
+				doc.Place(e.Key), key, enumerate(lost, 5), e.Key.Value))
 			return false
 		}
-		doc.rename(e, e.key.Value+"+")
+		doc.Rename(e, e.Key.Value+"+")
 	}
 }
 
 // replacer is the index of the last file that replaces key's list, -1 for none.
 func (m *merger) replacer(key string) int {
 	for i := len(m.docs) - 1; i >= 0; i-- {
-		for _, e := range m.docs[i].entries() {
-			if e.name == key && !e.plus {
+		for _, e := range m.docs[i].Entries() {
+			if e.Name == key && !e.Plus {
 				return i
 			}
 		}
@@ -188,7 +189,7 @@ func (m *merger) bring(w want) {
 				f.where, describe(w, f.value), w.asker(), w.shown(w.value)))
 			return
 		default:
-			f.doc.set(f.entry, f.entry.items()[f.item], w.text())
+			f.doc.Set(f.entry, f.entry.Items()[f.item], w.text())
 			served = true
 		}
 	}
@@ -199,7 +200,7 @@ func (m *merger) bring(w want) {
 		m.join(w, all)
 		return
 	}
-	m.docs[0].add(w.key, w.text(), w.flag != "" || w.list)
+	m.docs[0].Add(w.key, w.text(), w.flag != "" || w.list)
 }
 
 // join brings a comma list in: into the node's own item where a file has one,
@@ -212,11 +213,11 @@ func (m *merger) join(w want, all []found) {
 	w.value = value
 	for i := len(all) - 1; i >= 0; i-- {
 		if f := all[i]; f.doc != nil {
-			f.doc.set(f.entry, f.entry.items()[f.item], w.text())
+			f.doc.Set(f.entry, f.entry.Items()[f.item], w.text())
 			return
 		}
 	}
-	m.docs[0].add(w.key, w.text(), true)
+	m.docs[0].Add(w.key, w.text(), true)
 }
 
 // keepEnabled sees to it that the node's own configuration does not switch off
@@ -242,9 +243,9 @@ func (m *merger) keepEnabled(wanted []string) {
 			m.errs = append(m.errs, conflict([]want{w}, "%s: disable-admission-plugins=%s switches off %s, which the guide wants on: change it there, or set overwrite = true", f.where, w.shown(f.value), strings.Join(bad, ", ")))
 		case len(rest) > 0:
 			w.value = strings.Join(rest, ",")
-			f.doc.set(f.entry, f.entry.items()[f.item], w.text())
+			f.doc.Set(f.entry, f.entry.Items()[f.item], w.text())
 		default:
-			f.doc.remove(f.entry, f.entry.items()[f.item])
+			f.doc.Remove(f.entry, f.entry.Items()[f.item])
 		}
 	}
 }
@@ -258,11 +259,11 @@ func (m *merger) find(w want) []found {
 		first = max(m.replacer(w.key), 0)
 	}
 	for _, d := range m.docs[first:] {
-		for _, e := range d.entries() {
-			if e.name != w.key {
+		for _, e := range d.Entries() {
+			if e.Name != w.key {
 				continue
 			}
-			for i, item := range e.items() {
+			for i, item := range e.Items() {
 				value := item.Value
 				if w.flag != "" {
 					a := parseArg(item.Value)
@@ -271,7 +272,7 @@ func (m *merger) find(w want) []found {
 					}
 					value = a.value
 				}
-				out = append(out, found{value: value, where: d.place(item), doc: d, entry: e, item: i})
+				out = append(out, found{value: value, where: d.Place(item), doc: d, entry: e, item: i})
 			}
 		}
 	}
@@ -306,7 +307,7 @@ func (m *merger) outside(o k3s.Origin) bool {
 	if o.Default || strings.HasPrefix(o.Source, m.eff.DataDir+"/agent/etc/") {
 		return false
 	}
-	return !slices.ContainsFunc(m.docs, func(d *document) bool { return d.path == o.Source })
+	return !slices.ContainsFunc(m.docs, func(d *configfile.Document) bool { return d.Path == o.Source })
 }
 
 // describe says what was found for w, secrets left out.

@@ -54,7 +54,7 @@ func (p *planner) keep() {
 // copyOf is where the copy of a file goes. Directories whose every file counts
 // get none: the copy of a K3s drop-in stands beside the directory.
 func (p *planner) copyOf(name string) string {
-	if dir := k3s.DropInDir(p.m.docs[0].path); path.Dir(name) == dir {
+	if dir := k3s.DropInDir(p.m.docs[0].Path); path.Dir(name) == dir {
 		return path.Join(path.Dir(dir), path.Base(name)+keepSuffix)
 	}
 	return name + keepSuffix

@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"github.com/k3s-cis/packer-plugin-k3s/internal/k3s"
+	"github.com/k3s-cis/packer-plugin-k3s/internal/k3s/configfile"
 	"github.com/k3s-cis/packer-plugin-k3s/internal/node"
 )
 
@@ -137,20 +138,20 @@ func (p *planner) make() {
 
 // document plans one configuration file. Drop-ins are written only when they
 // were edited; the main file always gets its mode.
-func (p *planner) document(d *document) {
+func (p *planner) document(d *configfile.Document) {
 	main := d == p.m.docs[0]
-	if !main && !d.edited() {
+	if !main && !d.Edited() {
 		return
 	}
-	data, err := d.render(addedComment)
+	data, err := d.Render(addedComment)
 	if err != nil {
 		p.errs = append(p.errs, err)
 		return
 	}
-	if !d.present {
+	if !d.Present {
 		data = append([]byte(header+"\n"+configComment+"\n"), data...)
 	}
-	p.write(file(d.path, 0o600, data))
+	p.write(file(d.Path, 0o600, data))
 }
 
 func (p *planner) write(es ...node.Entry) {

@@ -1,4 +1,4 @@
-package harden
+package configfile
 
 import (
 	"bytes"
@@ -14,32 +14,32 @@ import (
 	"github.com/k3s-cis/packer-plugin-k3s/internal/safetext"
 )
 
-// document is one K3s configuration file that is being edited. What is not
+// Document is one K3s configuration file that is being edited. What is not
 // edited keeps its bytes: comments, blank lines, quotes and order survive.
-type document struct {
-	path string
+type Document struct {
+	Path string
 	// present says whether the file is on the node already.
-	present bool
+	Present bool
 	data    []byte
 	root    *yaml.Node // the mapping
 	// changed holds the key nodes of entries that were edited, added ones too.
 	changed map[*yaml.Node]bool
 }
 
-// entry is one key of a document.
-type entry struct {
-	doc *document
+// Entry is one key of a document.
+type Entry struct {
+	doc *Document
 	// name is K3s's long name of the key, without the + that appends.
-	name  string
-	plus  bool
-	key   *yaml.Node
+	Name  string
+	Plus  bool
+	Key   *yaml.Node
 	value *yaml.Node
 }
 
-// parseDocument reads a configuration file. A nil data stands for a file that
+// Parse reads a configuration file. A nil data stands for a file that
 // is not there.
-func parseDocument(path string, data []byte) (*document, error) {
-	d := &document{path: path, present: data != nil, data: data, changed: map[*yaml.Node]bool{}}
+func Parse(path string, data []byte) (*Document, error) {
+	d := &Document{Path: path, Present: data != nil, data: data, changed: map[*yaml.Node]bool{}}
 	d.root = &yaml.Node{Kind: yaml.MappingNode, Tag: "!!map"}
 	dec := yaml.NewDecoder(bytes.NewReader(data))
 	var doc yaml.Node
@@ -69,10 +69,10 @@ func parseDocument(path string, data []byte) (*document, error) {
 	return d, nil
 }
 
-// entries lists the document's keys in order. K3s counts only the last of two
+// Entries lists the document's keys in order. K3s counts only the last of two
 // equal keys, so earlier ones are left out.
-func (d *document) entries() []entry {
-	var out []entry
+func (d *Document) Entries() []Entry {
+	var out []Entry
 	at := map[string]int{} // of a key in out
 	for i := 0; i+1 < len(d.root.Content); i += 2 {
 		k := d.root.Content[i]
@@ -80,7 +80,7 @@ func (d *document) entries() []entry {
 		if k, ok := k3s.FindKey(name); ok {
 			name = k.Name
 		}
-		e := entry{doc: d, name: name, plus: plus, key: k, value: d.root.Content[i+1]}
+		e := Entry{doc: d, Name: name, Plus: plus, Key: k, value: d.root.Content[i+1]}
 		if j, twice := at[k.Value]; twice {
 			out[j] = e
 			continue
@@ -91,8 +91,8 @@ func (d *document) entries() []entry {
 	return out
 }
 
-// items are the scalars an entry gives K3s, one a flag.
-func (e entry) items() []*yaml.Node {
+// Items are the scalars an entry gives K3s, one a flag.
+func (e Entry) Items() []*yaml.Node {
 	v := resolve(e.value)
 	if v.Kind != yaml.SequenceNode {
 		return []*yaml.Node{v}
@@ -104,25 +104,25 @@ func (e entry) items() []*yaml.Node {
 	return out
 }
 
-// place is where a node of the document stands.
-func (d *document) place(n *yaml.Node) string {
+// Place is where a node of the document stands.
+func (d *Document) Place(n *yaml.Node) string {
 	if n.Line == 0 {
-		return d.path
+		return d.Path
 	}
-	return fmt.Sprintf("%s:%d", d.path, n.Line)
+	return fmt.Sprintf("%s:%d", d.Path, n.Line)
 }
 
-// edited says whether anything of the document is to be written.
-func (d *document) edited() bool { return len(d.changed) > 0 }
+// Edited says whether anything of the document is to be written.
+func (d *Document) Edited() bool { return len(d.changed) > 0 }
 
-// add gives key one more item; a key that has none is made, as a list when
+// Add gives key one more item; a key that has none is made, as a list when
 // list is true.
-func (d *document) add(key, value string, list bool) {
-	for _, e := range d.entries() {
-		if e.name != key {
+func (d *Document) Add(key, value string, list bool) {
+	for _, e := range d.Entries() {
+		if e.Name != key {
 			continue
 		}
-		d.changed[e.key] = true
+		d.changed[e.Key] = true
 		if v := resolve(e.value); v.Kind == yaml.SequenceNode {
 			v.Content = append(v.Content, scalar(value))
 			if strings.Contains(value, "=") {
@@ -146,16 +146,16 @@ func (d *document) add(key, value string, list bool) {
 	d.changed[k] = true
 }
 
-// set replaces the text of one item of e.
-func (d *document) set(e entry, item *yaml.Node, value string) {
+// Set replaces the text of one item of e.
+func (d *Document) Set(e Entry, item *yaml.Node, value string) {
 	n := scalar(value)
 	item.Value, item.Tag, item.Style, item.Kind = n.Value, n.Tag, n.Style, n.Kind
-	d.changed[e.key] = true
+	d.changed[e.Key] = true
 }
 
-// remove takes one item out of e, whose value is a list from then on.
-func (d *document) remove(e entry, item *yaml.Node) {
-	d.changed[e.key] = true
+// Remove takes one item out of e, whose value is a list from then on.
+func (d *Document) Remove(e Entry, item *yaml.Node) {
+	d.changed[e.Key] = true
 	if v := resolve(e.value); v.Kind == yaml.SequenceNode {
 		v.Content = slices.DeleteFunc(v.Content, func(n *yaml.Node) bool { return resolve(n) == item })
 		return
@@ -163,10 +163,10 @@ func (d *document) remove(e entry, item *yaml.Node) {
 	*e.value = yaml.Node{Kind: yaml.SequenceNode, Tag: "!!seq"}
 }
 
-// rename gives an entry's key another name.
-func (d *document) rename(e entry, name string) {
-	d.changed[e.key] = true
-	e.key.Value = name
+// Rename gives an entry's key another name.
+func (d *Document) Rename(e Entry, name string) {
+	d.changed[e.Key] = true
+	e.Key.Value = name
 }
 
 func scalar(v string) *yaml.Node {

@@ -1,4 +1,4 @@
-package harden
+package configfile
 
 import (
 	"bytes"
@@ -9,18 +9,18 @@ import (
 	"go.yaml.in/yaml/v3"
 )
 
-// render returns the document's bytes: the original ones when nothing was
+// Render returns the document's bytes: the original ones when nothing was
 // edited, else the original with the edited entries put in place and the added
 // ones at its end, under comment. Files that cannot be edited that way (written
 // in braces, with anchors, with carriage returns) are written anew with their
 // comments.
-func (d *document) render(comment string) ([]byte, error) {
-	if !d.edited() && d.present {
+func (d *Document) Render(comment string) ([]byte, error) {
+	if !d.Edited() && d.Present {
 		return d.data, nil
 	}
 	want, err := plain(d.root)
 	if err != nil {
-		return nil, fmt.Errorf("%s: %w", d.path, err)
+		return nil, fmt.Errorf("%s: %w", d.Path, err)
 	}
 	if out, ok := d.splice(comment); ok {
 		if got, err := decode(out); err == nil && equalPlain(got, want) {
@@ -29,16 +29,16 @@ func (d *document) render(comment string) ([]byte, error) {
 	}
 	out, err := encode(d.root)
 	if err != nil {
-		return nil, fmt.Errorf("%s: %w", d.path, err)
+		return nil, fmt.Errorf("%s: %w", d.Path, err)
 	}
 	if got, err := decode(out); err != nil || !equalPlain(got, want) {
-		return nil, fmt.Errorf("%s: cannot be edited without changing what it means: rewrite it as plain `key: value` lines", d.path)
+		return nil, fmt.Errorf("%s: cannot be edited without changing what it means: rewrite it as plain `key: value` lines", d.Path)
 	}
 	return out, nil
 }
 
 // splice edits the original line by line, and puts comment before what is added.
-func (d *document) splice(comment string) ([]byte, bool) {
+func (d *Document) splice(comment string) ([]byte, bool) {
 	if bytes.ContainsRune(d.data, '\r') || d.root.Style == yaml.FlowStyle {
 		return nil, false
 	}
@@ -85,7 +85,7 @@ func (d *document) splice(comment string) ([]byte, bool) {
 	if len(out) > 0 && out[len(out)-1] != '\n' {
 		out = append(out, '\n')
 	}
-	if d.present && len(bytes.TrimSpace(out)) > 0 {
+	if d.Present && len(bytes.TrimSpace(out)) > 0 {
 		out = append(out, "\n"+comment+"\n"...)
 	}
 	return append(out, added...), true
