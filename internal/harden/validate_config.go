@@ -159,6 +159,12 @@ func (v *checker) value(option string, key k3s.Key, value any) {
 			return
 		}
 	}
+	for _, text := range items {
+		if form := key.Misformed(text); form != "" && (key.Kind != k3s.Number || isNumber(text)) {
+			v.wrong(option, "is not %s, and K3s would exit", form)
+			return
+		}
+	}
 	if isList {
 		return
 	}

@@ -176,6 +176,9 @@ func (r *resolver) settings(options []option) map[string]Setting {
 		old, had := out[key.Name]
 		switch {
 		case key.Kind == List:
+			for _, v := range o.values {
+				r.checkForm(key, v)
+			}
 			out[key.Name] = Setting{Values: append(old.Values, o.values...)}
 			continue
 		case len(o.values) == 0:
@@ -226,5 +229,14 @@ func (r *resolver) checkValue(key Key, v Value) {
 		r.problem(Fatal, v.Origin, "%s is not a boolean, and K3s exits: write true or false", key.Name)
 	case key.Kind == Number:
 		r.problem(Fatal, v.Origin, "%s is not a number, and K3s exits", key.Name)
+		return
+	}
+	r.checkForm(key, v)
+}
+
+// checkForm reports a value that K3s itself cannot parse.
+func (r *resolver) checkForm(key Key, v Value) {
+	if form := key.Misformed(v.Text); form != "" && r.release.AtLeast(1, 23) { // older ones were not looked at
+		r.problem(Fatal, v.Origin, "%s is not %s, and K3s exits", key.Name, form)
 	}
 }

@@ -1,0 +1,55 @@
+package k3s
+
+import (
+	"net"
+	"regexp"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// form is what a value of a key has to be like, in the words that stand behind
+// "is not".
+type form struct {
+	says  string
+	holds func(string) bool
+	// several: a value may be several, separated by commas.
+	several bool
+}
+
+var (
+	address = form{"an IP address such as 10.0.0.10", func(s string) bool { return net.ParseIP(s) != nil }, true}
+	network = form{"a network such as 10.42.0.0/16", func(s string) bool { _, _, err := net.ParseCIDR(s); return err == nil }, true}
+	period  = form{"a time such as 10m", func(s string) bool { _, err := time.ParseDuration(s); return err == nil }, false}
+	ports   = form{"a range of ports such as 30000-32767", regexp.MustCompile(`^\d+ *([-+] *\d+)?$`).MatchString, false}
+	port    = form{"a port", func(s string) bool { _, err := strconv.ParseUint(s, 0, 16); return err == nil }, false}
+)
+
+// forms are the keys at whose values K3s exits because they are not of a form
+// (pkg/cli/server/server.go, pkg/util/net.go, the flags of pkg/cli/cmds).
+var forms = map[string]form{
+	"node-ip": address, "node-external-ip": address, "cluster-dns": address,
+	"cluster-cidr": network, "service-cidr": network,
+	"service-node-port-range": ports, "https-listen-port": port,
+	"etcd-s3-timeout": period, "etcd-snapshot-reconcile-interval": period,
+}
+
+// Misformed says what a value of a key ought to be, where K3s exits because it
+// is not; "" where it is, or where no form is known. The value is not shown: a
+// secret may stand in the wrong place.
+func (k Key) Misformed(value string) string {
+	f, known := forms[k.Name]
+	if !known || strings.TrimSpace(value) == "" {
+		return ""
+	}
+	items := []string{value}
+	if f.several {
+		items = strings.Split(value, ",")
+	}
+	for _, item := range items {
+		if !f.holds(strings.TrimSpace(item)) {
+			return f.says
+		}
+	}
+	return ""
+}
