@@ -55,7 +55,7 @@ func (x *examination) result(c Control) Result {
 	r := Result{
 		ID: c.ID(x.in.Benchmark), Key: c.Key, Title: c.Title, Section: c.section,
 		Status: v.status, Found: oneLine(v.found), Expected: oneLine(v.expected), Reason: oneLine(v.reason),
-		Evidence: limited(v.evidence), Remediation: cmp.Or(v.remediation, x.paths.expand(c.Remediation)),
+		Evidence: limited(v.evidence), Remediation: safetext.Passwords(cmp.Or(v.remediation, x.paths.expand(c.Remediation))),
 	}
 	if r.ID == "" {
 		r.ID = c.Key

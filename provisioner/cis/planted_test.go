@@ -386,6 +386,24 @@ func TestPlantedSecretsStayHidden(t *testing.T) {
 	assert.Zero(t, hits)
 }
 
+// Every key can have an address in its place, those too whose values are used as
+// paths from then on.
+func TestPasswordInPlaceOfAPathStaysHidden(t *testing.T) {
+	if os.Getuid() != 0 {
+		t.Skip("needs root: the files of a node belong to root")
+	}
+	for _, key := range k3s.Keys() {
+		if key.Kind == k3s.Boolean || key.Kind == k3s.Number || !strings.Contains(key.Name, "dir") && !strings.Contains(key.Name, "file") && !strings.Contains(key.Name, "config") {
+			continue
+		}
+		tree := newTree(t)
+		write(t, tree, planted, key.Name+": postgres://k:"+markLetters+"1@db:5432/k3s?sslmode=disable\n")
+		for _, mode := range []string{modeCheck, modePlan} {
+			assert.Empty(t, leaks(spoken(t, t.TempDir(), tree, map[string]any{"mode": mode}), markLetters), "%s in %s", key.Name, mode)
+		}
+	}
+}
+
 // Options are the user's own, and config_file and config may hold secrets too.
 func TestSecretsInOptionsStayHidden(t *testing.T) {
 	const secret = markLetters + "1"
