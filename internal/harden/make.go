@@ -84,9 +84,13 @@ func (p *planner) look(o Options) error {
 	if p.have == nil {
 		return nil
 	}
-	eff, err := k3s.Resolve(p.have, o.Release, o.Role)
+	eff, err := k3s.ResolveDeclared(p.have, o.Release, o.Role, o.K3sCommand)
 	if err != nil {
 		return err
+	}
+	if eff.Wrapper != (k3s.Origin{}) {
+		return fmt.Errorf("k3s_command: %s: the service starts K3s through another program, and what that runs decides what the node needs: start k3s directly, or declare what is run, such as k3s_command = \"%s --config %s\"",
+			eff.Wrapper, o.Role, k3s.ConfigFile)
 	}
 	p.eff = eff
 	missing := eff.Missing

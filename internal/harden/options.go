@@ -19,6 +19,10 @@ type Options struct {
 	// contradict the guide instead of refusing them.
 	Overwrite bool
 
+	// K3sCommand is what a program that starts K3s runs, such as "server --config
+	// FILE"; "" where the service starts k3s itself.
+	K3sCommand string
+
 	PodSecurity     PodSecurity
 	Audit           Audit
 	EventRateLimit  []RateLimit

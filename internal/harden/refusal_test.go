@@ -284,3 +284,31 @@ func TestRefusalsOnce(t *testing.T) {
 	require.Error(t, err)
 	assert.Len(t, strings.Split(err.Error(), "\n"), 2, err.Error())
 }
+
+// TestWrapper: a program that starts K3s is one error before anything is
+// planned, unless the user declares what it runs.
+func TestWrapper(t *testing.T) {
+	o := newest(t)
+	have := having(t, o, map[string]string{
+		"/etc/systemd/system/k3s.service": "[Service]\nExecStart=/usr/local/bin/start-cluster.sh\n",
+		k3s.ConfigFile:                    "kube-apiserver-arg: [audit-log-maxage=1]\n",
+	})
+	_, err := Make(o, have)
+	require.ErrorContains(t, err, "k3s_command: /etc/systemd/system/k3s.service:2: the service starts K3s through another program")
+	assert.NotContains(t, err.Error(), "audit-log-maxage", "nothing else can be said yet")
+	assert.NotContains(t, err.Error(), "\n")
+
+	o.Overwrite, o.K3sCommand = true, "server --protect-kernel-defaults=true"
+	plan, err := Make(o, have)
+	require.NoError(t, err)
+	assert.NotContains(t, planned(t, plan, k3s.ConfigFile), "protect-kernel-defaults", "the declared command says so")
+	assert.Contains(t, strings.Join(plan.Notes, "\n"), "as k3s_command declares")
+
+	o.K3sCommand = "server --protect-kernel-defaults=false"
+	_, err = Make(o, have)
+	require.ErrorContains(t, err, "k3s_command, as declared: protect-kernel-defaults: false, but the guide wants true")
+
+	o.K3sCommand = "sh -c k3s"
+	_, err = Make(o, have)
+	require.ErrorContains(t, err, "k3s_command: begins with neither server nor agent")
+}

@@ -42,6 +42,11 @@ func (o Options) Validate() []error {
 	if v.released() {
 		v.release()
 	}
+	if v.o.K3sCommand != "" {
+		if err := k3s.CheckCommand(v.o.K3sCommand); err != nil {
+			v.wrong("k3s_command", "%w", err)
+		}
+	}
 	v.podSecurity()
 	v.audit()
 	v.rateLimits()

@@ -19,7 +19,7 @@ import (
 // rather than on the first boot.
 func (p *planner) verify(ws []want) {
 	after := p.after()
-	eff, err := k3s.Resolve(after, p.c.Release, p.c.Role)
+	eff, err := k3s.ResolveDeclared(after, p.c.Release, p.c.Role, p.c.K3sCommand)
 	if err != nil {
 		p.errs = append(p.errs, err)
 		return

@@ -1,6 +1,7 @@
 package k3s
 
 import (
+	"errors"
 	"path"
 	"slices"
 	"strconv"
@@ -17,8 +18,12 @@ func (r *resolver) splitCommand(s *service.Service) []service.Word {
 		origin.Line = s.Start[0].Line
 	}
 	words, environment, known := unwrap(s.Start, s.Environment)
+	if !known && r.command != "" {
+		return r.declared(origin)
+	}
 	if !known {
-		r.problem(Unreadable, origin, "the command is not k3s itself, so what it runs cannot be judged: start k3s directly")
+		r.effective.Wrapper = origin
+		r.problem(Unreadable, origin, "the command is not k3s itself, so what it runs cannot be judged: start k3s directly, or declare what is run, such as k3s_command = \"%s --config %s\"", r.role, ConfigFile)
 		return nil
 	}
 	s.Environment = environment
@@ -36,6 +41,36 @@ func (r *resolver) splitCommand(s *service.Service) []service.Word {
 		}
 	}
 	r.problem(Unreadable, origin, "the command runs neither k3s server nor k3s agent")
+	return nil
+}
+
+// Declared is the source of what the user says that a service runs.
+const Declared = "k3s_command, as declared"
+
+// declared are the words behind "server" or "agent" of what the user says that
+// the service runs.
+func (r *resolver) declared(origin Origin) []service.Word {
+	words := strings.Fields(r.command)
+	if role := Role(words[0]); role != r.role {
+		r.problem(Unreadable, origin, "k3s_command declares k3s %s, but the node is to be judged as %s: set role or k3s_command", role, r.role)
+	}
+	var out []service.Word
+	for _, w := range words[1:] {
+		out = append(out, service.Word{Text: w, Path: Declared})
+	}
+	r.problem(Noted, origin, "the command is not k3s itself; what it runs is as k3s_command declares")
+	return out
+}
+
+// CheckCommand says what is wrong with what a user declares that a service runs.
+func CheckCommand(command string) error {
+	words := strings.Fields(command)
+	switch {
+	case len(words) == 0 || Role(words[0]) != Server && Role(words[0]) != Agent:
+		return errors.New("begins with neither server nor agent: write what stands behind k3s, such as \"server --config /etc/rancher/k3s/config.yaml\"")
+	case strings.ContainsAny(command, "\"'\\\\$`;|&<>\n\r"):
+		return errors.New("holds what a shell would read otherwise than it stands there: write plain words")
+	}
 	return nil
 }
 

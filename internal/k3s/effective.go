@@ -105,6 +105,10 @@ type Effective struct {
 	// Program is K3s's binary as the service names it, absolute; empty where no
 	// service does.
 	Program string
+	// Wrapper is where a command stands that starts K3s and is not k3s itself, so
+	// that it is not known what runs; the zero Origin where there is none, or the
+	// user declared what it runs.
+	Wrapper Origin
 	// ConfigFile is the configuration file K3s will read.
 	ConfigFile string
 	// DataDir is K3s's data directory, /var/lib/rancher/k3s unless moved.

@@ -37,6 +37,8 @@ func (r Role) other() Role {
 
 // resolver gathers what one Resolve finds.
 type resolver struct {
+	// command is what the user declares that a wrapper runs; "" for nothing.
+	command     string
 	node        *node.Node
 	release     Release
 	role        Role
@@ -55,6 +57,13 @@ type resolver struct {
 // release or role); everything found wrong on the node is in
 // Effective.Problems.
 func Resolve(n *node.Node, release Release, role Role) (*Effective, error) {
+	return ResolveDeclared(n, release, role, "")
+}
+
+// ResolveDeclared is Resolve for a node whose service starts K3s through a
+// program of the user's: command is what that runs, as "server --config FILE"
+// (see CheckCommand). It counts only where the service's command is not k3s.
+func ResolveDeclared(n *node.Node, release Release, role Role, command string) (*Effective, error) {
 	if _, err := release.Supported(); err != nil {
 		return nil, err
 	}
@@ -62,6 +71,7 @@ func Resolve(n *node.Node, release Release, role Role) (*Effective, error) {
 		return nil, fmt.Errorf("%q is not a role of K3s: it is server or agent", role)
 	}
 	r := newResolver(n, release, role)
+	r.command = command
 	r.resolve()
 	r.otherService()
 	return r.effective, nil

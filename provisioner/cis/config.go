@@ -29,6 +29,11 @@ type Config struct {
 	Benchmark string `mapstructure:"benchmark"`
 	// What the node will run: `server` (default) or `agent`.
 	Role string `mapstructure:"role"`
+	// What a program of your own runs that the service starts K3s through, as it
+	// stands behind `k3s`, such as `server --config /etc/rancher/k3s/config.yaml`.
+	// It is believed, and the report says that it was declared. Without it, such a
+	// service is an error. Where the service starts k3s itself, that counts.
+	K3sCommand string `mapstructure:"k3s_command"`
 	// `apply` (default) hardens and then checks; `check` only checks and changes
 	// nothing; `plan` prints what `apply` would change, as a unified diff for
 	// every file, and touches nothing.

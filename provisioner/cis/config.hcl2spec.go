@@ -56,6 +56,7 @@ type FlatConfig struct {
 	K3sVersion                *string                    `mapstructure:"k3s_version" cty:"k3s_version" hcl:"k3s_version"`
 	Benchmark                 *string                    `mapstructure:"benchmark" cty:"benchmark" hcl:"benchmark"`
 	Role                      *string                    `mapstructure:"role" cty:"role" hcl:"role"`
+	K3sCommand                *string                    `mapstructure:"k3s_command" cty:"k3s_command" hcl:"k3s_command"`
 	Mode                      *string                    `mapstructure:"mode" cty:"mode" hcl:"mode"`
 	Overwrite                 *bool                      `mapstructure:"overwrite" cty:"overwrite" hcl:"overwrite"`
 	PodSecurity               *FlatPodSecurityConfig     `mapstructure:"pod_security" cty:"pod_security" hcl:"pod_security"`
@@ -108,6 +109,7 @@ func (*FlatConfig) HCL2Spec() map[string]hcldec.Spec {
 		"k3s_version":                  &hcldec.AttrSpec{Name: "k3s_version", Type: cty.String, Required: false},
 		"benchmark":                    &hcldec.AttrSpec{Name: "benchmark", Type: cty.String, Required: false},
 		"role":                         &hcldec.AttrSpec{Name: "role", Type: cty.String, Required: false},
+		"k3s_command":                  &hcldec.AttrSpec{Name: "k3s_command", Type: cty.String, Required: false},
 		"mode":                         &hcldec.AttrSpec{Name: "mode", Type: cty.String, Required: false},
 		"overwrite":                    &hcldec.AttrSpec{Name: "overwrite", Type: cty.Bool, Required: false},
 		"pod_security":                 &hcldec.BlockSpec{TypeName: "pod_security", Nested: hcldec.ObjectSpec((*FlatPodSecurityConfig)(nil).HCL2Spec())},

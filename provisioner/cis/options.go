@@ -22,7 +22,7 @@ var defaultRateLimit = harden.RateLimit{Type: "Server", QPS: 5000, Burst: 20000}
 func (c *Config) options(errs *[]error) harden.Options {
 	return harden.Options{
 		Role:      k3s.Role(c.Role),
-		Overwrite: c.Overwrite,
+		Overwrite: c.Overwrite, K3sCommand: c.K3sCommand,
 		PodSecurity: harden.PodSecurity{
 			Enforce:              c.PodSecurity.Enforce,
 			Audit:                c.PodSecurity.Audit,

@@ -291,7 +291,7 @@ func (s *session) assess(ctx context.Context, o harden.Options, n *node.Node) (r
 // from where that had to be read again.
 func (s *session) resolve(ctx context.Context, o harden.Options, n *node.Node) (*k3s.Effective, *node.Node, error) {
 	for i := 0; ; i++ {
-		effective, err := k3s.Resolve(n, o.Release, o.Role)
+		effective, err := k3s.ResolveDeclared(n, o.Release, o.Role, o.K3sCommand)
 		if err != nil {
 			return nil, nil, fmt.Errorf("computing K3s's effective configuration: %w", err)
 		}
