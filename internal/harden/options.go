@@ -1,6 +1,3 @@
-// Package harden is the K3s CIS hardening guide as data: from options, a K3s
-// release and what a node has already, it plans what the node must become.
-// It knows nothing of Packer or of how the plan travels to the node.
 package harden
 
 import (

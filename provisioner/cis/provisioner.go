@@ -1,6 +1,3 @@
-// Package cis is Packer's side of the provisioner k3s-cis: it turns a block of
-// HCL into options, finds out how the node can be reached, and tells Packer
-// what came of hardening and judging it.
 package cis
 
 import (
