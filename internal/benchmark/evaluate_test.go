@@ -244,6 +244,31 @@ func TestReleaseNewerThanKnown(t *testing.T) {
 	assert.Equal(t, benchmark.Fail, tr.result(t, "kubelet.anonymous-auth").Status)
 }
 
+// TestAccess: what the build got in by is the machine's while it runs, and must
+// not be in the image; what is empty or public lets nobody in.
+func TestAccess(t *testing.T) {
+	for file, bad := range map[string]bool{
+		"/root/.ssh/authorized_keys=ssh-ed25519 A":          true,
+		"/home/debian/.ssh/authorized_keys=ssh-ed25519 A":   true,
+		"/root/.ssh/authorized_keys=":                       false,
+		"/root/.ssh/known_hosts=h ssh-ed25519 A":            false,
+		"/root/.ssh/id_rsa.pub=ssh-rsa A":                   false,
+		"/root/.ssh/config=Host *":                          false,
+		"/etc/skel/.ssh/authorized_keys=":                   false,
+		"/root/.docker/config.json.example={}":              false,
+		"/home/debian/.ssh/id_ecdsa=-----BEGIN PRIVATE KEY": true,
+	} {
+		p, text, _ := strings.Cut(file, "=")
+		tr := server(t)
+		tr.file(p, 0o600, text)
+		assert.Equal(t, bad, tr.result(t, "node.hygiene.access").Status == benchmark.Fail, file)
+		running("10")(t, tr)
+		if bad {
+			assert.Equal(t, benchmark.Deferred, tr.result(t, "node.hygiene.access").Status, file)
+		}
+	}
+}
+
 // TestSecretsInEverySpelling: a secret counts however YAML spells it, and one
 // rule says what is harmless, for the hardening too.
 func TestSecretsInEverySpelling(t *testing.T) {

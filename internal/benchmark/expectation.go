@@ -173,6 +173,7 @@ func (d *decoder) gone(n *yaml.Node) expectation {
 		"paths":   func(n *yaml.Node) { g.paths = d.nodePaths(n) },
 		"except":  func(n *yaml.Node) { g.except = d.texts(n) },
 		"running": func(n *yaml.Node) { d.yes(n); g.running = true },
+		"filled":  func(n *yaml.Node) { d.yes(n); g.filled = true },
 	}, "paths")
 	return g
 }

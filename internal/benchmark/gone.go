@@ -17,6 +17,8 @@ type gone struct {
 	// running: a running machine has it by nature, so that only an image at
 	// rest can be judged.
 	running bool
+	// filled: an empty file is as good as none.
+	filled bool
 }
 
 func (g gone) picks(p paths) node.Query {
@@ -51,6 +53,9 @@ func (g gone) judge(x *examination) verdict {
 			return verdict{status: Error, expected: v.expected, found: problem, reason: "the evidence is missing", evidence: []Evidence{{Source: p, Detail: problem}}}
 		}
 		for _, e := range entries {
+			if g.filled && e.Kind == node.KindFile && e.Size == 0 {
+				continue
+			}
 			found = append(found, e.Path)
 			v.evidence = append(v.evidence, Evidence{Source: e.Path, Detail: describe(e)})
 		}

@@ -217,6 +217,10 @@ func hygieneMutants() []mutant {
 		{"node.hygiene.cloud-init", []string{"/var/lib/cloud/instance", "/var/lib/cloud/instances/i-1/x", "/var/lib/cloud/data/result.json"}},
 		{"node.hygiene.random-seed", []string{"/var/lib/systemd/random-seed"}},
 		{"node.hygiene.leases", []string{"/var/lib/dhcp/dhclient.eth0.leases"}},
+		{"node.hygiene.access", []string{
+			"/root/.ssh/authorized_keys", "/home/admin/.ssh/authorized_keys", "/home/admin/.ssh/id_ed25519", "/root/.ssh/id_rsa",
+			"/root/.aws/credentials", "/home/admin/.docker/config.json", "/root/.netrc", "/home/admin/.git-credentials",
+		}},
 		{"node.hygiene.shell-history", []string{"/root/.bash_history", "/home/admin/.ash_history"}},
 	} {
 		for _, p := range h.paths {
