@@ -1,6 +1,7 @@
 package disk
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -67,10 +68,30 @@ func (m *Mounted) add(ctx context.Context, p Partition, dir, options string) err
 	}
 	data := strings.Trim(mountOptions[p.FileSystem.Type]+","+options, ",")
 	if err := unix.Mount(l.path, dir, p.FileSystem.Type, flags, data); err != nil {
+		if flags&unix.MS_RDONLY != 0 && btrfsLog(m.image, p) {
+			err = fmt.Errorf("%w: %w", unix.EROFS, err) // which not every kernel says
+		}
 		return explainMount(p, options, err)
 	}
 	m.mounts = append(m.mounts, dir)
 	return nil
+}
+
+// btrfsLog says whether a partition is a btrfs file system with a log that
+// mounting it writes back.
+func btrfsLog(image string, p Partition) bool {
+	const logRoot = 0x10060
+	if p.FileSystem.Type != "btrfs" {
+		return false
+	}
+	f, err := os.Open(image)
+	if err != nil {
+		return false
+	}
+	defer f.Close()
+	address := make([]byte, 8)
+	_, err = f.ReadAt(address, p.Start+logRoot)
+	return err == nil && !bytes.Equal(address, make([]byte, 8))
 }
 
 // device returns the block device of a partition.

@@ -10,6 +10,7 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+	"golang.org/x/sys/unix"
 )
 
 // opened mounts the chosen partition of an image with all that belongs to it.
@@ -218,4 +219,87 @@ func TestStrangeFstab(t *testing.T) {
 			require.ErrorContains(t, err, tt.want)
 		})
 	}
+}
+
+// What people and installers write into fstab is followed where systemd
+// follows it, and never stops a build that the node would boot from.
+func TestUsualFstab(t *testing.T) {
+	needLoop(t)
+	top := t.TempDir()
+	noLeaks(t, top)
+	image := newImage(t, top, 64*mib)
+	layout := partitioned(t, image, "label: gpt\nsize=24MiB\ntype=L, name=data\n")
+	format(t, image, layout.Partitions[0], "ext4", "ROOT", plainRoot+`; mkdir -p srv/from; echo shown > srv/from/file
+		cat > etc/fstab <<-'E'
+		# /dev/sdz1 /usr ext4 defaults 0 2
+		   # LABEL=DATA /etc ext4 defaults 0 2
+
+		LABEL=ROOT / ext4 x-systemd.growfs,errors=remount-ro 0 1
+		LABEL=DATA /made/with\040a\011blank ext4 x-systemd.makefs,x-systemd.requires=a.service 0 2
+		/srv/from /made/bound none bind,x-systemd.requires-mounts-for=/srv 0 0
+		/srv/gone /srv/none none bind,nofail 0 0
+		LABEL=GONE /not/there ext4 nofail,x-systemd.device-timeout=5s 0 2
+		LABEL=DATA /by/hand ext4 noauto 0 2
+		LABEL=ELSE /on/demand ext4 noauto,x-systemd.automount 0 2
+		overlay /over overlay lowerdir=/srv/from,upperdir=/u,workdir=/w 0 0
+		tmpfs /tmp tmpfs nosuid,nodev 0 0
+		LABEL=SWAP none swap sw 0 0
+		one two
+	E`)
+	format(t, image, layout.Partitions[1], "ext4", "DATA", "touch on-data")
+	m, hidden, err := opened(t, image, "1", Access{})
+	require.NoError(t, err)
+	assert.FileExists(t, filepath.Join(m.Root, "made/with a\tblank/on-data"))
+	assert.FileExists(t, filepath.Join(m.Root, "made/bound/file"))
+	why := map[string]string{}
+	for _, h := range hidden {
+		why[h.Dir] = h.Why
+	}
+	for dir, want := range map[string]string{
+		"/srv/none":  "is to show /srv/gone, which fails",
+		"/not/there": "is on LABEL=GONE, which is not on this disk",
+		"/by/hand":   "may be mounted over with LABEL=DATA, by hand",
+		"/on/demand": "is on LABEL=ELSE, which is not on this disk",
+		"/over":      "gets a overlay mounted over it at boot",
+	} {
+		assert.Contains(t, why[dir], want, dir)
+		delete(why, dir)
+	}
+	assert.Empty(t, why)
+	require.NoError(t, m.Unmount())
+}
+
+// A log of a btrfs file system belongs to the evidence, as a journal does; a
+// subvolume that is read-only stays so, whoever mounts it.
+func TestBtrfsLog(t *testing.T) {
+	needLoop(t)
+	needTools(t, makers["btrfs"], Btrfs)
+	top := t.TempDir()
+	noLeaks(t, top)
+	image, dirty := newImage(t, top, largeEnough), filepath.Join(top, "dirty.raw")
+	format(t, image, whole(largeEnough).Partitions[0], "btrfs", "x", plainRoot+"; btrfs -q subvolume create fixed >/dev/null; btrfs property set fixed ro true; sync")
+	m, _, err := opened(t, image, "", Access{})
+	require.NoError(t, err)
+	require.ErrorIs(t, os.WriteFile(filepath.Join(m.Root, "fixed/new"), nil, 0o600), unix.EROFS)
+	f, err := os.Create(filepath.Join(m.Root, "etc/late"))
+	require.NoError(t, err)
+	_, err = f.WriteString("late")
+	require.NoError(t, err)
+	require.NoError(t, f.Sync()) // into the log
+	require.NoError(t, f.Close())
+	tool(t, "cp", "--sparse=always", image, dirty) // as a snapshot of a running machine
+	require.NoError(t, m.Unmount())
+
+	// Both have one UUID, so that the first must be gone.
+	require.NoError(t, os.Remove(image))
+	before := sum(t, dirty)
+	layout, err := ReadLayout(dirty)
+	require.NoError(t, err)
+	_, err = Mount(t.Context(), dirty, layout.Partitions[0], m.Root, Access{Image: true})
+	require.ErrorIs(t, err, ErrJournal)
+	assert.Equal(t, before, sum(t, dirty))
+	copied, err := Mount(t.Context(), dirty, layout.Partitions[0], m.Root, Access{ReadOnly: true})
+	require.NoError(t, err)
+	assert.FileExists(t, filepath.Join(m.Root, "etc/late"))
+	require.NoError(t, copied.Unmount())
 }
