@@ -14,8 +14,8 @@ import (
 	"github.com/k3s-cis/packer-plugin-k3s/internal/k3s"
 )
 
-// flagTable lists the flags that the components of v1.20 to v1.37 register,
-// read from the sources of each minor.
+// flagTable lists the flags that the components of v1.20 and newer register;
+// tools/kube-tables makes it.
 //
 //go:embed flags.tsv
 var flagTable string
@@ -29,18 +29,12 @@ type flag struct {
 // flags holds flagTable by component and name.
 var flags = sync.OnceValue(func() map[k3s.Component]map[string]flag {
 	out := map[k3s.Component]map[string]flag{}
-	for row := range strings.Lines(flagTable) {
-		if strings.HasPrefix(row, "#") {
-			continue
-		}
-		column := strings.Split(strings.TrimSuffix(row, "\n"), "\t")
-		since, _ := strconv.Atoi(column[3]) // empty is 0
-		until, _ := strconv.Atoi(column[4])
+	for column := range tableRows(flagTable) {
 		c := k3s.Component(column[0])
 		if out[c] == nil {
 			out[c] = map[string]flag{}
 		}
-		out[c][column[1]] = flag{kind: column[2], span: span{since: since, until: until}}
+		out[c][column[1]] = flag{kind: column[2], span: spanOf(column[3], column[4])}
 	}
 	return out
 })

@@ -2,10 +2,14 @@ package kube
 
 import (
 	"cmp"
+	_ "embed" // plugins.tsv
 	"fmt"
+	"iter"
 	"maps"
 	"slices"
+	"strconv"
 	"strings"
+	"sync"
 
 	"github.com/k3s-cis/packer-plugin-k3s/internal/k3s"
 )
@@ -18,8 +22,27 @@ const (
 )
 
 // span is the minors of Kubernetes 1 that have something: from since, up to
-// and without until. 0 stands for "before v1.20" and "still there in v1.37".
+// and without until. 0 stands for "before v1.20" and "still there in the newest".
 type span struct{ since, until int }
+
+// spanOf reads the two columns of a table that say a span.
+func spanOf(since, until string) span {
+	var s span
+	s.since, _ = strconv.Atoi(since) // empty is 0
+	s.until, _ = strconv.Atoi(until)
+	return s
+}
+
+// tableRows gives the columns of each row of an embedded table.
+func tableRows(table string) iter.Seq[[]string] {
+	return func(yield func([]string) bool) {
+		for row := range strings.Lines(table) {
+			if !strings.HasPrefix(row, "#") && !yield(strings.Split(strings.TrimSuffix(row, "\n"), "\t")) {
+				return
+			}
+		}
+	}
+}
 
 // missing says why release r does not have what has this span, or "".
 func (s span) missing(r k3s.Release) string {
@@ -35,56 +58,20 @@ func (s span) missing(r k3s.Release) string {
 // newer says whether r is newer than what this package knows.
 func newer(r k3s.Release) bool { return r.AtLeast(1, k3s.NewestMinor+1) }
 
-// plugins are the admission plugins of kube-apiserver, from
-// pkg/kubeapiserver/options/plugins.go of the releases v1.20 to v1.37.
-var plugins = map[string]span{
-	"AlwaysAdmit":                          {},
-	"AlwaysDeny":                           {},
-	"AlwaysPullImages":                     {},
-	"CertificateApproval":                  {},
-	"CertificateSigning":                   {},
-	"CertificateSubjectRestriction":        {},
-	"ClusterTrustBundleAttest":             {since: 27},
-	"DefaultIngressClass":                  {},
-	"DefaultStorageClass":                  {},
-	"DefaultTolerationSeconds":             {},
-	"DenyEscalatingExec":                   {until: 21},
-	"DenyExecOnPrivileged":                 {until: 21},
-	"DenyServiceExternalIPs":               {since: 21},
-	"EventRateLimit":                       {},
-	"ExtendedResourceToleration":           {},
-	"ImagePolicyWebhook":                   {},
-	"JobValidation":                        {since: 36, until: 37},
-	"LimitPodHardAntiAffinityTopology":     {},
-	"LimitRanger":                          {},
-	"MutatingAdmissionPolicy":              {since: 32},
-	"MutatingAdmissionWebhook":             {},
-	"NamespaceAutoProvision":               {},
-	"NamespaceExists":                      {},
-	"NamespaceLifecycle":                   {},
-	"NodeDeclaredFeatureValidator":         {since: 35},
-	"NodeRestriction":                      {},
-	"OwnerReferencesPermissionEnforcement": {},
-	"PersistentVolumeClaimResize":          {},
-	"PersistentVolumeLabel":                {until: 31},
-	"PodGroupProtection":                   {since: 36},
-	"PodGroupWorkloadExists":               {since: 36, until: 37},
-	"PodNodeSelector":                      {},
-	"PodResizeValidator":                   {since: 36},
-	"PodSecurity":                          {since: 22},
-	"PodSecurityPolicy":                    {until: 25},
-	"PodTolerationRestriction":             {},
-	"PodTopologyLabels":                    {since: 33},
-	"Priority":                             {},
-	"ResourceQuota":                        {},
-	"RuntimeClass":                         {},
-	"SecurityContextDeny":                  {until: 30},
-	"ServiceAccount":                       {},
-	"StorageObjectInUseProtection":         {},
-	"TaintNodesByCondition":                {},
-	"ValidatingAdmissionPolicy":            {since: 26},
-	"ValidatingAdmissionWebhook":           {},
-}
+// pluginTable lists the admission plugins of kube-apiserver v1.20 and newer
+// (pkg/kubeapiserver/options/plugins.go); tools/kube-tables makes it.
+//
+//go:embed plugins.tsv
+var pluginTable string
+
+// plugins holds pluginTable by name.
+var plugins = sync.OnceValue(func() map[string]span {
+	out := map[string]span{}
+	for column := range tableRows(pluginTable) {
+		out[column[0]] = spanOf(column[1], column[2])
+	}
+	return out
+})
 
 // pluginAdvice says what to do without a plugin that was removed.
 var pluginAdvice = map[string]string{
@@ -96,14 +83,14 @@ var pluginAdvice = map[string]string{
 // this name, and what would be right; "" when it has. known is false when the
 // release is newer than this package and the plugin may have come with it.
 func lackingPlugin(r k3s.Release, name string) (why string, known bool) {
-	s, listed := plugins[name]
+	s, listed := plugins()[name]
 	if !listed {
 		if newer(r) {
 			return fmt.Sprintf("plugin %q is unknown up to Kubernetes v1.%d, and what %s has is not known here", word(name), k3s.NewestMinor, r.MinorName()), false
 		}
 		advice := "take it out"
-		for _, other := range slices.Sorted(maps.Keys(plugins)) {
-			if near(strings.TrimSpace(name), other) && plugins[other].missing(r) == "" {
+		for _, other := range slices.Sorted(maps.Keys(plugins())) {
+			if near(strings.TrimSpace(name), other) && plugins()[other].missing(r) == "" {
 				advice = "write " + other
 			}
 		}

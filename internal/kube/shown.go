@@ -23,7 +23,7 @@ var wordLists = map[string]func(string) bool{
 }
 
 func isPlugin(s string) bool {
-	_, known := plugins[strings.TrimSpace(s)]
+	_, known := plugins()[strings.TrimSpace(s)]
 	return known
 }
 
