@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 
 	"github.com/hashicorp/packer-plugin-sdk/multistep"
+	"golang.org/x/sync/errgroup"
 
 	"github.com/k3s-cis/packer-plugin-k3s/internal/disk"
 )
@@ -29,19 +30,24 @@ func (s *stepReread) Run(ctx context.Context, state multistep.StateBag) multiste
 }
 
 func (s *stepReread) check(ctx context.Context, w *work) error {
-	var err error
-	switch {
-	case s.Format == disk.Tar:
-		return w.listing.CheckTar(ctx, w.partial, w.held)
-	case w.layout != nil:
-		err = s.checkDisk(ctx, w)
-	default:
-		err = w.listing.CheckExt4(ctx, w.disk, w.held, w.scratch)
-	}
-	if err != nil || s.Format == disk.Raw {
+	// The image is on its way to the disk while it is read.
+	if err := disk.StartWriting(w.partial); err != nil {
 		return err
 	}
-	return disk.CompareDisks(ctx, w.disk, w.partial, s.Format)
+	if s.Format == disk.Tar {
+		return w.listing.CheckTar(ctx, w.partial, w.held)
+	}
+	g, ctx := errgroup.WithContext(ctx)
+	g.Go(func() error {
+		if w.layout != nil {
+			return s.checkDisk(ctx, w)
+		}
+		return w.listing.CheckExt4(ctx, w.disk, w.held, w.scratch)
+	})
+	if s.Format != disk.Raw {
+		g.Go(func() error { return disk.CompareDisks(ctx, w.disk, w.partial, s.Format) })
+	}
+	return g.Wait()
 }
 
 // checkDisk mounts the finished disk without leave to write, by devices of its

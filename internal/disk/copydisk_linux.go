@@ -103,3 +103,20 @@ func dataIn(f *os.File, size int64) iter.Seq2[Extent, error] {
 		}
 	}
 }
+
+// StartWriting has the kernel begin to write a file to the disk, and does not
+// wait for it.
+func StartWriting(path string) error {
+	f, err := os.OpenFile(path, os.O_RDWR, 0)
+	if err != nil {
+		return err
+	}
+	err = unix.SyncFileRange(int(f.Fd()), 0, 0, unix.SYNC_FILE_RANGE_WRITE)
+	if errors.Is(err, unix.ENOSYS) || errors.Is(err, unix.EOPNOTSUPP) {
+		err = nil // then it is written when it is synced
+	}
+	if err != nil {
+		err = &os.PathError{Op: "write", Path: path, Err: err}
+	}
+	return errors.Join(err, f.Close())
+}

@@ -16,10 +16,12 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"syscall"
 	"time"
 	"unicode"
 
+	"golang.org/x/sync/errgroup"
 	"golang.org/x/sys/unix"
 )
 
@@ -47,44 +49,94 @@ func (m *Mounted) List(ctx context.Context, digest func(path string, size int64,
 }
 
 func list(ctx context.Context, root string, across bool, digest func(string, int64, time.Time) bool) (Listing, error) {
-	out := Listing{}
-	var device uint64
-	err := filepath.WalkDir(root, func(host string, _ fs.DirEntry, err error) error {
-		if err := errors.Join(err, ctx.Err()); err != nil {
-			return err
-		}
-		inside := "/" + strings.TrimPrefix(strings.TrimPrefix(host, root), "/")
-		info, err := os.Lstat(host)
-		if err != nil {
-			return err
-		}
-		st, ok := info.Sys().(*syscall.Stat_t)
-		if !ok {
-			return fmt.Errorf("%s: no owner is known", host)
-		}
-		if host == root {
-			device = st.Dev
-		}
-		item := Item{Mode: info.Mode(), UID: int(st.Uid), GID: int(st.Gid)}
-		switch {
-		case info.Mode().IsRegular():
-			item.Size = info.Size()
-			if digest(inside, item.Size, time.Unix(st.Ctim.Unix())) {
-				if item.Digest, err = digestOf(ctx, host); err != nil {
-					return err
-				}
-			}
-		case info.Mode()&fs.ModeSymlink != 0:
-			if item.Target, err = os.Readlink(host); err != nil {
-				return err
-			}
-		case info.IsDir() && st.Dev != device && !across:
-			return fs.SkipDir
-		}
-		out[inside] = item
+	var st unix.Stat_t
+	if err := unix.Lstat(root, &st); err != nil {
+		return nil, &fs.PathError{Op: "lstat", Path: root, Err: err}
+	}
+	l := lister{root: root, device: st.Dev, across: across, digest: digest, out: Listing{}}
+	g, ctx := errgroup.WithContext(ctx)
+	g.SetLimit(listers)
+	g.Go(func() error { return l.visit(ctx, g, root) })
+	err := g.Wait()
+	return l.out, err
+}
+
+// listers is how many directories are read at the same time. Most of the time
+// goes by waiting for the device.
+const listers = 16
+
+// lister lists a tree.
+type lister struct {
+	root   string
+	device uint64 // of the root
+	across bool   // list other file systems too
+	digest func(path string, size int64, changed time.Time) bool
+
+	lock sync.Mutex
+	out  Listing
+}
+
+// visit lists what is at host, and what is below it; in the group, where that
+// has room.
+func (l *lister) visit(ctx context.Context, g *errgroup.Group, host string) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	item, other, err := l.item(ctx, host)
+	if err != nil || other {
+		return err
+	}
+	l.lock.Lock()
+	l.out[l.inside(host)] = item
+	l.lock.Unlock()
+	if !item.Mode.IsDir() {
 		return nil
-	})
-	return out, err
+	}
+	entries, err := os.ReadDir(host)
+	if err != nil {
+		return err
+	}
+	for _, e := range entries {
+		child := filepath.Join(host, e.Name())
+		if e.IsDir() && g.TryGo(func() error { return l.visit(ctx, g, child) }) {
+			continue
+		}
+		if err := l.visit(ctx, g, child); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// inside is the path of host in the tree.
+func (l *lister) inside(host string) string {
+	return "/" + strings.TrimPrefix(strings.TrimPrefix(host, l.root), "/")
+}
+
+// item reads what is at host, and says whether it is a directory of another
+// file system, which is not listed.
+func (l *lister) item(ctx context.Context, host string) (item Item, other bool, err error) {
+	info, err := os.Lstat(host)
+	if err != nil {
+		return item, false, err
+	}
+	st, ok := info.Sys().(*syscall.Stat_t)
+	if !ok {
+		return item, false, fmt.Errorf("%s: no owner is known", host)
+	}
+	item = Item{Mode: info.Mode(), UID: int(st.Uid), GID: int(st.Gid)}
+	switch {
+	case info.Mode().IsRegular():
+		item.Size = info.Size()
+		if l.digest(l.inside(host), item.Size, time.Unix(st.Ctim.Unix())) {
+			item.Digest, err = digestOf(ctx, host)
+		}
+	case info.Mode()&fs.ModeSymlink != 0:
+		item.Target, err = os.Readlink(host)
+	case info.IsDir():
+		other = st.Dev != l.device && !l.across
+	}
+	return item, other, err
 }
 
 // digestOf reads a file.
@@ -99,7 +151,7 @@ func digestOf(ctx context.Context, host string) (string, error) {
 
 func digestFrom(ctx context.Context, r io.Reader) (string, error) {
 	hash := sha256.New()
-	if _, err := io.CopyBuffer(hash, reader{ctx, r}, make([]byte, chunkSize)); err != nil {
+	if _, err := io.Copy(hash, reader{ctx, r}); err != nil {
 		return "", err
 	}
 	return hex.EncodeToString(hash.Sum(nil)), nil

@@ -14,9 +14,11 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// mountOptions are what a file system type needs to be mounted wherever it
-// comes from: an image may be a copy of a file system that is in use here.
-var mountOptions = map[string]string{"xfs": "nouuid"}
+// mountOptions are what file system types are mounted with. An image may be a
+// copy of an xfs that is in use here. The others need not have the host's disk
+// flushed as they write: until the image is finished nothing of it has to
+// outlive a power cut, and then the whole file is synced.
+var mountOptions = map[string]string{"xfs": "nouuid", "ext4": "nobarrier", "btrfs": "nobarrier"}
 
 // Mounted is a root file system of an image, mounted at a directory, with the
 // other file systems of the image that belong to it.

@@ -4,9 +4,11 @@ import (
 	"bytes"
 	"context"
 	"crypto/sha256"
+	"errors"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
@@ -296,4 +298,47 @@ func TestUnmountBusy(t *testing.T) {
 	require.ErrorIs(t, m.Unmount(), unix.EBUSY)
 	require.NoError(t, held.Close())
 	require.NoError(t, m.Unmount())
+}
+
+// flushes is how often a block device was told to flush its cache.
+func flushes(t testing.TB, device string) string {
+	t.Helper()
+	stat, err := os.ReadFile(filepath.Join("/sys/block", filepath.Base(device), "stat"))
+	require.NoError(t, err)
+	const at = 15 // Documentation/block/stat.rst of the kernel
+	fields := strings.Fields(string(stat))
+	if len(fields) <= at {
+		t.Skip("this kernel does not count flushes")
+	}
+	return fields[at]
+}
+
+// A working copy is not written to the host's disk whenever its file system
+// commits: it is synced once, when it is the image.
+func TestMountDoesNotFlush(t *testing.T) {
+	needLoop(t)
+	for _, kind := range []string{"ext4", "btrfs"} {
+		t.Run(kind, func(t *testing.T) {
+			top := t.TempDir()
+			noLeaks(t, top)
+			image, dir := filepath.Join(top, "x.raw"), filepath.Join(top, "root")
+			require.NoError(t, os.Mkdir(dir, 0o755))
+			require.NoError(t, os.WriteFile(image, nil, 0o600))
+			require.NoError(t, os.Truncate(image, 256*mib))
+			whole := Partition{Extent: Extent{0, 256 * mib}, FileSystem: FileSystem{Type: kind}}
+			format(t, image, whole, kind, "root", "mkdir etc")
+			m, err := Mount(t.Context(), image, whole, dir, Access{})
+			require.NoError(t, err)
+			device, err := exec.Command("findmnt", "-no", "SOURCE", dir).Output()
+			require.NoError(t, err)
+			path, _, _ := strings.Cut(strings.TrimSpace(string(device)), "[")
+			before := flushes(t, path)
+			f, err := os.Create(filepath.Join(dir, "etc/synced"))
+			require.NoError(t, err)
+			_, err = f.WriteString("content")
+			require.NoError(t, errors.Join(err, f.Sync(), unix.Syncfs(int(f.Fd())), f.Close()))
+			assert.Equal(t, before, flushes(t, path))
+			require.NoError(t, m.Unmount())
+		})
+	}
 }

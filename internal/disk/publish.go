@@ -55,22 +55,23 @@ func Publish(ctx context.Context, partial, final string, with Algorithm) (*Publi
 	return p, syncDirectory(filepath.Dir(final))
 }
 
-// digest makes sure that a file is on the disk, and computes its digest.
+// digest computes the digest of a file, and makes sure that it is on the disk.
 func digest(ctx context.Context, path string, with Algorithm) (d Digest, size int64, err error) {
 	f, err := os.OpenFile(path, os.O_RDWR, 0)
 	if err != nil {
 		return d, 0, err
 	}
 	defer f.Close()
-	if err := f.Sync(); err != nil {
-		return d, 0, err
-	}
 	info, err := f.Stat()
 	if err != nil {
 		return d, 0, err
 	}
+	// What is being written out may go on meanwhile.
 	value, err := algorithms[with].compute(ctx, f, info.Size())
-	return Digest{with, hex.EncodeToString(value)}, info.Size(), err
+	if err != nil {
+		return d, 0, err
+	}
+	return Digest{with, hex.EncodeToString(value)}, info.Size(), f.Sync()
 }
 
 // reader stops when its context ends.
