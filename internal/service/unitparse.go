@@ -167,21 +167,21 @@ func (p *unitParser) commands(file string, s iniSetting) ([]command, error) {
 
 func (p *unitParser) setDirectory(_ string, s iniSetting) error {
 	value, optional := strings.CutPrefix(s.value, "-")
-	text, open, err := p.expand(value)
-	switch {
-	case value == "" || value == "~":
-		text = value
-	case err != nil && !optional:
-		return err
-	case err != nil:
-		return nil
-	case len(open) == 0 && !path.IsAbs(text) && !optional:
-		return errors.New("a path that is not absolute")
-	case len(open) == 0 && !path.IsAbs(text):
+	if value == "" || value == "~" {
+		p.service.Directory = value
 		return nil
 	}
-	p.service.Directory = text
-	return nil
+	text, open, err := p.expand(value)
+	if err == nil && len(open) == 0 && !path.IsAbs(text) {
+		err = errors.New("a path that is not absolute")
+	}
+	if err == nil {
+		p.service.Directory = text
+	}
+	if optional {
+		return nil // systemd passes over it
+	}
+	return err
 }
 
 // expandWords reads the words of a setting of the environment and replaces
