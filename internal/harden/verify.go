@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"regexp"
 	"slices"
 	"strings"
 
@@ -93,7 +92,7 @@ func (p *planner) problems(list []k3s.Problem) {
 			p.errs = append(p.errs, fmt.Errorf("and %d more", len(list)-i))
 			return
 		}
-		if slices.ContainsFunc(p.known, func(k k3s.Problem) bool { return sameFlag(k, x) }) {
+		if slices.ContainsFunc(p.known, func(k k3s.Problem) bool { return k == x }) {
 			continue
 		}
 		p.known = append(p.known, x)
@@ -111,15 +110,6 @@ func (p *planner) problems(list []k3s.Problem) {
 		}
 	}
 }
-
-// sameFlag says whether two problems speak of the same flag in the same place:
-// both K3s's rules and its components' know the flags that are gone.
-func sameFlag(a, b k3s.Problem) bool {
-	x, y := flagName.FindString(a.Text), flagName.FindString(b.Text)
-	return a.Origin == b.Origin && x != "" && x == y
-}
-
-var flagName = regexp.MustCompile(`--[a-z][a-z0-9-]+`)
 
 // takesEffect makes sure that K3s will use what is wanted.
 func (p *planner) takesEffect(eff *k3s.Effective, w want) {
