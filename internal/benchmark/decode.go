@@ -3,6 +3,7 @@ package benchmark
 import (
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"regexp"
 	"slices"
@@ -28,7 +29,7 @@ func (d *decoder) document(data []byte) *yaml.Node {
 	var doc yaml.Node
 	dec := yaml.NewDecoder(strings.NewReader(string(data)))
 	if err := dec.Decode(&doc); err != nil {
-		if len(data) > 0 && err.Error() != "EOF" {
+		if len(data) > 0 && !errors.Is(err, io.EOF) {
 			d.syntax(err)
 		}
 		return nil

@@ -103,13 +103,16 @@ func join(errs []error) error {
 	return packersdk.MultiErrorAppend(nil, flatten(errs)...)
 }
 
+// joinError is the type of what errors.Join puts together.
+var joinError = reflect.TypeOf(errors.Join(errors.ErrUnsupported))
+
 // flatten takes apart what errors.Join put together, so that each error gets a
 // line of its own.
 func flatten(errs []error) []error {
 	var out []error
 	for _, err := range errs {
 		var joined interface{ Unwrap() []error }
-		if errors.As(err, &joined) && err.Error() == errors.Join(joined.Unwrap()...).Error() {
+		if reflect.TypeOf(err) == joinError && errors.As(err, &joined) {
 			out = append(out, flatten(joined.Unwrap())...)
 			continue
 		}

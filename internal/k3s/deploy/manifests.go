@@ -3,6 +3,7 @@ package deploy
 import (
 	"bytes"
 	"cmp"
+	"errors"
 	"fmt"
 	"path"
 	"slices"
@@ -50,19 +51,19 @@ func ofK3s(name string) bool {
 }
 
 // CheckManifestName says why K3s would not deploy a manifest of this name, or
-// would take it for one of its own, or nil.
+// would take it for one of its own, or nil. The error does not repeat the name.
 func CheckManifestName(file string) error {
 	base := path.Base(file)
 	name := AddOn(base)
 	switch problems := validation.IsDNS1123Subdomain(name); {
 	case strings.HasPrefix(base, "."):
-		return fmt.Errorf("%s: K3s passes over files whose names begin with a dot; take the dot away", file)
+		return errors.New("K3s passes over files whose names begin with a dot; take the dot away")
 	case !deployed(base):
-		return fmt.Errorf("%s: K3s deploys files that end in %s alone; give it one of these endings", file, strings.Join(manifestSuffixes, ", "))
+		return fmt.Errorf("K3s deploys files that end in %s alone; give it one of these endings", strings.Join(manifestSuffixes, ", "))
 	case len(problems) > 0:
-		return fmt.Errorf("%s: K3s names the AddOn %q after the file, up to the first dot, and Kubernetes refuses that name; use lower-case letters, digits and dashes", file, name)
+		return fmt.Errorf("K3s names the AddOn %q after the file, up to the first dot, and Kubernetes refuses that name; use lower-case letters, digits and dashes", name)
 	case ofK3s(name):
-		return fmt.Errorf("%s: K3s has an AddOn %q of its own, and the two would prune each other's objects; choose another name", file, name)
+		return fmt.Errorf("K3s has an AddOn %q of its own, and the two would prune each other's objects; choose another name", name)
 	}
 	return nil
 }
@@ -180,7 +181,7 @@ func (m *Manifests) read(r k3s.Release) {
 			continue
 		}
 		if err := CheckManifestName(e.Path); err != nil {
-			ignored(e.Path, "%s", strings.TrimPrefix(err.Error(), e.Path+": "))
+			ignored(e.Path, "%v", err)
 			continue
 		}
 		name := AddOn(e.Path)
