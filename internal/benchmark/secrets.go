@@ -190,7 +190,7 @@ func (x *examination) configurationFiles(names []string) ([]node.Entry, string) 
 }
 
 // maxBeside is how many bytes beside the configuration are searched.
-const maxBeside = 4 << 20
+const maxBeside = 2 << 20
 
 // secretsBeside searches whatever else is in K3s's directory. Who looks for the
 // registries' passwords and the administrator's kubeconfig has controls of their

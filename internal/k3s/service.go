@@ -116,12 +116,19 @@ var (
 
 // startsAnyK3s says whether a line of text runs K3s.
 func startsAnyK3s(text string) bool {
-	for line := range strings.Lines(text) {
-		if strings.Contains(line, "k3s") && startsK3s.MatchString(line) {
+	for {
+		// Most text names K3s nowhere: it is not cut into lines.
+		i := strings.Index(text, "k3s")
+		if i < 0 {
+			return false
+		}
+		begin := strings.LastIndexByte(text[:i], '\n') + 1
+		line, rest, _ := strings.Cut(text[begin:], "\n")
+		if startsK3s.MatchString(line) {
 			return true
 		}
+		text = rest
 	}
-	return false
 }
 
 // serviceNames lists the services that may run K3s: the installer's, and

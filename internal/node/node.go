@@ -103,7 +103,7 @@ const (
 	// a larger one gets Entry.Unread.
 	MaxFileSize = 4 << 20
 	// MaxEntries is how many entries one collection may hold.
-	MaxEntries = 50_000
+	MaxEntries = 20_000
 	// MaxDepth is how far below a path a whole tree is collected, in levels; a
 	// directory that is as deep gets Entry.Unread.
 	MaxDepth = 64

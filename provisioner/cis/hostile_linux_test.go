@@ -196,7 +196,7 @@ func hostileTrees() []hostile {
 				write(t, tree, fmt.Sprintf("etc/rancher/k3s/other%d", i), lots(250_000, "a%d=password\n"))
 			}
 		}},
-		{"3 MB of YAML beside config.yaml", "", slow, func(t *testing.T, tree string) {
+		{"3 MB of YAML beside config.yaml", "searched for secrets", slow, func(t *testing.T, tree string) {
 			write(t, tree, "etc/rancher/k3s/other", lots(300_000, "a%d: b\n"))
 		}},
 		{"a line of 4 MB of parameters in config.yaml", "", slow, func(t *testing.T, tree string) {
@@ -270,7 +270,7 @@ func hostileTrees() []hostile {
 		{"a YAML bomb as a manifest", "", slow, func(t *testing.T, tree string) {
 			write(t, tree, manifests+"/m.yaml", "kind: Pod\n"+bomb())
 		}},
-		{"40,000 kubelet drop-ins", "", slow, func(t *testing.T, tree string) {
+		{"40,000 kubelet drop-ins", "more than 20000 entries", slow, func(t *testing.T, tree string) {
 			many(t, tree, "var/lib/rancher/k3s/agent/etc/kubelet.conf.d/%d.conf", 40_000, "apiVersion: kubelet.config.k8s.io/v1beta1\nkind: KubeletConfiguration\nmaxPods: %d\n")
 		}},
 		{"an admission file of 4 MB", "", slow, func(t *testing.T, tree string) {

@@ -351,7 +351,7 @@ func Limits(t *testing.T, target MakeTarget) {
 			require.NoError(t, os.WriteFile(filepath.Join(dir, "t", fmt.Sprint(i)), nil, 0o600))
 		}
 		_, err := target(t, dir).Read(context.Background(), node.Query{{Path: "/t", Depth: node.Deep, Content: true}})
-		require.ErrorContains(t, err, "more than 50000 entries")
+		require.ErrorContains(t, err, "more than 20000 entries")
 	})
 	t.Run("too many levels", func(t *testing.T) {
 		dir := t.TempDir()
