@@ -164,6 +164,20 @@ func TestCallersShell(t *testing.T) {
 	}
 }
 
+// TestClocks: a machine whose clock is far off, as of boards without a battery,
+// is hardened and read as any other.
+func TestClocks(t *testing.T) {
+	needAcc(t)
+	for _, clock := range []string{"1970-01-02 00:00:00", "2001-09-09 01:46:40", "2037-12-31 23:59:59", "2099-01-01 00:00:00"} {
+		for _, shell := range []string{"dash", "bash"} {
+			t.Run(shell+" "+clock, func(t *testing.T) {
+				executes(t, "mount --bind /bin/"+shell+" usr/bin/sh", "", sshUser{name: "root"},
+					rendered(t, "faketime '"+clock+"' sh '{{ .Path }}'"), "")
+			})
+		}
+	}
+}
+
 // executes makes sure that a machine is hardened by way of wrap, or not touched
 // where the error is to hold refused, and that nothing is left or told of what
 // was sent.
