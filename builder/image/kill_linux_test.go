@@ -210,13 +210,12 @@ func TestAccKilledAtEveryMoment(t *testing.T) {
 				work := s.work(fmt.Sprintf("killed-%d", i))
 				cmd := s.build(work, s.out)
 				require.NoError(t, cmd.Start())
-				time.Sleep(s.whole * time.Duration(i+1) / (kills + 1))
+				if s.await(i, work) {
+					begun++
+				}
 				s.kill(cmd, i%killWays, work, moment)
 				needNoTraces(t, s.b.dir, moment)
 				s.unharmed(moment)
-				if len(leftIn(t, work)) > 0 {
-					begun++
-				}
 
 				other := s.work(fmt.Sprintf("other-%d", i))
 				out := filepath.Join(other, "image")
@@ -238,6 +237,23 @@ func TestAccKilledAtEveryMoment(t *testing.T) {
 			require.Greater(t, begun, kills/3)
 		})
 	}
+}
+
+// await lets pass what precedes the i-th kill of a build and says whether the
+// build has a work directory then. The first kills hit its start; the others are
+// spread over the time from when that directory is there, since how long the
+// start takes depends on what else the machine does.
+func (s *sweep) await(i int, work string) bool {
+	const starts = kills / 5
+	if i < starts {
+		time.Sleep(s.whole * time.Duration(i+1) / (kills + 1))
+	} else {
+		for end := time.Now().Add(time.Minute); len(leftIn(s.t, work)) == 0 && time.Now().Before(end); {
+			time.Sleep(5 * time.Millisecond)
+		}
+		time.Sleep(s.whole * 2 / 3 * time.Duration(i-starts) / kills)
+	}
+	return len(leftIn(s.t, work)) > 0
 }
 
 // Which processes of a build are killed.
