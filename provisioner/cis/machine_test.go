@@ -25,8 +25,20 @@ build {
     k3s_version = "v1.36.3+k3s1"
     mode        = "check"
     report_dir  = "report"
+` + keepAccess + `
   }
 }
+`
+
+// keepAccess lets an image keep the key by which a test reaches the machine that
+// is booted from it.
+const keepAccess = `
+    waiver {
+      control = "node.hygiene.access"
+      reason  = "the machine is reached by this key"
+      owner   = "tests"
+      expires = "2099-12-31"
+    }
 `
 
 // vmTemplate boots a disk image in QEMU by software emulation, so that it runs

@@ -18,6 +18,7 @@ const (
   provisioner "k3s-cis" {
     k3s_version = "v1.36.3+k3s1"
     role        = "server"
+` + keepAccess + `
   }
 `
 	selinuxOverwrite = `
