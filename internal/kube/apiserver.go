@@ -127,8 +127,22 @@ func (s APIServer) encryption() []k3s.Problem {
 	if problem != nil {
 		return []k3s.Problem{*problem}
 	}
-	_, err := LoadEncryption(s.Release, file, data)
-	return problemsOf(err, k3s.Fatal)
+	config, err := LoadEncryption(s.Release, file, data)
+	if err != nil {
+		return problemsOf(err, k3s.Fatal)
+	}
+	gates, _ := lastOf(s.Args, "feature-gates")
+	if !s.Release.AtLeast(1, 29) || gatesOf(gates.Value)["KMSv1"] {
+		return nil
+	}
+	var out []k3s.Problem
+	for _, line := range config.kmsV1Lines {
+		out = append(out, k3s.Problem{
+			Consequence: k3s.Fatal, Origin: k3s.Origin{Source: file, Line: line},
+			Text: "KMSv1 is deprecated, and from v1.29 only with feature-gates=KMSv1=true; write apiVersion: v2, which the plugin must know",
+		})
+	}
+	return out
 }
 
 func (s APIServer) absolute(file string) string {

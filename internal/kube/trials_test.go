@@ -231,6 +231,12 @@ var Trials = []Trial{
 	{Name: "short key", args: ownEncryption, files: encryptionFile("[{secretbox: {keys: [{name: k, secret: MDEyMw==}]}}]"), Says: "secret is not of the expected length, got 4, expected one of [32]", line: 5},
 	{Name: "key that is not base64", args: ownEncryption, files: encryptionFile("[{aescbc: {keys: [{name: k, secret: S3CR3T!}]}}]"), Says: "secrets must be base64 encoded", line: 5},
 	{Name: "key without a name", args: ownEncryption, files: encryptionFile("[{aescbc: {keys: [{secret: MDEyMzQ1Njc4OTAxMjM0NQ==}]}}]"), Says: "name is a mandatory field for a key", line: 5},
+	{Name: "encryption file as it was called long ago", args: ownEncryption, files: map[string]string{trialOther: "apiVersion: v1\nkind: EncryptionConfig\nresources:\n- resources: [secrets]\n  providers: [{identity: {}}]\n"}},
+	{Name: "address of a KMS plugin that is none of a socket", args: ownEncryption, files: encryptionFile("[{kms: {apiVersion: v2, name: k, endpoint: 'https://kms'}}]"), Ours: "only sockets are supported", Theirs: "unsupported scheme", line: 5},
+	{Name: "KMS plugin of another version", args: ownEncryption, files: encryptionFile("[{kms: {apiVersion: v3, name: k, endpoint: 'unix:///kms'}}]"), Says: "unsupported apiVersion", line: 5},
+	{Name: "KMS plugin of the first version", minors: span{since: 29}, args: ownEncryption, files: encryptionFile("[{kms: {name: k, endpoint: 'unix:///kms'}}]"), Says: "KMSv1 is deprecated", line: 5},
+	{Name: "KMS name with a colon", args: ownEncryption, files: encryptionFile("[{kms: {apiVersion: v2, name: 'a:b', endpoint: 'unix:///kms'}}]"), Says: "must not contain ':'", line: 5},
+	{Name: "Secrets named twice", args: ownEncryption, files: map[string]string{trialOther: encryptionHead + "resources:\n- resources: [secrets, secrets]\n  providers: [{identity: {}}]\n"}, Says: "the same resource cannot be specified multiple times", line: 4},
 	{Name: "no keys", args: ownEncryption, files: encryptionFile("[{aescbc: {}}]"), Says: "aescbc.keys: Required value", line: 5},
 
 	// Flags.
