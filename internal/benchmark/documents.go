@@ -149,9 +149,9 @@ func loaded(err error, named []Evidence) *complaint {
 	return c
 }
 
-// readAdmission loads the admission configuration that the API server is given.
-func (x *examination) readAdmission() (*kube.Admission, *complaint) {
-	file, named, c := x.named("admission-control-config-file")
+// loadNamed loads the file that a flag of the API server names.
+func loadNamed[T any](x *examination, flag string, load func(file string, data []byte) (*T, error)) (*T, *complaint) {
+	file, named, c := x.named(flag)
 	if c != nil {
 		return nil, c
 	}
@@ -160,29 +160,21 @@ func (x *examination) readAdmission() (*kube.Admission, *complaint) {
 		c.evidence = append(named, c.evidence...)
 		return nil, c
 	}
-	a, err := x.loadAdmission(file, data)
+	out, err := load(file, data)
 	if err != nil {
 		return nil, loaded(err, named)
 	}
-	return a, nil
+	return out, nil
+}
+
+// readAdmission loads the admission configuration that the API server is given.
+func (x *examination) readAdmission() (*kube.Admission, *complaint) {
+	return loadNamed(x, "admission-control-config-file", x.loadAdmission)
 }
 
 // readAudit loads the audit policy that the API server is given.
 func (x *examination) readAudit() (*kube.AuditPolicy, *complaint) {
-	file, named, c := x.named("audit-policy-file")
-	if c != nil {
-		return nil, c
-	}
-	data, c := x.file(file)
-	if c != nil {
-		c.evidence = append(named, c.evidence...)
-		return nil, c
-	}
-	p, err := x.loadAudit(file, data)
-	if err != nil {
-		return nil, loaded(err, named)
-	}
-	return p, nil
+	return loadNamed(x, "audit-policy-file", x.loadAudit)
 }
 
 // eventRateLimit wants the admission plugin to be enabled and to have limits.
