@@ -19,10 +19,6 @@ import (
 // line and key; the value never leaves this file.
 type secrets struct{ place string }
 
-// keptSuffix ends the names under which the hardening keeps the configuration
-// files that it changes, all beside the main one.
-const keptSuffix = ".before-k3s-cis"
-
 // secretPlace is one kind of files: how it is searched, and where that is.
 type secretPlace struct {
 	search func(*examination) ([]Evidence, string)
@@ -58,7 +54,7 @@ func (d *decoder) secrets(n *yaml.Node) expectation {
 func (s secrets) picks(paths) node.Query {
 	switch s.place {
 	case "configuration":
-		return node.Query{{Path: k3s.ConfigFile + keptSuffix, Content: true}, {Path: k3s.ConfigDir, Depth: node.Deep, Content: true}}
+		return node.Query{{Path: k3s.ConfigFile + node.KeptSuffix, Content: true}, {Path: k3s.ConfigDir, Depth: node.Deep, Content: true}}
 	case "registries":
 		return node.Query{{Path: k3s.RegistriesFile, Content: true}}
 	case "environment":
@@ -127,9 +123,9 @@ func (x *examination) configFile() string {
 // the default file even where another is the main one now.
 func (x *examination) keptConfiguration() ([]string, string) {
 	beside, problem := x.children(path.Dir(x.configFile()))
-	out := []string{k3s.ConfigFile + keptSuffix}
+	out := []string{k3s.ConfigFile + node.KeptSuffix}
 	for _, e := range beside {
-		if strings.HasSuffix(e.Path, keptSuffix) && e.Path != out[0] {
+		if strings.HasSuffix(e.Path, node.KeptSuffix) && e.Path != out[0] {
 			out = append(out, e.Path)
 		}
 	}

@@ -8,10 +8,6 @@ import (
 	"github.com/k3s-cis/packer-plugin-k3s/internal/node"
 )
 
-// keepSuffix marks the copy of a file that was replaced. None of the programs
-// that read these directories takes a file with this ending.
-const keepSuffix = ".before-k3s-cis"
-
 // own are the files that only a plan makes, whatever the options.
 func (p *planner) own() []string {
 	files := []string{sysctlFile, moreSysctlFile, admissionFile, auditFile}
@@ -55,7 +51,7 @@ func (p *planner) keep() {
 // get none: the copy of a K3s drop-in stands beside the directory.
 func (p *planner) copyOf(name string) string {
 	if dir := k3s.DropInDir(p.m.docs[0].Path); path.Dir(name) == dir {
-		return path.Join(path.Dir(dir), path.Base(name)+keepSuffix)
+		return path.Join(path.Dir(dir), path.Base(name)+node.KeptSuffix)
 	}
-	return name + keepSuffix
+	return name + node.KeptSuffix
 }

@@ -27,6 +27,11 @@ type Change struct {
 	Assume []Assumption
 }
 
+// KeptSuffix ends the names of the copies that Keep makes beside the files that
+// are replaced. None of the programs that read these directories takes a file
+// with this ending.
+const KeptSuffix = ".before-k3s-cis"
+
 // Assumption is what a plan took for granted about one path of the node.
 type Assumption struct {
 	// Path is absolute. When Children is true it is a directory, and what is

@@ -49,7 +49,7 @@ func (s *session) run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	options, err := s.settle(have)
+	options, err := s.complete(have)
 	if err != nil {
 		return err
 	}
@@ -96,9 +96,9 @@ func (s *session) look(ctx context.Context, mode string) (*node.Node, error) {
 	return s.read(ctx)
 }
 
-// settle completes the options by the K3s release and the benchmark that fits
-// it. have is nil where nothing was collected yet.
-func (s *session) settle(have *node.Node) (harden.Options, error) {
+// complete adds to the options the K3s release and the benchmark that fits it.
+// have is nil where nothing was collected yet.
+func (s *session) complete(have *node.Node) (harden.Options, error) {
 	o := s.inputs.options
 	installed, err := s.installed(have)
 	if err != nil {
@@ -219,7 +219,7 @@ func (s *session) apply(ctx context.Context, o harden.Options, have *node.Node) 
 				"\nThe builder's log names the file system. Mount it over what holds data alone, such as server/db, agent/containerd or storage in K3s's data directory.")
 		}
 		if have != nil && s.access.root != nil {
-			return out.Node, nil // settled before anything was planned
+			return out.Node, nil // completed before anything was planned
 		}
 		installed, err := s.installed(out.Node)
 		if err == nil {
