@@ -328,6 +328,8 @@ func TestSecretsThatTheConfigurationNames(t *testing.T) {
 			"users: [{name: u, user: {token: S3CR3T}}]\n", "config-secrets", true,
 		},
 		"a flag's key":           {"kubelet-arg+: [tls-private-key-file=/opt/key]", "/opt/key", "S3CR3T", "config-secrets", true},
+		"a key of a signer":      {"kube-controller-manager-arg+: [cluster-signing-kubelet-serving-key-file=/opt/key]", "/opt/key", "S3CR3T", "config-secrets", true},
+		"a kubeconfig's token":   {"kube-scheduler-arg+: [authentication-kubeconfig=/opt/kc]", "/opt/kc", "users: [{user: {token: S3CR3T}}]", "config-secrets", true},
 		"a token beside":         {"", "/etc/rancher/k3s/notes.txt", "join with " + token + "\n", "config-secrets", true},
 		"a key beside":           {"", "/etc/rancher/k3s/etcd.key", "-----BEGIN EC PRIVATE KEY-----\n", "config-secrets", true},
 		"a Secret beside":        {"", "/etc/rancher/k3s/deep/s.yaml", "a: b\n---\nkind: Secret\ndata: {p: UzNDUjNU}\n", "config-secrets", true},

@@ -172,13 +172,6 @@ func (x *examination) programs() []string {
 	return x.withTargets(list)
 }
 
-// outputs are keys and flags whose values name what K3s or a component writes,
-// or keeps data of workloads in.
-var outputs = []string{
-	"audit-log-path", "log-file", "log-dir", "log", "write-kubeconfig", "etcd-snapshot-dir", "default-local-storage-path", "data-dir",
-	"default-runtime", "container-runtime-endpoint", "image-service-endpoint", "http-trace",
-}
-
 // namedByArguments are the files and directories that keys, variables and
 // arguments of the node's own name, and K3s's files among them.
 func (x *examination) namedByArguments() []string {
@@ -188,7 +181,7 @@ func (x *examination) namedByArguments() []string {
 	}
 	var list []string
 	add := func(name, value string) {
-		if slices.Contains(outputs, strings.ReplaceAll(name, "_", "-")) {
+		if k3s.WrittenTo(name) {
 			return
 		}
 		for item := range strings.SplitSeq(value, ",") {

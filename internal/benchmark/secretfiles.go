@@ -6,6 +6,7 @@ import (
 	"slices"
 
 	"github.com/k3s-cis/packer-plugin-k3s/internal/k3s"
+	"github.com/k3s-cis/packer-plugin-k3s/internal/kube"
 )
 
 // namedSecret is a file that K3s's configuration names because of the secret in
@@ -16,32 +17,6 @@ type namedSecret struct {
 	by string
 	// whole is true for a file that is nothing but a secret.
 	whole bool
-}
-
-// secretFlags are the flags that name files which are keys, or hold some.
-var secretFlags = []struct {
-	component k3s.Component
-	flag      string
-	whole     bool
-}{
-	{k3s.APIServer, "encryption-provider-config", false},
-	{k3s.APIServer, "token-auth-file", true},
-	{k3s.APIServer, "authentication-token-webhook-config-file", false},
-	{k3s.APIServer, "authorization-webhook-config-file", false},
-	{k3s.APIServer, "audit-webhook-config-file", false},
-	{k3s.APIServer, "service-account-signing-key-file", true},
-	{k3s.APIServer, "tls-private-key-file", true},
-	{k3s.APIServer, "etcd-keyfile", true},
-	{k3s.APIServer, "kubelet-client-key", true},
-	{k3s.APIServer, "proxy-client-key-file", true},
-	{k3s.ControllerManager, "service-account-private-key-file", true},
-	{k3s.ControllerManager, "cluster-signing-key-file", true},
-	{k3s.ControllerManager, "kubeconfig", false},
-	{k3s.Scheduler, "kubeconfig", false},
-	{k3s.Kubelet, "kubeconfig", false},
-	{k3s.Kubelet, "bootstrap-kubeconfig", false},
-	{k3s.Kubelet, "tls-private-key-file", true},
-	{k3s.KubeProxy, "kubeconfig", false},
 }
 
 // namedSecrets lists the files with secrets that the node's own configuration
@@ -57,10 +32,10 @@ func (x *examination) namedSecrets() []namedSecret {
 			out = append(out, namedSecret{path.Clean(file), key, true})
 		}
 	}
-	for _, f := range secretFlags {
-		value, from, set := e.Flag(f.component, f.flag)
+	for _, f := range kube.SecretFiles() {
+		value, from, set := e.Flag(f.Component, f.Flag)
 		if set && value != "" && slices.ContainsFunc(from, func(a k3s.Argument) bool { return !a.Origin.Default }) {
-			out = append(out, namedSecret{x.absolute(value), "--" + f.flag, f.whole})
+			out = append(out, namedSecret{x.absolute(value), "--" + f.Flag, f.Whole})
 		}
 	}
 	if file := x.registries(); file != k3s.RegistriesFile {

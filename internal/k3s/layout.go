@@ -3,6 +3,7 @@ package k3s
 import (
 	"path"
 	"slices"
+	"strings"
 )
 
 // Paths that do not depend on the data directory (K3s: pkg/cli/cmds, install.sh).
@@ -86,6 +87,17 @@ func (r Role) ServiceName() string {
 	}
 	return "k3s"
 }
+
+// outputs are keys and flags whose values name what K3s or a component writes,
+// or keeps data of workloads in.
+var outputs = []string{
+	"audit-log-path", "log-file", "log-dir", "log", "write-kubeconfig", "etcd-snapshot-dir", "default-local-storage-path", "data-dir",
+	"default-runtime", "container-runtime-endpoint", "image-service-endpoint", "http-trace",
+}
+
+// WrittenTo says whether a key of K3s or a flag of a component names what is
+// written there, rather than something that is read at the start.
+func WrittenTo(name string) bool { return slices.Contains(outputs, strings.ReplaceAll(name, "_", "-")) }
 
 // EnvironmentFiles lists the environment files that install.sh names in the
 // unit of a role, in the order systemd reads them.
