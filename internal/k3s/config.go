@@ -33,15 +33,13 @@ func (r *resolver) readConfig(file string) []option {
 	if r.tooMuch(entries) {
 		return nil
 	}
-	for _, e := range entries {
-		if e.Kind == node.KindLink {
-			r.problem(Ignored, Origin{Source: e.Path}, "is a link that leads nowhere: K3s takes that for a missing configuration and reads no configuration file at all; remove it")
-			return nil
-		}
-	}
 	var merged []option
 	index := map[string]int{}
 	for _, e := range entries {
+		if e.Kind == node.KindLink { // reached only where K3s could read the files before it
+			r.problem(Ignored, Origin{Source: e.Path}, "is a link that leads nowhere: K3s takes that for a missing configuration and reads no configuration file at all; remove it")
+			return nil
+		}
 		for _, o := range r.readConfigFile(e) {
 			i, seen := index[o.name]
 			if !seen {
