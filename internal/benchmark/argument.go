@@ -89,6 +89,7 @@ func (a argument) judge(x *examination) verdict {
 	if a.shows != "" {
 		v.evidence = append(x.settings(a.shows), v.evidence...)
 	}
+	x.lasting(&v, k3s.ArgumentKey(a.program), a.flag, a.outlasts(x, from))
 	return v
 }
 
@@ -115,6 +116,7 @@ func (a argument) judgeMoved(x *examination, v verdict, file string, named []k3s
 	}
 	v.evidence = append(v.evidence, Evidence{Source: file, Detail: v.found})
 	v.status = outcome(a.predicate.holds(x.in.Benchmark, value))
+	x.lasting(&v, k3s.ArgumentKey(a.program), a.moved.flag, x.in.Effective.BehindConfigFile(named[len(named)-1].Origin))
 	return v
 }
 
@@ -152,6 +154,8 @@ func (s setting) judge(x *examination) verdict {
 		v.status, v.found = outcome(s.predicate.holdsUnset()), s.key+" is not set"
 		v.evidence = []Evidence{{Source: x.defaultSource, Detail: s.key + " is not set anywhere in the node's configuration"}}
 	}
+	outlasts := ok && !slices.ContainsFunc(set.Values, func(value k3s.Value) bool { return !x.in.Effective.BehindConfigFile(value.Origin) })
+	x.lasting(&v, s.key, "", outlasts)
 	return v
 }
 

@@ -22,7 +22,10 @@ type Input struct {
 	// Benchmark is a name from Benchmarks.
 	Benchmark string
 	Role      k3s.Role
-	Waivers   []Waiver
+	// ConfigToCome is true where the first boot may write another configuration
+	// file: what passes then says whether that could take it back.
+	ConfigToCome bool
+	Waivers      []Waiver
 	// Build is Packer's name of the build, for waivers that name one.
 	Build string
 	// Now decides which waivers have expired.
@@ -55,7 +58,7 @@ func (x *examination) result(c Control) Result {
 	r := Result{
 		ID: c.ID(x.in.Benchmark), Key: c.Key, Title: c.Title, Section: c.section,
 		Status: v.status, Found: oneLine(v.found), Expected: oneLine(v.expected), Reason: oneLine(v.reason),
-		Evidence: limited(v.evidence), Remediation: safetext.Passwords(cmp.Or(v.remediation, x.paths.expand(c.Remediation))),
+		Evidence: limited(v.evidence), revocable: v.status == Pass && v.revocable, Remediation: safetext.Passwords(cmp.Or(v.remediation, x.paths.expand(c.Remediation))),
 	}
 	if r.ID == "" {
 		r.ID = c.Key
@@ -228,6 +231,7 @@ func combine(all []verdict) verdict {
 			}
 			out.remediation = cmp.Or(out.remediation, v.remediation)
 			out.hard = out.hard || v.hard
+			out.revocable = out.revocable || v.revocable
 			if v.reason != "" && !slices.Contains(reasons, v.reason) {
 				reasons = append(reasons, v.reason)
 			}

@@ -41,13 +41,21 @@ type Result struct {
 	Found string `json:"found"`
 	// Expected is what the control asks for, in one line.
 	Expected string `json:"expected"`
-	// Reason explains deferred, manual, not_applicable, error and waived.
+	// Reason explains deferred, manual, not_applicable, error and waived, and of a
+	// pass whether a configuration file of the first boot could take it back.
 	Reason   string     `json:"reason,omitempty"`
 	Evidence []Evidence `json:"evidence"`
 	// Remediation says what to do, in K3s's terms.
 	Remediation string  `json:"remediation,omitempty"`
 	Waiver      *Waiver `json:"waiver,omitempty"`
+
+	revocable bool
 }
+
+// Revocable says whether a configuration file that the first boot writes could
+// take a pass back; Reason says with what. It is known where Input.ConfigToCome
+// was set.
+func (r Result) Revocable() bool { return r.revocable }
 
 // Evidence is one thing on the node that a verdict rests on.
 type Evidence struct {

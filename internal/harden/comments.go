@@ -10,7 +10,10 @@ const header = "# Written by packer-plugin-k3s (provisioner k3s-cis)."
 // there.
 const (
 	configComment = "# K3s CIS hardening guide, \"Configuration for Kubernetes Components\"."
-	addedComment  = "# Added by packer-plugin-k3s (provisioner k3s-cis) after the K3s CIS guide."
+	dropInComment = configComment + `
+# K3s reads this file behind config.yaml, whatever writes that one: a key with a +
+# appends to the list there, and the last of several values of a flag counts.`
+	addedComment = "# Added by packer-plugin-k3s (provisioner k3s-cis) after the K3s CIS guide."
 )
 
 // ours says whether data is a file that a plan made as a whole.

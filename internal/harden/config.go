@@ -16,6 +16,8 @@ import (
 type merger struct {
 	release   k3s.Release
 	overwrite bool
+	// own is the drop-in that takes what is wanted; nil where the main file does.
+	own *configfile.Document
 	// docs are the files in K3s's order, the main one first.
 	docs []*configfile.Document
 	// eff is what the node says today, units and environment included; nil
@@ -43,10 +45,15 @@ func newMerger(o Options, have *node.Node, eff *k3s.Effective) (*merger, error) 
 	paths := []string{main}
 	if have != nil && o.Release.ReadsConfigDropIns() {
 		for _, e := range have.Below(k3s.DropInDir(main)) {
-			if path.Dir(e.Path) == k3s.DropInDir(main) && e.Kind == node.KindFile && isYAML(e.Path) {
+			if path.Dir(e.Path) == k3s.DropInDir(main) && e.Kind == node.KindFile && isYAML(e.Path) && e.Path != ownDropIn(main) {
 				paths = append(paths, e.Path)
 			}
 		}
+	}
+	own := o.Release.ReadsConfigDropIns() && foreign(have, ownDropIn(main))
+	if o.Layout == LayoutDropIn || own {
+		paths = append(paths, ownDropIn(main))
+		slices.Sort(paths[1:])
 	}
 	var errs []error
 	size := 0
@@ -60,10 +67,19 @@ func newMerger(o Options, have *node.Node, eff *k3s.Effective) (*merger, error) 
 		if err := k3s.CheckConfigSize(i+1, size); err != nil {
 			return nil, fmt.Errorf("%s: %w", p, err)
 		}
+		if p == ownDropIn(main) && o.Layout == LayoutDropIn {
+			if own {
+				errs = append(errs, fmt.Errorf("%s: config_layout = %q writes this file, and the node has one of its own there: give that another name", p, LayoutDropIn))
+			}
+			data = nil // a plan's own file is made anew
+		}
 		d, err := configfile.Parse(p, data)
 		if err != nil {
 			errs = append(errs, err)
 			continue
+		}
+		if p == ownDropIn(main) && o.Layout == LayoutDropIn {
+			m.own = d
 		}
 		m.docs = append(m.docs, d)
 	}
@@ -85,7 +101,9 @@ func (m *merger) merge(ws []want) {
 		}
 		byKey[w.key] = append(byKey[w.key], w)
 	}
-	m.spellOut()
+	if m.own == nil {
+		m.spellOut()
+	}
 	for _, key := range keys {
 		if !m.freeList(key, byKey[key]) {
 			continue
@@ -131,7 +149,7 @@ func (m *merger) freeList(key string, ws []want) bool {
 	}
 	for {
 		i := m.replacer(key)
-		if i <= 0 {
+		if i <= max(0, slices.Index(m.docs, m.own)) {
 			return true
 		}
 		var lost []string
@@ -174,6 +192,10 @@ func (m *merger) bring(w want) {
 	all := m.find(w)
 	for _, f := range all {
 		switch {
+		case w.served(f.value) && m.passing(f):
+			if !w.union {
+				w.value = f.value // and stays so when the file is written anew
+			}
 		case w.served(f.value):
 			served = true
 		case w.list:
@@ -188,6 +210,8 @@ func (m *merger) bring(w want) {
 			m.errs = append(m.errs, conflict([]want{w}, "%s: %s, but %s wants %s: change it there, or set overwrite = true",
 				f.where, describe(w, f.value), w.asker(), w.shown(w.value)))
 			return
+		case m.before(f):
+			// what the drop-in says counts
 		default:
 			f.doc.Set(f.entry, f.entry.Items()[f.item], w.text())
 			served = true
@@ -200,7 +224,7 @@ func (m *merger) bring(w want) {
 		m.join(w, all)
 		return
 	}
-	m.docs[0].Add(w.key, w.text(), w.flag != "" || w.list)
+	m.add(w)
 }
 
 // join brings a comma list in: into the node's own item where a file has one,
@@ -212,12 +236,12 @@ func (m *merger) join(w want, all []found) {
 	}
 	w.value = value
 	for i := len(all) - 1; i >= 0; i-- {
-		if f := all[i]; f.doc != nil {
+		if f := all[i]; f.doc != nil && !m.before(f) {
 			f.doc.Set(f.entry, f.entry.Items()[f.item], w.text())
 			return
 		}
 	}
-	m.docs[0].Add(w.key, w.text(), true)
+	m.add(w)
 }
 
 // keepEnabled sees to it that the node's own configuration does not switch off

@@ -10,7 +10,7 @@ import (
 
 // own are the files that only a plan makes, whatever the options.
 func (p *planner) own() []string {
-	files := []string{sysctlFile, moreSysctlFile, admissionFile, auditFile}
+	files := []string{sysctlFile, moreSysctlFile, admissionFile, auditFile, ownDropIn(p.m.docs[0].Path)}
 	for _, name := range planManifests {
 		files = append(files, p.c.manifest(name))
 	}

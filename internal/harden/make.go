@@ -88,6 +88,13 @@ func (p *planner) look(o Options) error {
 	if err != nil {
 		return err
 	}
+	own := ownDropIn(eff.ConfigFile)
+	if _, presence := p.have.Lookup(own); presence == node.Present && o.Layout != LayoutDropIn && !foreign(p.have, own) {
+		// It is removed, so that it says nothing of the node any more.
+		if eff, err = k3s.ResolveDeclared(p.have.Without(own), o.Release, o.Role, o.K3sCommand); err != nil {
+			return err
+		}
+	}
 	if eff.Wrapper != (k3s.Origin{}) {
 		return fmt.Errorf("k3s_command: %s: the service starts K3s through another program, and what that runs decides what the node needs: start k3s directly, or declare what is run, such as k3s_command = \"%s --config %s\"",
 			eff.Wrapper, o.Role, k3s.ConfigFile)
@@ -118,6 +125,7 @@ func (p *planner) make() {
 	p.write(entries...)
 
 	ws, warnings := p.c.wants()
+	ws = append(ws, p.anchor()...)
 	p.plan.Warnings = append(p.plan.Warnings, warnings...)
 	if p.c.Role == k3s.Server {
 		p.m.keepEnabled(p.c.enabledPlugins())
@@ -144,7 +152,7 @@ func (p *planner) make() {
 // were edited; the main file always gets its mode.
 func (p *planner) document(d *configfile.Document) {
 	main := d == p.m.docs[0]
-	if !main && !d.Edited() {
+	if !d.Edited() && (!main || !d.Present) {
 		return
 	}
 	data, err := d.Render(addedComment)
@@ -152,7 +160,10 @@ func (p *planner) document(d *configfile.Document) {
 		p.errs = append(p.errs, err)
 		return
 	}
-	if !d.Present {
+	switch {
+	case d == p.m.own:
+		data = append([]byte(header+"\n"+dropInComment+"\n"), data...)
+	case !d.Present:
 		data = append([]byte(header+"\n"+configComment+"\n"), data...)
 	}
 	p.write(file(d.Path, 0o600, data))

@@ -12,6 +12,8 @@ type Options struct {
 	Role    k3s.Role
 	// Benchmark is the CIS release the node is judged by, such as "cis-2.1".
 	Benchmark string
+	// Layout is which file holds what is wanted of K3s's configuration.
+	Layout Layout
 	// Overwrite replaces values of the node's own configuration that
 	// contradict the guide instead of refusing them.
 	Overwrite bool
@@ -47,6 +49,18 @@ type Options struct {
 	// StrictManifests makes workloads that Pod Security would reject an error.
 	StrictManifests bool
 }
+
+// Layout is where a node's K3s configuration gets what is wanted of it.
+type Layout string
+
+// The layouts. "" stands for LayoutFile.
+const (
+	// LayoutFile merges it into the configuration file.
+	LayoutFile Layout = "file"
+	// LayoutDropIn puts it into a drop-in of its own, for nodes whose
+	// configuration file is written at their first boot.
+	LayoutDropIn Layout = "drop-in"
+)
 
 // File is a file of the user's on the build host.
 type File struct {

@@ -47,6 +47,10 @@ func (o Options) Validate() []error {
 			v.wrong("k3s_command", "%w", err)
 		}
 	}
+	v.oneOf("config_layout", string(o.Layout), string(LayoutFile), string(LayoutDropIn))
+	if v.released() && o.Layout == LayoutDropIn && !o.Release.ReadsConfigDropIns() {
+		v.wrong("config_layout", "K3s %s reads no drop-ins (it does from v1.21): leave it out, and let nothing write config.yaml at first boot", o.Release)
+	}
 	v.podSecurity()
 	v.audit()
 	v.rateLimits()

@@ -192,6 +192,10 @@ var listFlags = map[Component][]string{
 	KubeProxy: {"feature-gates", "nodeport-addresses", "ipvs-exclude-cidrs"},
 }
 
+// JoinsValues says whether a flag that a component is given several times has
+// all the values; of any other the last one counts.
+func JoinsValues(c Component, name string) bool { return joinsValues(c, name) }
+
 // joinsValues says whether a flag's values add up.
 func joinsValues(c Component, name string) bool { return slices.Contains(listFlags[c], name) }
 

@@ -205,6 +205,19 @@ func (r *resolver) datastore() Datastore {
 	return SQLite
 }
 
+// BehindConfigFile says whether K3s takes what stands at o after what the
+// configuration file says, so that it counts whatever stands there: in a drop-in,
+// or on the command line.
+func (e *Effective) BehindConfigFile(o Origin) bool {
+	if o.Default {
+		return false
+	}
+	if path.Dir(o.Source) == DropInDir(path.Clean(e.ConfigFile)) || o.Source == Declared {
+		return true
+	}
+	return e.Service != nil && slices.ContainsFunc(e.Service.Start, func(w service.Word) bool { return w.Path == o.Source && w.Line == o.Line })
+}
+
 // Text returns the last value of a setting, or "" where it is not set.
 func (e *Effective) Text(key string) string {
 	values := e.Settings[key].Values

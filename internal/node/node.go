@@ -219,6 +219,20 @@ func (n *Node) WithoutHidden() *Node {
 	return &out
 }
 
+// Without returns the node as it would be if the files at paths were not there.
+func (n *Node) Without(paths ...string) *Node {
+	if n == nil || !slices.ContainsFunc(paths, func(p string) bool { _, there := n.entries[p]; return there }) {
+		return n
+	}
+	out := *n
+	out.entries = maps.Clone(n.entries)
+	for _, p := range paths {
+		delete(out.entries, p)
+	}
+	out.paths = slices.DeleteFunc(slices.Clone(n.paths), func(p string) bool { return slices.Contains(paths, p) })
+	return &out
+}
+
 // Below returns the entries under directory dir (dir itself excluded), down to
 // any depth, sorted by path.
 func (n *Node) Below(dir string) []Entry {

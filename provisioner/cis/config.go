@@ -38,6 +38,11 @@ type Config struct {
 	// nothing; `plan` prints what `apply` would change, as a unified diff for
 	// every file, and touches nothing.
 	Mode string `mapstructure:"mode"`
+	// Where the guide's keys of K3s's configuration go: `file` (default), merged into
+	// `config.yaml`; or `drop-in`, a file of their own in `config.yaml.d`, for images
+	// whose `config.yaml` is written at their first boot. See
+	// [Images whose config.yaml is written at first boot](#images-whose-config-yaml-is-written-at-first-boot).
+	ConfigLayout string `mapstructure:"config_layout"`
 	// Replace values of the image's own K3s configuration that contradict the
 	// guide. Default `false`: a contradiction is an error that names both values.
 	// The original is kept beside either way.

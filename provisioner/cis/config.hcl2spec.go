@@ -58,6 +58,7 @@ type FlatConfig struct {
 	Role                      *string                    `mapstructure:"role" cty:"role" hcl:"role"`
 	K3sCommand                *string                    `mapstructure:"k3s_command" cty:"k3s_command" hcl:"k3s_command"`
 	Mode                      *string                    `mapstructure:"mode" cty:"mode" hcl:"mode"`
+	ConfigLayout              *string                    `mapstructure:"config_layout" cty:"config_layout" hcl:"config_layout"`
 	Overwrite                 *bool                      `mapstructure:"overwrite" cty:"overwrite" hcl:"overwrite"`
 	PodSecurity               *FlatPodSecurityConfig     `mapstructure:"pod_security" cty:"pod_security" hcl:"pod_security"`
 	Audit                     *FlatAuditConfig           `mapstructure:"audit" cty:"audit" hcl:"audit"`
@@ -111,6 +112,7 @@ func (*FlatConfig) HCL2Spec() map[string]hcldec.Spec {
 		"role":                         &hcldec.AttrSpec{Name: "role", Type: cty.String, Required: false},
 		"k3s_command":                  &hcldec.AttrSpec{Name: "k3s_command", Type: cty.String, Required: false},
 		"mode":                         &hcldec.AttrSpec{Name: "mode", Type: cty.String, Required: false},
+		"config_layout":                &hcldec.AttrSpec{Name: "config_layout", Type: cty.String, Required: false},
 		"overwrite":                    &hcldec.AttrSpec{Name: "overwrite", Type: cty.Bool, Required: false},
 		"pod_security":                 &hcldec.BlockSpec{TypeName: "pod_security", Nested: hcldec.ObjectSpec((*FlatPodSecurityConfig)(nil).HCL2Spec())},
 		"audit":                        &hcldec.BlockSpec{TypeName: "audit", Nested: hcldec.ObjectSpec((*FlatAuditConfig)(nil).HCL2Spec())},

@@ -22,6 +22,7 @@ var defaultRateLimit = harden.RateLimit{Type: "Server", QPS: 5000, Burst: 20000}
 func (c *Config) options(errs *[]error) harden.Options {
 	return harden.Options{
 		Role:      k3s.Role(c.Role),
+		Layout:    harden.Layout(c.ConfigLayout),
 		Overwrite: c.Overwrite, K3sCommand: c.K3sCommand,
 		PodSecurity: harden.PodSecurity{
 			Enforce:              c.PodSecurity.Enforce,

@@ -268,30 +268,70 @@ func (s *session) judge(ctx context.Context, o harden.Options, n *node.Node) err
 
 // assess evaluates what is on the node.
 func (s *session) assess(ctx context.Context, o harden.Options, n *node.Node) (report.Report, error) {
-	effective, n, err := s.resolve(ctx, o, n)
+	now := time.Now()
+	views, datastore, err := s.views(ctx, o, n, now)
 	if err != nil {
 		return report.Report{}, err
 	}
-	now := time.Now()
-	results := benchmark.Evaluate(benchmark.Input{
-		Node: n, Effective: effective, Benchmark: o.Benchmark, Role: o.Role,
-		Waivers: s.inputs.waivers, Build: s.config.buildName(), Now: now, Own: s.inputs.controls,
-	})
+	results := benchmark.Combine(views)
+	if o.Layout == harden.LayoutDropIn {
+		s.say(toCome(results))
+	}
 	return report.New(report.Meta{
 		PluginVersion: version.PluginVersion.FormattedVersion(),
 		Created:       now,
 		K3sVersion:    o.Release.String(),
 		Role:          string(o.Role),
 		Benchmark:     o.Benchmark,
-		Node:          report.Node{Build: s.config.buildName(), Datastore: string(effective.Datastore), Access: s.access.name},
+		Node:          report.Node{Build: s.config.buildName(), Datastore: string(datastore), Access: s.access.name},
 	}, results), nil
 }
 
-// resolve computes what K3s will run with, and returns the node it was computed
-// from where that had to be read again.
-func (s *session) resolve(ctx context.Context, o harden.Options, n *node.Node) (*k3s.Effective, *node.Node, error) {
+// views judges the node as it is and, where its first boot may bring another
+// configuration file, without the one that it has.
+func (s *session) views(ctx context.Context, o harden.Options, n *node.Node, now time.Time) (views []benchmark.View, datastore k3s.Datastore, err error) {
+	judge := func(name, without string) (*k3s.Effective, error) {
+		effective, read, err := s.resolve(ctx, o, n, without)
+		if err != nil {
+			return nil, err
+		}
+		n = read
+		views = append(views, benchmark.View{Name: name, Results: benchmark.Evaluate(benchmark.Input{
+			Node: n.Without(without), Effective: effective, Benchmark: o.Benchmark, Role: o.Role, ConfigToCome: o.Layout == harden.LayoutDropIn,
+			Waivers: s.inputs.waivers, Build: s.config.buildName(), Now: now, Own: s.inputs.controls,
+		})})
+		return effective, nil
+	}
+	effective, err := judge("", "")
+	if err != nil {
+		return nil, "", err
+	}
+	if _, presence := n.Lookup(effective.ConfigFile); o.Layout == harden.LayoutDropIn && presence == node.Present {
+		_, err = judge("without what "+effective.ConfigFile+" says", effective.ConfigFile)
+	}
+	return views, effective.Datastore, err
+}
+
+// toCome says which of the controls that hold a configuration file of the first
+// boot could take back.
+func toCome(results []benchmark.Result) string {
+	var ids []string
+	for _, r := range results {
+		if r.Revocable() {
+			ids = append(ids, r.ID)
+		}
+	}
+	if len(ids) == 0 {
+		return "Note: what holds, holds whatever configuration file the first boot writes."
+	}
+	return fmt.Sprintf("Note: config_layout = %q: what the drop-in sets holds whatever configuration file the first boot writes. %d controls hold by K3s's defaults, and that file could take them back; the report says with which key: %s", harden.LayoutDropIn, len(ids), strings.Join(ids, ", "))
+}
+
+// resolve computes what K3s will run with where the file without is not there,
+// and returns the node it was computed from where that had to be read again.
+func (s *session) resolve(ctx context.Context, o harden.Options, n *node.Node, without string) (*k3s.Effective, *node.Node, error) {
 	for i := 0; ; i++ {
-		effective, err := k3s.ResolveDeclared(n, o.Release, o.Role, o.K3sCommand)
+		effective, err := k3s.ResolveDeclared(n.Without(without), o.Release, o.Role, o.K3sCommand)
 		if err != nil {
 			return nil, nil, fmt.Errorf("computing K3s's effective configuration: %w", err)
 		}

@@ -153,6 +153,17 @@ func (d *Document) Set(e Entry, item *yaml.Node, value string) {
 	d.changed[e.Key] = true
 }
 
+// Append gives the list that key+ appends to those of earlier files one more
+// item; it is made where there is none.
+func (d *Document) Append(key, value string) {
+	i := slices.IndexFunc(d.Entries(), func(e Entry) bool { return e.Name == key })
+	if i < 0 {
+		d.Add(key+"+", value, true)
+		return
+	}
+	d.Add(key, value, true)
+}
+
 // Remove takes one item out of e, whose value is a list from then on.
 func (d *Document) Remove(e Entry, item *yaml.Node) {
 	d.changed[e.Key] = true
