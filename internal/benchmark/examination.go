@@ -10,6 +10,7 @@ import (
 	"strings"
 	"sync"
 
+	"github.com/k3s-cis/packer-plugin-k3s/internal/boot"
 	"github.com/k3s-cis/packer-plugin-k3s/internal/k3s"
 	"github.com/k3s-cis/packer-plugin-k3s/internal/kube"
 	"github.com/k3s-cis/packer-plugin-k3s/internal/node"
@@ -35,6 +36,7 @@ type examination struct {
 	audit         func() (*kube.AuditPolicy, *complaint)
 	refused       func() refusals
 	kernel        func() (*sysctl.Parameters, error)
+	boot          func() *boot.Changes
 	problems      func() []k3s.Problem
 	loadAdmission func(file string, data []byte) (*kube.Admission, error)
 	loadAudit     func(file string, data []byte) (*kube.AuditPolicy, error)
@@ -65,6 +67,7 @@ func examine(in Input) *examination {
 	x.audit = sync.OnceValues(x.readAudit)
 	x.refused = sync.OnceValue(x.refusePods)
 	x.kernel = sync.OnceValues(func() (*sysctl.Parameters, error) { return sysctl.Read(x.node()) })
+	x.boot = sync.OnceValue(func() *boot.Changes { return boot.Read(x.node().WithoutHidden()) })
 	x.problems = sync.OnceValue(x.findProblems)
 	x.loadAdmission = oncePerFile(func(file string, data []byte) (*kube.Admission, error) {
 		return kube.LoadAdmission(x.release(), file, data, x.readFile)
@@ -212,8 +215,10 @@ func (x *examination) below(dir, probe string, deep bool) ([]node.Entry, string)
 	if _, p := x.node().Lookup(probe); p == node.Unknown {
 		return nil, "what is in " + dir + " was not looked at"
 	}
-	if p, _ := x.node().HiddenBelow(dir); p != "" {
-		return nil, x.unseen(p)
+	for _, first := range []func(string) (string, string){x.node().HiddenBelow, x.node().UndoneBelow} {
+		if p, _ := first(dir); p != "" {
+			return nil, x.unseen(p)
+		}
 	}
 	var out []node.Entry
 	for _, e := range x.node().Below(dir) {
@@ -229,6 +234,9 @@ func (x *examination) below(dir, probe string, deep bool) ([]node.Entry, string)
 
 // unseen says why nothing is known of p.
 func (x *examination) unseen(p string) string {
+	if how := x.node().Undone(p); how != "" {
+		return p + " " + how
+	}
 	if why := x.node().Hidden(p); why != "" {
 		return p + " " + why + ", so that a booted node does not see what the image has there: mount that file system over what holds data alone, such as server/db, agent/containerd or storage in K3s's data directory, or waive the control"
 	}
@@ -245,7 +253,7 @@ func (x *examination) readFile(p string) ([]byte, error) {
 	switch {
 	case presence == node.Absent:
 		return nil, fmt.Errorf("%s: %w", p, fs.ErrNotExist)
-	case presence == node.Unknown && x.node().Hidden(p) != "":
+	case presence == node.Unknown && (x.node().Hidden(p) != "" || x.node().Undone(p) != ""):
 		return nil, errors.New(x.unseen(p))
 	case presence == node.Unknown:
 		x.lack(p)

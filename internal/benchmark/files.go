@@ -293,6 +293,9 @@ func describe(e node.Entry) string {
 	if e.Kind != node.KindFile {
 		s += " " + string(e.Kind)
 	}
+	if e.Note != "" {
+		s += " (" + e.Note + ")"
+	}
 	return s
 }
 

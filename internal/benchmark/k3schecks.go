@@ -177,13 +177,21 @@ func (x *examination) kernelProblems() []k3s.Problem {
 	if !set || !same(protect, "true") {
 		return nil
 	}
-	boot, err := x.kernel()
+	parameters, err := x.kernel()
 	if err != nil {
 		return nil // node.kernel-parameters says so
 	}
 	var out []k3s.Problem
 	for _, want := range k3s.KernelParameters() {
-		if p, ok := boot.Lookup(want.Name); ok && p.Setting.Path != "" && p.Setting.Value != want.Value {
+		for _, w := range x.boot().Kernel(want.Name) {
+			if w.Always && w.Known && w.Value != want.Value {
+				out = append(out, k3s.Problem{
+					Consequence: k3s.Fatal, Origin: k3s.Origin{Source: w.Path, Line: w.Line},
+					Text: fmt.Sprintf("the kubelet exits because %s=%s at boot and protect-kernel-defaults (%s) wants %s", want.Name, kernelValue(w.Value), from[0].Origin, want.Value),
+				})
+			}
+		}
+		if p, ok := parameters.Lookup(want.Name); ok && p.Setting.Path != "" && p.Setting.Value != want.Value {
 			out = append(out, k3s.Problem{
 				Consequence: k3s.Fatal, Origin: k3s.Origin{Source: p.Setting.Path, Line: p.Setting.Line},
 				Text: fmt.Sprintf("the kubelet exits because %s=%s at boot and protect-kernel-defaults (%s) wants %s", want.Name, kernelValue(p.Setting.Value), from[0].Origin, want.Value),

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/k3s-cis/packer-plugin-k3s/internal/boot"
 	"github.com/k3s-cis/packer-plugin-k3s/internal/k3s"
 	"github.com/k3s-cis/packer-plugin-k3s/internal/node"
 	"github.com/k3s-cis/packer-plugin-k3s/internal/safetext"
@@ -21,7 +22,7 @@ type kernel struct{ parameters []parameter }
 type parameter struct{ name, value string }
 
 func (kernel) picks(paths) node.Query {
-	q := sysctl.Query()
+	q := append(sysctl.Query(), boot.Query()...)
 	for _, dir := range moduleDirectories {
 		q = append(q, node.Pick{Path: dir, Depth: 1})
 	}
@@ -73,15 +74,18 @@ func (k kernel) judge(x *examination) verdict {
 		want = append(want, p.name+"="+p.value)
 	}
 	v := verdict{expected: strings.Join(want, ", ") + " after every boot"}
-	boot, err := x.kernel()
+	parameters, err := x.kernel()
 	if err != nil {
 		v.status, v.found, v.reason = Error, err.Error(), "the evidence is missing"
 		return v
 	}
-	var wrong []string
+	var wrong, unknown []string
 	for _, p := range k.parameters {
-		got, set := boot.Lookup(p.name)
+		got, set := parameters.Lookup(p.name)
+		w := x.writes(p)
+		wrong, unknown, v.evidence = append(wrong, w.wrong...), append(unknown, w.unknown...), append(v.evidence, w.evidence...)
 		switch {
+		case !set && w.always:
 		case !set || got.Setting.Path == "" && len(got.Conflicts) == 0:
 			proof, fault := x.unset(p)
 			v.evidence = append(v.evidence, proof...)
@@ -110,12 +114,46 @@ func (k kernel) judge(x *examination) verdict {
 			v.evidence = append(v.evidence, Evidence{Source: "running kernel", Detail: p.name + "=" + now})
 		}
 	}
+	if len(unknown) > 0 && len(wrong) == 0 {
+		v.status, v.found, v.reason = Error, few(unknown), "a value that is only known when the command runs proves nothing"
+		v.remediation = "Take the parameter out of what is named, and set it in /etc/sysctl.d alone."
+		return v
+	}
 	if len(wrong) > 0 {
 		v.status, v.found = Fail, few(append(x.maskedParameters(), wrong...))
 		return v
 	}
 	v.status, v.found = Pass, "all as wanted"
 	return v
+}
+
+// bootWrites is what else than sysctl files writes to a parameter.
+type bootWrites struct {
+	wrong, unknown []string
+	// always says that every boot writes the right value.
+	always   bool
+	evidence []Evidence
+}
+
+func (x *examination) writes(p parameter) bootWrites {
+	var out bootWrites
+	if err := x.boot().Err(); err != nil {
+		out.unknown = append(out.unknown, err.Error())
+	}
+	for _, s := range x.boot().Kernel(p.name) {
+		switch {
+		case !s.Known:
+			out.unknown = append(out.unknown, fmt.Sprintf("%s may be written by %s", p.name, s))
+			out.evidence = append(out.evidence, Evidence{s.Path, s.Line, p.name + " is written here"})
+			continue
+		case s.Value != p.value:
+			out.wrong = append(out.wrong, fmt.Sprintf("%s=%s written by %s", p.name, kernelValue(s.Value), s))
+		default:
+			out.always = out.always || s.Always
+		}
+		out.evidence = append(out.evidence, Evidence{s.Path, s.Line, p.name + "=" + kernelValue(s.Value) + " is written here"})
+	}
+	return out
 }
 
 // maskedParameters names the files of kernel parameters that a link to

@@ -92,6 +92,12 @@ func nodeMutants() []mutant {
 			tr.file(k3s.ConfigFile, 0o600, string(e.Data)+"---\ndebug: true\n")
 		}},
 		{control: "node.kernel-parameters", breaks: lays(laterFile, 0o644, "vm.overcommit_memory=0\n"), also: fails("node.k3s-starts")},
+		{control: "node.kernel-parameters", breaks: lays("/etc/tmpfiles.d/x.conf", 0o644, "w /proc/sys/vm/overcommit_memory - - - - 0\n"), also: fails("node.k3s-starts")},
+		{control: "node.kernel-parameters", breaks: lays("/etc/rc.local", 0o755, "#!/bin/sh\nsysctl -w vm.overcommit_memory=0\n")},
+		{control: "node.kernel-parameters", breaks: lays("/etc/rc.local", 0o755, "#!/bin/sh\nsysctl -w vm.overcommit_memory=$X\n"), turns: benchmark.Error},
+		{control: "node.config.mode", breaks: lays("/etc/tmpfiles.d/x.conf", 0o644, "z /etc/rancher/k3s/config.yaml 0644\n")},
+		{control: "node.config.mode", breaks: lays("/etc/cron.d/x", 0o644, "@reboot root chmod 644 /etc/rancher/k3s/config.yaml\n")},
+		{control: "node.server-dir.mode", breaks: lays("/etc/tmpfiles.d/x.conf", 0o644, "d /var/lib/rancher/k3s/server 0755\n")},
 		{control: "node.kernel-parameters", breaks: removes("/etc/sysctl.d/90-kubelet.conf")},
 		{control: "node.kernel-parameters", given: running("10"), breaks: running("0")},
 	}, rootOnlyMutants()...)

@@ -77,11 +77,12 @@ func FollowUp(n *node.Node, e *k3s.Effective, own []Control) node.Query {
 	_, _ = x.admission() // which may name further files
 	for _, of := range names(protected) {
 		for _, p := range protected[of].list(x) {
-			if _, presence := n.Lookup(p); presence == node.Unknown && n.Hidden(p) == "" && !slices.ContainsFunc(q, func(k node.Pick) bool { return k.Path == p }) {
+			if _, presence := n.Lookup(p); presence == node.Unknown && n.Hidden(p) == "" && n.Undone(p) == "" && !slices.ContainsFunc(q, func(k node.Pick) bool { return k.Path == p }) {
 				q = append(q, node.Pick{Path: p})
 			}
 		}
 	}
+	q = append(q, x.boot().Missing()...)
 	if e.Program != "" {
 		q = append(q, node.Pick{Path: e.Program, Content: true})
 	}

@@ -13,6 +13,7 @@ import (
 	"go.yaml.in/yaml/v3"
 
 	"github.com/k3s-cis/packer-plugin-k3s/internal/benchmark"
+	"github.com/k3s-cis/packer-plugin-k3s/internal/boot"
 	"github.com/k3s-cis/packer-plugin-k3s/internal/harden"
 	"github.com/k3s-cis/packer-plugin-k3s/internal/k3s"
 	"github.com/k3s-cis/packer-plugin-k3s/internal/node"
@@ -88,11 +89,11 @@ func (tr *tree) node(q node.Query) *node.Node {
 // input resolves the tree's configuration.
 func (tr *tree) input(t testing.TB, release string) benchmark.Input {
 	t.Helper()
-	n := tr.node(benchmark.Query(tr.role, ""))
+	n := boot.Read(tr.node(benchmark.Query(tr.role, ""))).After()
 	e, err := k3s.Resolve(n, tr.release, tr.role)
 	require.NoError(t, err)
 	if more := benchmark.FollowUp(n, e, nil); len(more) > 0 || e.DataDir != k3s.DefaultDataDir {
-		n = tr.node(append(benchmark.Query(tr.role, e.DataDir), more...))
+		n = boot.Read(tr.node(append(benchmark.Query(tr.role, e.DataDir), more...))).After()
 		e, err = k3s.Resolve(n, tr.release, tr.role)
 		require.NoError(t, err)
 	}

@@ -133,6 +133,7 @@ func (r *resolver) configFiles(file string) []node.Entry {
 	case presence == node.Present && e.Unread != "":
 		r.problem(Unreadable, Origin{Source: dir}, "cannot be listed: %s", e.Unread)
 	}
+	r.undoneBelow(dir)
 	for _, e := range r.node.Below(dir) {
 		lower := strings.ToLower(path.Base(e.Path))
 		yamlFile := strings.HasSuffix(lower, ".yaml") || strings.HasSuffix(lower, ".yml")

@@ -159,6 +159,7 @@ func (r *resolver) collectConf(root, prefix string, byName map[string][]node.Ent
 	case presence == node.Present && e.Unread != "":
 		r.problem(Unreadable, Origin{Source: root}, "cannot be listed: %s", e.Unread)
 	}
+	r.undoneBelow(root)
 	for _, e := range r.node.Below(root) {
 		if e.Kind == node.KindDirectory {
 			if e.Unread != "" {

@@ -237,8 +237,19 @@ func (r *resolver) problem(c Consequence, o Origin, format string, args ...any) 
 	r.effective.Problems = append(r.effective.Problems, Problem{c, fmt.Sprintf(format, args...), o})
 }
 
+// undoneBelow reports that a file of a directory is not what it is on the disk.
+func (r *resolver) undoneBelow(dir string) {
+	if p, how := r.node.UndoneBelow(dir); p != "" && p != dir {
+		r.problem(Unreadable, Origin{Source: p}, "%s %s", p, how)
+	}
+}
+
 // unknown reports that a path matters that was not collected.
 func (r *resolver) unknown(p node.Pick) {
+	if how := r.node.Undone(p.Path); how != "" {
+		r.problem(Unreadable, Origin{Source: p.Path}, "%s %s", p.Path, how)
+		return
+	}
 	if why := r.node.Hidden(p.Path); why != "" {
 		r.problem(Unreadable, Origin{Source: p.Path}, "%s %s, so what K3s will do is not known", p.Path, why)
 		return

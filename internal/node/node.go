@@ -47,6 +47,8 @@ type Entry struct {
 	// Unread says why Data (of a file) or the children (of a directory) are
 	// missing although the query asked for them.
 	Unread string
+	// Note says what gives the entry its mode or owner where it is not the disk.
+	Note string
 }
 
 // Content returns the bytes of a regular file, or why there are none.
@@ -62,10 +64,20 @@ func (e Entry) Content() ([]byte, error) {
 	return e.Data, nil
 }
 
-// UnknownPathError says that a path matters that was not collected.
-type UnknownPathError struct{ Path string }
+// UnknownPathError says that a path matters of which nothing is known.
+type UnknownPathError struct {
+	Path string
+	// How the path is removed or written anew at boot; empty where it was not
+	// collected.
+	How string
+}
 
-func (e *UnknownPathError) Error() string { return e.Path + " was not looked at" }
+func (e *UnknownPathError) Error() string {
+	if e.How != "" {
+		return e.Path + " " + e.How
+	}
+	return e.Path + " was not looked at"
+}
 
 // Query says which paths are to be collected. What no Pick covers is unknown,
 // and nothing may be concluded from it.
@@ -127,8 +139,11 @@ const (
 type Node struct {
 	query   Query
 	hidden  map[string]string // why, by the path of what boot hides
+	undone  map[string]string // how, by the path of what boot removes or writes anew
 	entries map[string]Entry
 	paths   []string // sorted
+	// original is the node before it was changed; nil where it was not.
+	original *Node
 	// Kernel holds the running kernel's parameters (sysctl names with dots)
 	// that were asked for; nil when the node is not a running machine.
 	Kernel map[string]string
@@ -162,9 +177,33 @@ func (n *Node) Hiding(why map[string]string) *Node {
 	return &out
 }
 
+// Changed returns the node with other modes and owners of some entries, and how
+// some paths are removed or written anew, so that nothing is known of them. One
+// that was changed already is left.
+func (n *Node) Changed(entries map[string]Entry, undone map[string]string) *Node {
+	if n.original != nil || len(entries) == 0 && len(undone) == 0 {
+		return n
+	}
+	out := *n
+	out.original, out.undone = n.WithoutHidden(), undone
+	out.entries = maps.Clone(n.entries)
+	maps.Copy(out.entries, entries)
+	return &out
+}
+
+// Undone says how p, or a directory above it, is removed or written anew after
+// the disk was read; empty where it is not.
+func (n *Node) Undone(p string) string {
+	if n == nil {
+		return ""
+	}
+	how, _ := HiddenBy(n.undone, p)
+	return how
+}
+
 // Lookup returns the entry at path p and whether it is known to be there.
 func (n *Node) Lookup(p string) (Entry, Presence) {
-	if n.Hidden(p) != "" {
+	if n.Hidden(p) != "" || n.Undone(p) != "" {
 		return Entry{}, Unknown
 	}
 	if e, ok := n.entries[p]; ok {
@@ -199,18 +238,27 @@ func HiddenBy(hidden map[string]string, p string) (why string, found bool) {
 
 // HiddenBelow returns the first path below dir that something hides at boot,
 // and what does; empty where nothing is hidden.
-func (n *Node) HiddenBelow(dir string) (p, why string) {
-	for _, at := range slices.Sorted(maps.Keys(n.hidden)) {
+func (n *Node) HiddenBelow(dir string) (p, why string) { return firstBelow(n.hidden, dir) }
+
+// UndoneBelow returns the first path below dir that is removed or written anew,
+// and how; empty where none is.
+func (n *Node) UndoneBelow(dir string) (p, how string) { return firstBelow(n.undone, dir) }
+
+func firstBelow(paths map[string]string, dir string) (p, why string) {
+	for _, at := range slices.Sorted(maps.Keys(paths)) {
 		if Within(dir, at) {
-			return at, n.hidden[at]
+			return at, paths[at]
 		}
 	}
 	return "", ""
 }
 
 // WithoutHidden returns the node as the image holds it, whether or not boot
-// hides some of that.
+// hides or changes some of that.
 func (n *Node) WithoutHidden() *Node {
+	if n != nil && n.original != nil {
+		return n.original
+	}
 	if n == nil || n.hidden == nil {
 		return n
 	}
@@ -247,7 +295,7 @@ func (n *Node) Below(dir string) []Entry {
 		out = make([]Entry, 0, last-first)
 	}
 	for _, p := range n.paths[first:last] {
-		if n.Hidden(p) == "" {
+		if n.Hidden(p) == "" && n.Undone(p) == "" {
 			out = append(out, n.entries[p])
 		}
 	}

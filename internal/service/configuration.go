@@ -27,6 +27,9 @@ func ConfigurationFiles(n *node.Node, dirs []string) ([]node.Entry, error) {
 				return nil, &node.UnknownPathError{Path: dir}
 			}
 		}
+		if p, how := n.UndoneBelow(dir); p != "" && strings.HasSuffix(p, ".conf") && path.Dir(p) == dir {
+			return nil, &node.UnknownPathError{Path: p, How: how}
+		}
 		for _, e := range n.Below(dir) {
 			base := path.Base(e.Path)
 			if path.Dir(e.Path) != dir || !strings.HasSuffix(base, ".conf") || base[0] == '.' {
@@ -79,4 +82,41 @@ func PathParts(p string) []string {
 		}
 	}
 	return parts
+}
+
+// Command is one command of a unit file, its words as they are written but for
+// the prefixes of the program and doubled signs.
+type Command struct {
+	Line  int
+	Words []string
+}
+
+// Commands lists the commands that a unit file, or a drop-in, has in its Exec
+// settings, whatever a later one makes of them.
+func Commands(text string) []Command {
+	var out []Command
+	doubled := strings.NewReplacer("$$", "$", "%%", "%")
+	_ = readINI(text, []string{"Service", "Socket", "Mount", "Swap"}, func(s iniSetting) error {
+		if !strings.HasPrefix(s.key, "Exec") {
+			return nil
+		}
+		c := Command{Line: s.where(0)}
+		flush := func() {
+			if len(c.Words) > 0 {
+				c.Words[0] = strings.TrimLeft(c.Words[0], "-@:+!|")
+				out = append(out, c)
+			}
+			c.Words = nil
+		}
+		for _, w := range execSyntax.words(s.value) {
+			if w.text == ";" {
+				flush()
+				continue
+			}
+			c.Words = append(c.Words, doubled.Replace(w.text))
+		}
+		flush()
+		return nil
+	})
+	return out
 }

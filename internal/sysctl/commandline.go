@@ -87,7 +87,7 @@ func readCommandLines(n *node.Node) ([]commandLine, error) {
 		e, p := n.Lookup(s.path)
 		switch {
 		case p == node.Unknown:
-			return nil, &node.UnknownPathError{Path: s.path}
+			return nil, &node.UnknownPathError{Path: s.path, How: n.Undone(s.path)}
 		case s.suffix != "" && e.Unread != "":
 			return nil, fmt.Errorf("%s cannot be listed: %s", e.Path, e.Unread)
 		}

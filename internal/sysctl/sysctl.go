@@ -100,7 +100,7 @@ func Read(n *node.Node) (*Parameters, error) {
 	}
 	switch e, p := n.Lookup(legacySysctl); p {
 	case node.Unknown:
-		return nil, &node.UnknownPathError{Path: legacySysctl}
+		return nil, &node.UnknownPathError{Path: legacySysctl, How: n.Undone(legacySysctl)}
 	case node.Present:
 		as, err := readFile(e)
 		if err != nil {

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/k3s-cis/packer-plugin-k3s/internal/benchmark"
+	"github.com/k3s-cis/packer-plugin-k3s/internal/boot"
 	"github.com/k3s-cis/packer-plugin-k3s/internal/harden"
 	"github.com/k3s-cis/packer-plugin-k3s/internal/k3s"
 	"github.com/k3s-cis/packer-plugin-k3s/internal/node"
@@ -327,10 +328,11 @@ func toCome(results []benchmark.Result) string {
 	return fmt.Sprintf("Note: config_layout = %q: what the drop-in sets holds whatever configuration file the first boot writes. %d controls hold by K3s's defaults, and that file could take them back; the report says with which key: %s", harden.LayoutDropIn, len(ids), strings.Join(ids, ", "))
 }
 
-// resolve computes what K3s will run with where the file without is not there,
-// and returns the node it was computed from where that had to be read again.
+// resolve computes what K3s will run with on the node once it has booted, where
+// the file without is not there, and returns that node.
 func (s *session) resolve(ctx context.Context, o harden.Options, n *node.Node, without string) (*k3s.Effective, *node.Node, error) {
 	for i := 0; ; i++ {
+		n = boot.Read(n).After()
 		effective, err := k3s.ResolveDeclared(n.Without(without), o.Release, o.Role, o.K3sCommand)
 		if err != nil {
 			return nil, nil, fmt.Errorf("computing K3s's effective configuration: %w", err)

@@ -1,0 +1,275 @@
+package boot
+
+import (
+	"bytes"
+	"path"
+	"regexp"
+	"slices"
+	"strings"
+
+	"go.yaml.in/yaml/v3"
+
+	"github.com/k3s-cis/packer-plugin-k3s/internal/node"
+	"github.com/k3s-cis/packer-plugin-k3s/internal/service"
+)
+
+// source is one kind of files that say what is run.
+type source struct {
+	// dirs are directories, or files; depth is how far below them files are.
+	dirs  []string
+	depth int
+	// suffix is how files end; empty means all.
+	suffix []string
+	// executable means that only executable files are run.
+	executable bool
+	// starts means that services are read from here, so that a change matters.
+	starts bool
+	read   func(*Changes, node.Entry, string)
+}
+
+var sources = []source{
+	{dirs: []string{"/etc/rc.local", "/etc/rc.d/rc.local"}, executable: true, read: (*Changes).wholeScript},
+	{dirs: []string{"/etc/init.d"}, depth: 1, executable: true, starts: true, read: (*Changes).wholeScript},
+	{dirs: []string{"/etc/local.d"}, depth: 1, executable: true, read: (*Changes).wholeScript},
+	{dirs: []string{"/etc/cron.hourly", "/etc/cron.daily", "/etc/cron.weekly", "/etc/cron.monthly"}, depth: 1, executable: true, read: (*Changes).wholeScript},
+	{dirs: []string{"/etc/periodic"}, depth: 2, executable: true, read: (*Changes).wholeScript},
+	{dirs: []string{"/etc/network", "/etc/networkd-dispatcher", "/etc/NetworkManager/dispatcher.d"}, depth: 2, executable: true, read: (*Changes).wholeScript},
+	{dirs: []string{"/etc/systemd/system-generators", "/etc/systemd/system-shutdown", "/etc/systemd/system-sleep"}, depth: 1, executable: true, read: (*Changes).wholeScript},
+	{dirs: []string{"/var/lib/cloud/scripts"}, depth: 2, executable: true, read: (*Changes).wholeScript},
+	{dirs: []string{"/etc/network/interfaces"}, read: (*Changes).interfaces},
+	{dirs: []string{"/etc/network/interfaces.d"}, depth: 1, read: (*Changes).interfaces},
+	{dirs: []string{"/etc/crontab", "/etc/anacrontab"}, read: (*Changes).crontab},
+	{dirs: []string{"/etc/cron.d"}, depth: 1, read: (*Changes).crontab},
+	{dirs: []string{"/var/spool/cron"}, depth: 2, read: (*Changes).userCrontab},
+	{dirs: []string{"/etc/crontabs"}, depth: 1, read: (*Changes).userCrontab},
+	{
+		dirs: []string{"/etc/systemd/system", "/etc/systemd/system.control", "/usr/local/lib/systemd/system"}, depth: 2,
+		suffix: []string{".service", ".conf"}, starts: true, read: (*Changes).unit,
+	},
+	{dirs: []string{"/etc/udev/rules.d", "/usr/local/lib/udev/rules.d"}, depth: 1, suffix: []string{".rules"}, read: (*Changes).udev},
+	{dirs: []string{"/etc/modprobe.d", "/usr/local/lib/modprobe.d"}, depth: 1, suffix: []string{".conf"}, read: (*Changes).modprobe},
+	{dirs: []string{"/etc/cloud/cloud.cfg"}, read: (*Changes).cloudConfig},
+	{dirs: []string{"/etc/cloud/cloud.cfg.d"}, depth: 1, suffix: []string{".cfg"}, read: (*Changes).cloudConfig},
+	{dirs: []string{"/etc/tuned"}, depth: 2, suffix: []string{"tuned.conf"}, read: (*Changes).tuned},
+}
+
+// Query returns what Read wants to know of a node; the scripts that are run
+// from elsewhere come on top (see Changes.Missing).
+func Query() node.Query {
+	var q node.Query
+	for _, dir := range tmpfilesDirs {
+		q = append(q, node.Pick{Path: dir, Depth: 1, Content: true})
+	}
+	for _, s := range sources {
+		for _, dir := range s.dirs {
+			q = append(q, node.Pick{Path: dir, Depth: s.depth, Content: true})
+		}
+	}
+	return q
+}
+
+// Read reads what is done at boot from a node's files. A file that could not be
+// read is an error of the changes: what it does is not known.
+func Read(n *node.Node) *Changes {
+	c := &Changes{node: n, kernel: map[string][]KernelSetting{}, seen: map[string]bool{}}
+	c.problem = c.tmpfiles()
+	for _, s := range sources {
+		for _, dir := range s.dirs {
+			c.source(s, dir)
+		}
+	}
+	return c
+}
+
+func (c *Changes) source(s source, dir string) {
+	e, presence := c.node.Lookup(dir)
+	switch {
+	case presence == node.Unknown && c.problem == nil:
+		c.problem = &node.UnknownPathError{Path: dir, How: c.node.Undone(dir)}
+	case presence == node.Present && s.depth == 0:
+		c.file(s, e)
+	}
+	for _, e := range c.node.Below(dir) {
+		if s.depth > 0 && strings.Count(e.Path[len(dir):], "/") <= s.depth {
+			c.file(s, e)
+		}
+	}
+}
+
+func (c *Changes) file(s source, e node.Entry) {
+	suffix := len(s.suffix) == 0 || slices.ContainsFunc(s.suffix, func(end string) bool { return strings.HasSuffix(e.Path, end) })
+	if e.Kind != node.KindFile || !suffix || s.executable && e.Mode&0o111 == 0 || e.Data == nil {
+		return
+	}
+	s.read(c, e, string(e.Data))
+}
+
+// shellLine is how a script begins that a shell reads.
+var shellLine = regexp.MustCompile(`^#! *\S*/(env +)?(openrc-run|runscript|(ba|da|a|k|z)?sh)\b`)
+
+// wholeScript reads a file that is run.
+func (c *Changes) wholeScript(e node.Entry, text string) {
+	if c.seen[e.Path] || bytes.IndexByte(e.Data, 0) >= 0 {
+		return
+	}
+	c.seen[e.Path] = true
+	if strings.HasPrefix(text, "#!") && !shellLine.MatchString(text) {
+		c.search(e.Path, 1, text)
+		return
+	}
+	c.run(e.Path, 1, text)
+}
+
+// script reads a script that something runs, or asks for it.
+func (c *Changes) script(file string) {
+	e, presence := c.node.Lookup(file)
+	switch {
+	case presence == node.Present && e.Kind == node.KindFile && e.Data != nil:
+		c.wholeScript(e, string(e.Data))
+	case presence == node.Unknown && c.node.Undone(file) == "" && c.node.Hidden(file) == "" && len(c.missing) < maxScripts,
+		presence == node.Present && e.Kind == node.KindFile && e.Unread == "" && len(c.missing) < maxScripts:
+		c.missing = append(c.missing, node.Pick{Path: file, Content: true})
+	}
+}
+
+// maxScripts is how many scripts outside the usual places are read.
+const maxScripts = 200
+
+// interfaces reads the commands of ifupdown.
+func (c *Changes) interfaces(e node.Entry, text string) {
+	c.lines(e, text, regexp.MustCompile(`^\s*(?:pre-up|up|post-up|down|pre-down|post-down)\s+(.*)$`))
+}
+
+// crontab reads a table that names users.
+func (c *Changes) crontab(e node.Entry, text string) {
+	c.lines(e, text, regexp.MustCompile(`^\s*(?:@[a-z]+\s+|(?:[\d*]\S*\s+){5}|@?\w+\s+\d+\s+)\S+\s+(.*)$`))
+}
+
+// userCrontab reads a table of one user.
+func (c *Changes) userCrontab(e node.Entry, text string) {
+	c.lines(e, text, regexp.MustCompile(`^\s*(?:@[a-z]+|(?:\S+\s+){4}\S+)\s+(.*)$`))
+}
+
+// modprobe reads the commands that are run in the place of loading a module.
+func (c *Changes) modprobe(e node.Entry, text string) {
+	c.lines(e, text, regexp.MustCompile(`^\s*(?:install|remove)\s+\S+\s+(.*)$`))
+}
+
+// lines runs what the pattern's group finds in each line that is no comment.
+func (c *Changes) lines(e node.Entry, text string, pattern *regexp.Regexp) {
+	for i, line := range strings.Split(text, "\n") {
+		if m := pattern.FindStringSubmatch(line); m != nil && !strings.HasPrefix(strings.TrimSpace(line), "#") {
+			c.run(e.Path, i+1, m[1])
+		}
+	}
+}
+
+// udev reads the programs and parameters of rules.
+func (c *Changes) udev(e node.Entry, text string) {
+	for i, line := range strings.Split(text, "\n") {
+		if strings.HasPrefix(strings.TrimSpace(line), "#") {
+			continue
+		}
+		at := Place{e.Path, i + 1}
+		for _, m := range udevSysctl.FindAllStringSubmatch(line, -1) {
+			c.set(at, parameterPath(m[1]), m[2], !strings.ContainsAny(m[2], "$%"), false)
+		}
+		for _, m := range udevRun.FindAllStringSubmatch(line, -1) {
+			c.run(e.Path, i+1, strings.ReplaceAll(m[1], `\"`, `"`))
+		}
+	}
+}
+
+var (
+	udevSysctl = regexp.MustCompile(`SYSCTL\{([^}]+)\}\s*=\s*"([^"]*)"`)
+	udevRun    = regexp.MustCompile(`(?:RUN(?:\{program\})?\s*\+?:?=|PROGRAM\s*=?=|IMPORT\{program\}\s*=?=)\s*e?"((?:[^"\\]|\\.)*)"`)
+)
+
+// unit reads the commands of a unit, whether or not something starts it.
+func (c *Changes) unit(e node.Entry, text string) {
+	if service.Masked(e) {
+		return
+	}
+	for _, run := range service.Commands(text) {
+		s := &shell{changes: c, file: e.Path, first: run.Line}
+		words := make([]word, len(run.Words))
+		for i, text := range run.Words {
+			words[i] = word{text, true}
+		}
+		s.call(Place{e.Path, run.Line}, words, "", false)
+	}
+}
+
+// cloudConfig reads the commands and files of cloud-init's own configuration.
+func (c *Changes) cloudConfig(e node.Entry, text string) {
+	var doc struct {
+		Boot  []yaml.Node `yaml:"bootcmd"`
+		Run   []yaml.Node `yaml:"runcmd"`
+		Files []struct {
+			Path    yaml.Node `yaml:"path"`
+			Content string    `yaml:"content"`
+		} `yaml:"write_files"`
+	}
+	if err := yaml.Unmarshal([]byte(text), &doc); err != nil {
+		c.search(e.Path, 1, text)
+		return
+	}
+	for _, n := range append(doc.Boot, doc.Run...) {
+		switch n.Kind {
+		case yaml.ScalarNode:
+			c.run(e.Path, n.Line, n.Value)
+		case yaml.SequenceNode:
+			s := &shell{changes: c, file: e.Path, first: n.Line}
+			var words []word
+			for _, w := range n.Content {
+				words = append(words, word{w.Value, true})
+			}
+			s.call(Place{e.Path, n.Line}, words, "", false)
+		}
+	}
+	for _, f := range doc.Files {
+		if path.IsAbs(f.Path.Value) {
+			s := &shell{changes: c}
+			s.written(Place{e.Path, f.Path.Line}, word{f.Path.Value, true}, f.Content, true)
+		}
+	}
+}
+
+// tuned reads the parameters of a profile of one's own.
+func (c *Changes) tuned(e node.Entry, text string) {
+	section := ""
+	for i, line := range strings.Split(text, "\n") {
+		line = strings.TrimSpace(line)
+		if strings.HasPrefix(line, "[") {
+			section = strings.Trim(line, "[]")
+			continue
+		}
+		key, value, assigns := strings.Cut(line, "=")
+		if section == "sysctl" && assigns && !strings.HasPrefix(line, "#") {
+			c.set(Place{e.Path, i + 1}, parameterPath(strings.TrimSpace(key)), strings.TrimSpace(strings.TrimLeft(value, "><")), !strings.ContainsAny(value, "$<>"), false)
+		}
+	}
+}
+
+// loads notes what sysctl reads from a file of settings; those that are read at
+// boot anyway are known elsewhere.
+func (c *Changes) loads(file string) {
+	if !path.IsAbs(file) || file == "/etc/sysctl.conf" || path.Base(path.Dir(file)) == "sysctl.d" {
+		return
+	}
+	e, presence := c.node.Lookup(path.Clean(file))
+	if presence == node.Unknown || presence == node.Present && e.Data == nil && e.Unread == "" {
+		c.missing = append(c.missing, node.Pick{Path: path.Clean(file), Content: true})
+	}
+	c.settings(file, 1, string(e.Data))
+}
+
+// settings notes the parameters of a text in sysctl's syntax.
+func (c *Changes) settings(file string, first int, text string) {
+	for i, line := range strings.Split(text, "\n") {
+		line = strings.TrimLeft(strings.TrimSpace(line), "-")
+		if key, value, assigns := strings.Cut(line, "="); assigns && line[0] != '#' && line[0] != ';' {
+			c.set(Place{file, first + i}, parameterPath(strings.TrimSpace(key)), value, true, false)
+		}
+	}
+}
