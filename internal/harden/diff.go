@@ -106,7 +106,7 @@ func unified(name string, old, data []byte, isNew bool) string {
 // wherever these are.
 func isConfiguration(name string) bool {
 	dir := path.Dir(name)
-	return isYAML(name) && (path.Base(name) == path.Base(k3s.ConfigFile) || isYAML(dir)) || strings.HasSuffix(dir, ".yaml.d")
+	return isYAML(name) && (path.Base(name) == path.Base(k3s.ConfigFile) || name == agentConfig || isYAML(dir)) || strings.HasSuffix(dir, ".yaml.d")
 }
 
 // holdsSecret says whether a file may hold an object that secrets are kept in:

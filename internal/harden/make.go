@@ -15,13 +15,20 @@ import (
 // Query returns what Make wants to know of a node.
 func Query(o Options) node.Query {
 	o = o.longKeys()
-	q := append(node.Query{
+	q := node.Query{
 		{Path: sysctlFile, Content: true},
 		{Path: moreSysctlFile, Content: true},
 		{Path: admissionFile, Content: true},
 		{Path: auditFile, Content: true},
-	}, below(o.Role, dataDir(o, nil))...)
-	return append(q, k3s.Query(o.Role, "")...)
+	}
+	for _, role := range o.Role.Roles() {
+		q = append(q, below(role, dataDir(o, nil))...)
+		q = append(q, k3s.Query(role, "")...)
+	}
+	if o.Role == k3s.Both {
+		q = append(q, node.Pick{Path: agentConfig, Content: true}, node.Pick{Path: k3s.DropInDir(agentConfig), Depth: 1, Content: true})
+	}
+	return q
 }
 
 // below is what Make wants to know of a data directory.
@@ -43,8 +50,8 @@ func below(role k3s.Role, dir string) node.Query {
 // lists everything that is wrong, each with option or file and line, what was
 // found and what would be right. An *Incomplete asks for more of the node.
 func Make(o Options, have *node.Node) (*Plan, error) {
-	if o.Role != k3s.Server && o.Role != k3s.Agent {
-		return nil, fmt.Errorf("role: %q is not one of %s, %s", o.Role, k3s.Server, k3s.Agent)
+	if o.Role != k3s.Server && o.Role != k3s.Agent && o.Role != k3s.Both {
+		return nil, fmt.Errorf("role: %q is not one of %s, %s, %s", o.Role, k3s.Server, k3s.Agent, k3s.Both)
 	}
 	if o.Release == (k3s.Release{}) {
 		return nil, errors.New("k3s_version: is missing: write the release the node will run, such as v1.36.3+k3s1")
@@ -53,18 +60,26 @@ func Make(o Options, have *node.Node) (*Plan, error) {
 		return nil, err
 	}
 	o = o.longKeys()
+	if o.Role == k3s.Both {
+		return makeBoth(o, have)
+	}
 	p := &planner{have: have, plan: &Plan{}}
 	if err := p.look(o); err != nil {
 		return nil, err
 	}
-	p.c = settle(o, p.eff)
-	m, err := newMerger(o, have, p.eff)
-	if err != nil {
+	if err := p.settle(o); err != nil {
 		return nil, err
 	}
-	p.m = m
-	p.make()
+	ws := p.draft()
+	p.finish(ws)
 	return p.result()
+}
+
+// settle chooses what the options leave open and reads the node's configuration.
+func (p *planner) settle(o Options) (err error) {
+	p.c = settle(o, p.eff)
+	p.m, err = newMerger(o, p.have, p.eff)
+	return err
 }
 
 // planner is one run of Make.
@@ -75,6 +90,9 @@ type planner struct {
 	m    *merger
 	plan *Plan
 	errs []error
+	// shared is what the service reads before it is given a configuration of its
+	// own; nil where it has one.
+	shared *k3s.Effective
 	// known are the problems that were told already.
 	known []k3s.Problem
 }
@@ -111,8 +129,8 @@ func (p *planner) look(o Options) error {
 	return nil
 }
 
-// make fills in the plan.
-func (p *planner) make() {
+// draft fills in what the plan writes, and returns what it is to bring about.
+func (p *planner) draft() []want {
 	if warning, _ := p.c.Release.Supported(); warning != "" {
 		p.warn("%s", warning)
 	}
@@ -126,6 +144,7 @@ func (p *planner) make() {
 
 	ws, warnings := p.c.wants()
 	ws = append(ws, p.anchor()...)
+	ws = append(ws, p.carried(ws)...)
 	p.plan.Warnings = append(p.plan.Warnings, warnings...)
 	if p.c.Role == k3s.Server {
 		p.m.keepEnabled(p.c.enabledPlugins())
@@ -142,6 +161,11 @@ func (p *planner) make() {
 	sort.SliceStable(p.plan.Change.Write, func(i, j int) bool {
 		return p.plan.Change.Write[i].Path < p.plan.Change.Write[j].Path
 	})
+	return ws
+}
+
+// finish fills in the rest of the plan once all is known that it writes.
+func (p *planner) finish(ws []want) {
 	p.remove()
 	p.keep()
 	p.verify(ws)

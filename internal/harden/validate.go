@@ -38,6 +38,9 @@ func (v *checker) released() bool { return v.o.Release != (k3s.Release{}) }
 // all at once, each error naming the option as it is written in HCL. The
 // release may be missing; what depends on it is then left to a later call.
 func (o Options) Validate() []error {
+	if o.Role == k3s.Both {
+		return o.validateBoth()
+	}
 	v := &checker{o: o}
 	if v.released() {
 		v.release()

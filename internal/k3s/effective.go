@@ -93,6 +93,9 @@ type Problem struct {
 	// Text says what is wrong and what would be right, in one line.
 	Text   string
 	Origin Origin
+	// Stops is the role whose service it stops, where that is not the role that
+	// was resolved; empty otherwise.
+	Stops Role
 }
 
 // Effective is what K3s will run with, computed from files alone.

@@ -55,3 +55,15 @@ const (
 	Server Role = "server"
 	Agent  Role = "agent"
 )
+
+// Both is the role of an image that has the services of both, of which each of
+// its nodes runs one. Nothing is resolved for it: see Roles.
+const Both Role = "both"
+
+// Roles lists the roles of K3s that r stands for.
+func (r Role) Roles() []Role {
+	if r == Both {
+		return []Role{Server, Agent}
+	}
+	return []Role{r}
+}

@@ -48,6 +48,9 @@ type resolver struct {
 	suggested int
 	// byDefault names K3s's own defaults as a source.
 	byDefault string
+	// passedOver is the problem of a usual configuration file that is there and is
+	// not the one that the service reads.
+	passedOver []Problem
 	// places fills in where a default's value lies in the data directory.
 	places *strings.Replacer
 }
@@ -74,6 +77,7 @@ func ResolveDeclared(n *node.Node, release Release, role Role, command string) (
 	r.command = command
 	r.resolve()
 	r.otherService()
+	r.effective.Problems = append(r.effective.Problems, r.passedOver...)
 	return r.effective, nil
 }
 
@@ -92,7 +96,7 @@ func (r *resolver) resolve() {
 	e.ConfigFile = file
 	options := r.readConfig(file)
 	if _, presence := n.Lookup(ConfigFile); presence == node.Present && path.Clean(file) != ConfigFile {
-		r.problem(Ignored, Origin{Source: ConfigFile}, "is not read: %s names %s instead", origin, file)
+		r.passedOver = []Problem{{Consequence: Ignored, Text: fmt.Sprintf("is not read: %s names %s instead", origin, file), Origin: Origin{Source: ConfigFile}}}
 	}
 	if _, presence := n.Lookup(path.Clean(file)); presence == node.Absent && origin.Source != "" && len(options) == 0 {
 		r.problem(Ignored, origin, "names the configuration file %s, which does not exist: K3s starts without any", file)
@@ -110,22 +114,34 @@ func (r *resolver) resolve() {
 // node has both: it reads the same configuration unless it is given another.
 func (r *resolver) otherService() {
 	other := newResolver(r.node, r.release, r.role.other())
-	name := other.role.ServiceName() + ".service"
-	if r.effective.Service == nil || !slices.ContainsFunc(service.UnitDirectories(), func(dir string) bool {
-		_, presence := r.node.Lookup(path.Join(dir, name))
+	name := other.role.ServiceName()
+	there := func(p string) bool {
+		_, presence := r.node.Lookup(p)
 		return presence == node.Present
-	}) {
+	}
+	if r.effective.Service == nil {
 		return
+	}
+	script := path.Join(initDir, name)
+	if !there(script) || path.Dir(r.effective.Service.Path) != initDir {
+		name += ".service"
+		if !slices.ContainsFunc(service.UnitDirectories(), func(dir string) bool { return there(path.Join(dir, name)) }) {
+			return
+		}
 	}
 	other.resolve()
 	s := other.effective.Service
 	if s != nil && (s.Masked || !runsRole(s, other.role)) {
 		return
 	}
+	if s != nil && path.Clean(other.effective.ConfigFile) == ConfigFile {
+		r.passedOver = nil
+	}
 	r.effective.Missing = append(r.effective.Missing, other.effective.Missing...)
 	for _, p := range other.effective.Problems {
 		if p.Consequence == Fatal || p.Consequence == Unreadable && len(other.effective.Missing) > 0 {
 			p.Text = fmt.Sprintf("%s, which the node has too: %s; give each service a configuration of its own (K3S_CONFIG_FILE), or remove or mask the one that is not to run", name, p.Text)
+			p.Stops = other.role
 			r.effective.Problems = append(r.effective.Problems, p)
 		}
 	}
@@ -234,7 +250,7 @@ func (e *Effective) Bool(key string) bool {
 }
 
 func (r *resolver) problem(c Consequence, o Origin, format string, args ...any) {
-	r.effective.Problems = append(r.effective.Problems, Problem{c, fmt.Sprintf(format, args...), o})
+	r.effective.Problems = append(r.effective.Problems, Problem{Consequence: c, Text: fmt.Sprintf(format, args...), Origin: o})
 }
 
 // undoneBelow reports that a file of a directory is not what it is on the disk.

@@ -64,7 +64,7 @@ func (r Report) Verdict() string {
 
 // subject says what was judged and by what.
 func (r Report) subject() string {
-	parts := []string{"K3s " + r.K3sVersion, r.Role}
+	parts := []string{"K3s " + r.K3sVersion, Roles(r.Role)}
 	if r.Node.Datastore != "" {
 		parts = append(parts, r.Node.Datastore)
 	}

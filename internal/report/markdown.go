@@ -77,7 +77,7 @@ func (r Report) facts() [][2]string {
 	var out [][2]string
 	for _, f := range [][2]string{
 		{"K3s", r.K3sVersion},
-		{"Role", r.Role},
+		{"Role", Roles(r.Role)},
 		{"Datastore", r.Node.Datastore},
 		{"Benchmark", r.Benchmark},
 		{"Packer build", r.Node.Build},

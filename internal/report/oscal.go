@@ -45,7 +45,7 @@ func renderOSCAL(v *view) ([]byte, error) {
 	d := &oscalDoc{
 		view:  v,
 		seed:  uuid.NewSHA1(uuid.NewSHA1(uuid.NameSpaceURL, []byte(oscalNS)), sum[:]),
-		title: fmt.Sprintf("%s check of a K3s %s image", v.Benchmark, v.Role),
+		title: fmt.Sprintf("%s check of a K3s %s image", v.Benchmark, Roles(v.Role)),
 	}
 	d.node, d.tool, d.plan, d.party = d.id("node"), d.id("tool"), d.id("plan"), d.id("party")
 	return marshalJSON(oscal.OscalModels{AssessmentResults: d.document()})

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/k3s-cis/packer-plugin-k3s/internal/benchmark"
+	"github.com/k3s-cis/packer-plugin-k3s/internal/k3s"
 )
 
 // Report is everything that a report says. Field order is the order in
@@ -70,6 +71,14 @@ func New(m Meta, results []benchmark.Result) Report {
 	}
 	r.Summary = count(r.Results)
 	return r
+}
+
+// Roles is a report's role in words.
+func Roles(role string) string {
+	if role == string(k3s.Both) {
+		return "server and agent"
+	}
+	return role
 }
 
 // Failed returns the results that fail a build: fail and error, in order.

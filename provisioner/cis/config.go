@@ -27,7 +27,8 @@ type Config struct {
 	// the newest that the K3s documentation has for the minor of the release. One
 	// that does not fit the release is an error that names those that do.
 	Benchmark string `mapstructure:"benchmark"`
-	// What the node will run: `server` (default) or `agent`.
+	// What the node will run: `server` (default), `agent`, or `both` for an image of
+	// which each node becomes one of the two. See [One image for both roles](#one-image-for-both-roles).
 	Role string `mapstructure:"role"`
 	// What a program of your own runs that the service starts K3s through, as it
 	// stands behind `k3s`, such as `server --config /etc/rancher/k3s/config.yaml`.
@@ -41,7 +42,7 @@ type Config struct {
 	// Where the guide's keys of K3s's configuration go: `file` (default), merged into
 	// `config.yaml`; or `drop-in`, a file of their own in `config.yaml.d`, for images
 	// whose `config.yaml` is written at their first boot. See
-	// [Images whose config.yaml is written at first boot](#images-whose-config-yaml-is-written-at-first-boot).
+	// [Configuration written at first boot](#configuration-written-at-first-boot).
 	ConfigLayout string `mapstructure:"config_layout"`
 	// Replace values of the image's own K3s configuration that contradict the
 	// guide. Default `false`: a contradiction is an error that names both values.

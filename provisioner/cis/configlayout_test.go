@@ -3,6 +3,7 @@ package cis
 import (
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
@@ -66,4 +67,50 @@ func TestHardenedInTheFileAlone(t *testing.T) {
 	r := status(t, x.report, "1.2.16")
 	assert.Equal(t, benchmark.Fail, r.Status)
 	assert.Equal(t, "without what /etc/rancher/k3s/config.yaml says: --audit-log-path is not set", r.Found)
+}
+
+// TestBothRoles: one image for both, each service judged in its role, each
+// control once.
+func TestBothRoles(t *testing.T) {
+	const agentUnit = "etc/systemd/system/k3s-agent.service"
+	for name, layout := range map[string]string{"file": "file", "drop-in": "drop-in"} {
+		t.Run(name, func(t *testing.T) {
+			options := map[string]any{"k3s_version": release, "role": "both", "config_layout": layout}
+			tree := newTree(t)
+			x := try(t, tree, options, nil)
+			require.ErrorContains(t, x.err, `role: "both" wants a service that runs k3s`)
+			write(t, tree, "etc/systemd/system/k3s.service", "[Service]\nExecStart=/usr/local/bin/k3s server\n")
+			write(t, tree, agentUnit, "[Service]\nExecStart=/usr/local/bin/k3s agent\n")
+			require.NoError(t, os.Chmod(filepath.Join(tree, agentUnit), 0o644))
+			x = try(t, tree, options, nil)
+			require.NoError(t, x.err, x.log)
+			assert.Equal(t, "both", x.report.Role)
+			assert.Contains(t, x.log, "server and agent")
+			server := try(t, tree, map[string]any{"k3s_version": release, "config_layout": layout, "mode": modeCheck}, nil)
+			require.NoError(t, server.err, server.log)
+			assert.Len(t, x.report.Results, len(server.report.Results), "each control once")
+
+			check := map[string]any{"k3s_version": release, "role": "both", "config_layout": layout, "mode": modeCheck}
+			agentFile := map[string]string{"file": "etc/rancher/k3s/agent.yaml", "drop-in": "etc/rancher/k3s/agent.yaml.d/99-k3s-cis.yaml"}[layout]
+			good, err := os.ReadFile(filepath.Join(tree, agentFile))
+			require.NoError(t, err)
+			for broken, found := range map[string]string{
+				"cluster-init: true\n" + string(good): "node.k3s-starts",
+				"":                                    "kubelet.protect-kernel-defaults",
+			} {
+				write(t, tree, agentFile, broken)
+				x := try(t, tree, check, nil)
+				require.Error(t, x.err)
+				r := status(t, x.report, found)
+				assert.Equal(t, benchmark.Fail, r.Status)
+				assert.True(t, strings.HasPrefix(r.Found, "agent: "), r.Found)
+			}
+			write(t, tree, agentFile, string(good))
+			require.NoError(t, try(t, tree, check, nil).err)
+			require.NoError(t, os.RemoveAll(filepath.Join(tree, agentUnit+".d")))
+			x = try(t, tree, check, nil)
+			require.Error(t, x.err)
+			assert.Contains(t, status(t, x.report, "node.k3s-starts").Found, "is for servers only, and an agent that finds it exits")
+		})
+	}
 }

@@ -1,6 +1,7 @@
 package cis
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -54,7 +55,7 @@ func (s *session) run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	s.say(fmt.Sprintf("K3s %s, %s, CIS benchmark %s, reached by %s.", options.Release, options.Role, options.Benchmark, s.access.name))
+	s.say(fmt.Sprintf("K3s %s, %s, CIS benchmark %s, reached by %s.", options.Release, report.Roles(string(options.Role)), options.Benchmark, s.access.name))
 	switch mode {
 	case modePlan:
 		return s.plan(ctx, options, have)
@@ -73,7 +74,9 @@ func (s *session) run(ctx context.Context) error {
 func (s *session) query() node.Query {
 	dataDir, _ := s.inputs.options.Config["data-dir"].(string)
 	q := harden.Query(s.inputs.options)
-	q = append(q, q.Lacks(benchmark.Query(s.inputs.options.Role, dataDir))...)
+	for _, role := range s.inputs.options.Role.Roles() {
+		q = append(q, q.Lacks(benchmark.Query(role, dataDir))...)
+	}
 	return append(q, s.more...)
 }
 
@@ -91,7 +94,7 @@ func (s *session) read(ctx context.Context) (*node.Node, error) {
 // no K3s configuration yet, which the one remote command verifies.
 func (s *session) look(ctx context.Context, mode string) (*node.Node, error) {
 	known := s.inputs.options.Release != (k3s.Release{})
-	if mode == modeApply && known && s.access.root == nil {
+	if mode == modeApply && known && s.access.root == nil && s.inputs.options.Role != k3s.Both {
 		return nil, nil
 	}
 	return s.read(ctx)
@@ -288,29 +291,40 @@ func (s *session) assess(ctx context.Context, o harden.Options, n *node.Node) (r
 	}, results), nil
 }
 
-// views judges the node as it is and, where its first boot may bring another
-// configuration file, without the one that it has.
+// views judges the node in each role that it can have, as it is and, where its
+// first boot may bring another configuration file, without the one that it has.
 func (s *session) views(ctx context.Context, o harden.Options, n *node.Node, now time.Time) (views []benchmark.View, datastore k3s.Datastore, err error) {
-	judge := func(name, without string) (*k3s.Effective, error) {
-		effective, read, err := s.resolve(ctx, o, n, without)
+	judge := func(role k3s.Role, name, without string) (*k3s.Effective, error) {
+		effective, read, err := s.resolve(ctx, o, role, n, without)
 		if err != nil {
 			return nil, err
 		}
 		n = read
 		views = append(views, benchmark.View{Name: name, Results: benchmark.Evaluate(benchmark.Input{
-			Node: n.Without(without), Effective: effective, Benchmark: o.Benchmark, Role: o.Role, ConfigToCome: o.Layout == harden.LayoutDropIn,
+			Node: n.Without(without), Effective: effective, Benchmark: o.Benchmark, Role: role, ConfigToCome: o.Layout == harden.LayoutDropIn,
 			Waivers: s.inputs.waivers, Build: s.config.buildName(), Now: now, Own: s.inputs.controls,
 		})})
 		return effective, nil
 	}
-	effective, err := judge("", "")
-	if err != nil {
-		return nil, "", err
+	for _, role := range o.Role.Roles() {
+		name := ""
+		if o.Role == k3s.Both {
+			name = string(role)
+		}
+		effective, err := judge(role, name, "")
+		if err != nil {
+			return nil, "", err
+		}
+		datastore = cmp.Or(datastore, effective.Datastore)
+		if _, presence := n.Lookup(effective.ConfigFile); o.Layout != harden.LayoutDropIn || presence != node.Present {
+			continue
+		}
+		name = strings.TrimSpace(name + " without what " + effective.ConfigFile + " says")
+		if _, err := judge(role, name, effective.ConfigFile); err != nil {
+			return nil, "", err
+		}
 	}
-	if _, presence := n.Lookup(effective.ConfigFile); o.Layout == harden.LayoutDropIn && presence == node.Present {
-		_, err = judge("without what "+effective.ConfigFile+" says", effective.ConfigFile)
-	}
-	return views, effective.Datastore, err
+	return views, datastore, nil
 }
 
 // toCome says which of the controls that hold a configuration file of the first
@@ -330,12 +344,15 @@ func toCome(results []benchmark.Result) string {
 
 // resolve computes what K3s will run with on the node once it has booted, where
 // the file without is not there, and returns that node.
-func (s *session) resolve(ctx context.Context, o harden.Options, n *node.Node, without string) (*k3s.Effective, *node.Node, error) {
+func (s *session) resolve(ctx context.Context, o harden.Options, role k3s.Role, n *node.Node, without string) (*k3s.Effective, *node.Node, error) {
 	for i := 0; ; i++ {
 		n = boot.Read(n).After()
-		effective, err := k3s.ResolveDeclared(n.Without(without), o.Release, o.Role, o.K3sCommand)
+		effective, err := k3s.ResolveDeclared(n.Without(without), o.Release, role, o.K3sCommand)
 		if err != nil {
 			return nil, nil, fmt.Errorf("computing K3s's effective configuration: %w", err)
+		}
+		if o.Role == k3s.Both { // which the other role's own view tells
+			effective.Problems = slices.DeleteFunc(effective.Problems, func(p k3s.Problem) bool { return p.Stops != "" })
 		}
 		lacking := benchmark.FollowUp(n, effective, s.inputs.controls)
 		if len(lacking) == 0 || i == rounds {

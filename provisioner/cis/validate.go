@@ -51,7 +51,7 @@ func (c *Config) validate() (inputs, []error) {
 			wrong("%s: %q is not one of %s", option, found, quoted(allowed))
 		}
 	}
-	oneOf("role", c.Role, string(k3s.Server), string(k3s.Agent))
+	oneOf("role", c.Role, string(k3s.Server), string(k3s.Agent), string(k3s.Both))
 	oneOf("mode", c.Mode, modeApply, modeCheck, modePlan)
 
 	in.options = c.options(&errs)
