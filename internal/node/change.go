@@ -19,12 +19,41 @@ type Change struct {
 	Keep map[string]string
 	// Remove lists files that must not be there.
 	Remove []string
+	// RemoveAll lists what must not be there with all that is below it: files and
+	// directories of any size. A symbolic link goes itself, never what it leads
+	// to. A directory that something is mounted on stays, empty, since an image
+	// needs it to mount on; a mount further below is an error.
+	RemoveAll []string
 	// Kernel parameters (sysctl names with dots) to set in the running kernel;
 	// passed over when the node is not a running machine.
 	Kernel map[string]string
+	// Rest is what must not run on a machine while it is changed; nil for nothing.
+	// Passed over when the node is not a running machine.
+	Rest *Rest
+	// Start lists services that are started when everything is in place. One that
+	// does not start fails the change; passed over when the node is not a running
+	// machine.
+	Start []string
 	// Assume is what the plan was made from. When the node differs, nothing
 	// is touched and Outcome.Stale is true.
 	Assume []Assumption
+}
+
+// Rest says which programs must be at rest. Where one of them runs, nothing is
+// changed, and Advice is a part of the error; unless Stop says to end them. What
+// was ended is not started again, whatever becomes of the change.
+type Rest struct {
+	// Services are stopped first, by their names.
+	Services []string
+	// Programs are the paths of executables, absolute, in which * stands for any
+	// characters. Every process that runs one of them counts, and all that these
+	// started.
+	Programs []string
+	// Mounts are the beginnings of the paths that nothing may be mounted on
+	// afterwards, such as "/run/k3s/".
+	Mounts []string
+	Stop   bool
+	Advice string
 }
 
 // KeptSuffix ends the names of the copies that Keep makes beside the files that

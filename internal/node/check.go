@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"maps"
 	"path"
+	"regexp"
 	"slices"
 	"strings"
 	"unicode"
@@ -85,6 +86,9 @@ func (c Change) Check() error {
 	for _, p := range c.Remove {
 		claim(p, "removed")
 	}
+	for _, p := range c.RemoveAll {
+		claim(p, "removed with all below it")
+	}
 	for _, from := range slices.Sorted(maps.Keys(c.Keep)) {
 		if err := CheckPath(from); err != nil {
 			errs = append(errs, err)
@@ -108,7 +112,33 @@ func (c Change) Check() error {
 			errs = append(errs, err)
 		}
 	}
+	errs = append(errs, c.Rest.check()...)
+	for _, name := range c.Start {
+		if !serviceName.MatchString(name) {
+			fail("service %q is not the name of a service", name)
+		}
+	}
 	return errors.Join(errs...)
+}
+
+var serviceName = regexp.MustCompile(`^[A-Za-z0-9_@.][A-Za-z0-9_@.-]*$`)
+
+func (r *Rest) check() []error {
+	if r == nil {
+		return nil
+	}
+	var errs []error
+	for _, name := range r.Services {
+		if !serviceName.MatchString(name) {
+			errs = append(errs, fmt.Errorf("service %q is not the name of a service", name))
+		}
+	}
+	for _, p := range slices.Concat(r.Programs, r.Mounts) {
+		if err := CheckPath(strings.TrimSuffix(p, "/")); err != nil {
+			errs = append(errs, err)
+		}
+	}
+	return errs
 }
 
 // CheckParameter says what keeps name from being a kernel parameter and value

@@ -267,17 +267,20 @@ func (n *Node) WithoutHidden() *Node {
 	return &out
 }
 
-// Without returns the node as it would be if the files at paths were not there.
+// Without returns the node as it would be if paths, and all that is below them,
+// were not there; "" stands for none.
 func (n *Node) Without(paths ...string) *Node {
-	if n == nil || !slices.ContainsFunc(paths, func(p string) bool { _, there := n.entries[p]; return there }) {
+	paths = slices.DeleteFunc(slices.Clone(paths), func(p string) bool { return p == "" })
+	if n == nil || len(paths) == 0 {
 		return n
 	}
 	out := *n
-	out.entries = maps.Clone(n.entries)
-	for _, p := range paths {
-		delete(out.entries, p)
+	out.entries, out.paths = map[string]Entry{}, nil
+	for _, p := range n.paths {
+		if !slices.ContainsFunc(paths, func(gone string) bool { return Within(gone, p) }) {
+			out.entries[p], out.paths = n.entries[p], append(out.paths, p)
+		}
 	}
-	out.paths = slices.DeleteFunc(slices.Clone(n.paths), func(p string) bool { return slices.Contains(paths, p) })
 	return &out
 }
 

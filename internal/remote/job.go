@@ -28,7 +28,7 @@ import (
 var scripts embed.FS
 
 // functionScripts hold the worker's functions, which travel as one file.
-var functionScripts = []string{"lib.sh", "stage.sh", "commit.sh", "machine.sh", "look.sh", "send.sh"}
+var functionScripts = []string{"lib.sh", "stage.sh", "trees.sh", "rest.sh", "commit.sh", "machine.sh", "look.sh", "send.sh"}
 
 // job is one request to a machine.
 type job struct {
@@ -148,7 +148,7 @@ func (j *job) archive() ([]byte, []piece, error) {
 // named by their argument once for each thing. See scripts/lib.sh for what the
 // columns mean.
 func (j *job) plan() string {
-	var dirs, files, removes, keeps strings.Builder
+	var dirs, files, removes, trees, keeps strings.Builder
 	c := j.change
 	if c == nil {
 		c = &node.Change{}
@@ -176,6 +176,9 @@ func (j *job) plan() string {
 		number[p] = j.next()
 		call(&removes, strconv.Itoa(number[p]), strconv.Itoa(j.dirAt[path.Dir(p)]), quote(path.Base(p)), quote(p), quote(quote(p)))
 	}
+	for _, p := range c.RemoveAll {
+		call(&trees, quote(p))
+	}
 	for _, from := range slices.Sorted(maps.Keys(c.Keep)) {
 		to := c.Keep[from]
 		if n, ok := number[from]; ok {
@@ -187,11 +190,51 @@ func (j *job) plan() string {
 	function(&out, "all_dirs", dirs.String())
 	function(&out, "all_files", files.String())
 	function(&out, "all_removes", removes.String())
+	function(&out, "all_trees", trees.String())
 	function(&out, "all_keeps", keeps.String())
+	planServices(&out, c)
 	j.planAssumptions(&out, c)
 	j.planKernel(&out, c)
 	j.planPicks(&out)
 	return out.String()
+}
+
+// planServices writes what must be at rest, and what is started at the end.
+func planServices(out *strings.Builder, c *node.Change) {
+	rest := c.Rest
+	asked, stop := "yes", "no"
+	if rest == nil {
+		rest, asked = &node.Rest{}, "no"
+	}
+	if rest.Stop {
+		stop = "yes"
+	}
+	fmt.Fprintf(out, "rest_asked=%s rest_stop=%s rest_advice=%s\n", asked, stop, quote(rest.Advice))
+	var services, starts strings.Builder
+	for _, name := range rest.Services {
+		call(&services, quote(name))
+	}
+	for _, name := range c.Start {
+		call(&starts, quote(name))
+	}
+	function(out, "rest_services", services.String())
+	function(out, "starts", starts.String())
+	oneOf(out, "rest_program", rest.Programs, "")
+	oneOf(out, "rest_mount", rest.Mounts, "*")
+}
+
+// oneOf writes a function that says whether its argument is one of patterns, in
+// which * stands for any characters, with end after it.
+func oneOf(out *strings.Builder, name string, patterns []string, end string) {
+	fmt.Fprintf(out, "%s() {\n\tcase $1 in\n", name)
+	for _, p := range patterns {
+		parts := strings.Split(p, "*")
+		for i := range parts {
+			parts[i] = quote(parts[i])
+		}
+		fmt.Fprintf(out, "\t%s%s) return 0 ;;\n", strings.Join(parts, "*"), end)
+	}
+	out.WriteString("\tesac\n\treturn 1\n}\n")
 }
 
 // layDirs numbers every directory that c has to do with, parents first, and
@@ -208,7 +251,7 @@ func (j *job) layDirs(c *node.Change) {
 			}
 		}
 	}
-	for _, p := range c.Remove {
+	for _, p := range slices.Concat(c.Remove, c.RemoveAll) {
 		above(p, 0)
 	}
 	for _, e := range c.Write {

@@ -179,6 +179,12 @@ func verify(c node.Change, n *node.Node) error {
 			errs = append(errs, fmt.Errorf("%s is still there after it was removed", p))
 		}
 	}
+	for _, p := range c.RemoveAll {
+		// A directory that something is mounted on stays.
+		if e, presence := n.Lookup(p); presence == node.Present && (e.Kind != node.KindDirectory || e.Target != "" || len(n.Below(p)) > 0) {
+			errs = append(errs, fmt.Errorf("%s is still there after it was removed with all below it", p))
+		}
+	}
 	return errors.Join(errs...)
 }
 

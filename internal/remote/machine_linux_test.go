@@ -35,4 +35,10 @@ func TestRemoteFaults(t *testing.T) {
 	}
 }
 
+func TestRemoteEmptied(t *testing.T) {
+	for _, f := range flavors {
+		t.Run(f, func(t *testing.T) { nodetest.Emptied(t, remoteTarget(f)) })
+	}
+}
+
 func TestRemoteLimits(t *testing.T) { nodetest.Limits(t, remoteTarget("dash")) }

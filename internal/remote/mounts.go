@@ -52,6 +52,9 @@ func (j *job) places() []place {
 		for _, p := range c.Remove {
 			out = append(out, place{p, 0})
 		}
+		for _, p := range c.RemoveAll {
+			out = append(out, place{p, node.Deep})
+		}
 		for _, p := range slices.Sorted(maps.Values(c.Keep)) {
 			out = append(out, place{p, 0})
 		}

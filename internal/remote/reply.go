@@ -357,7 +357,7 @@ func (j *job) changes() map[string]bool {
 	for _, e := range j.change.Write {
 		add(e.Path)
 	}
-	for _, p := range j.change.Remove {
+	for _, p := range slices.Concat(j.change.Remove, j.change.RemoveAll) {
 		add(p)
 	}
 	for _, p := range j.change.Keep {

@@ -17,7 +17,8 @@ import (
 	"github.com/k3s-cis/packer-plugin-k3s/internal/node/nodetest"
 )
 
-func TestRootFaults(t *testing.T) { nodetest.Faults(t, rootTarget) }
+func TestRootFaults(t *testing.T)  { nodetest.Faults(t, rootTarget) }
+func TestRootEmptied(t *testing.T) { nodetest.Emptied(t, rootTarget) }
 
 func TestRootReadBackFails(t *testing.T) {
 	nodetest.NeedRoot(t)

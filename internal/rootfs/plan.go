@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"path"
 	"slices"
 	"strings"
@@ -32,6 +33,12 @@ func (x *transaction) plan(ctx context.Context, c node.Change) error {
 	}
 	for _, p := range c.Remove {
 		try(p, x.planRemove(p, c.Keep[p], planned))
+	}
+	for _, p := range c.RemoveAll {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		try(p, x.planRemoveAll(ctx, p, c.RemoveAll, planned))
 	}
 	return errors.Join(errs...)
 }
@@ -135,19 +142,8 @@ func (x *transaction) planParents(shown, at string, planned map[string]string) e
 }
 
 func (x *transaction) planRemove(p, keep string, planned map[string]string) error {
-	parent, fi, err := x.destination(path.Dir(p))
-	if err != nil {
-		return err
-	}
-	if fi == nil || !fi.IsDir() {
-		return nil
-	}
-	x.above[parent] = true
-	// The link itself goes, not what it leads to: the path must not be there.
-	at := path.Join(parent, path.Base(p))
-	if fi, err = x.tree.lstat(at); errors.Is(err, fs.ErrNotExist) {
-		return nil
-	} else if err != nil {
+	at, fi, err := x.there(p)
+	if err != nil || fi == nil {
 		return err
 	}
 	if fi.IsDir() {
@@ -164,6 +160,84 @@ func (x *transaction) planRemove(p, keep string, planned map[string]string) erro
 	planned[at] = p
 	x.steps = append(x.steps, step{shown: p, at: at, exists: true, old: fi, remove: true})
 	return nil
+}
+
+// there returns where p is, its parents resolved, and what is there, nil for
+// nothing. A link there is itself and not what it leads to.
+func (x *transaction) there(p string) (string, fs.FileInfo, error) {
+	parent, fi, err := x.destination(path.Dir(p))
+	if err != nil || fi == nil || !fi.IsDir() {
+		return "", nil, err
+	}
+	x.above[parent] = true
+	at := path.Join(parent, path.Base(p))
+	fi, err = x.tree.lstat(at)
+	if errors.Is(err, fs.ErrNotExist) {
+		return at, nil, nil
+	}
+	return at, fi, err
+}
+
+// planRemoveAll removes what is at p, whatever that is; of a directory that
+// something is mounted on, what is in it. all are the paths that are removed so.
+func (x *transaction) planRemoveAll(ctx context.Context, p string, all []string, planned map[string]string) error {
+	at, fi, err := x.there(p)
+	if err != nil || fi == nil {
+		return err
+	}
+	below, err := x.tree.mountsBelow(ctx, at)
+	if err != nil {
+		return err
+	}
+	if below != "" {
+		return fmt.Errorf("something is mounted on %s: unmount it, or keep what is there", below)
+	}
+	for _, other := range slices.Sorted(maps.Keys(planned)) {
+		if node.Within(at, other) && !slices.Contains(all, planned[other]) {
+			return fmt.Errorf("%s, which is to change too, lies there through a symbolic link", planned[other])
+		}
+	}
+	targets := map[string]fs.FileInfo{at: fi}
+	if mounted, err := x.tree.isMountPoint(at); err != nil {
+		return err
+	} else if mounted {
+		if targets, err = x.tree.children(at); err != nil {
+			return err
+		}
+		x.above[at] = true
+	}
+	for _, at := range slices.Sorted(maps.Keys(targets)) {
+		if planned[at] != "" {
+			continue // another name of it, through a symbolic link
+		}
+		planned[at] = p
+		x.steps = append(x.steps, step{shown: p, at: at, exists: true, old: targets[at], remove: true})
+	}
+	return nil
+}
+
+// children are the entries of the directory at, resolved already.
+func (t *tree) children(at string) (map[string]fs.FileInfo, error) {
+	f, err := t.open(at)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	names, err := f.Readdirnames(-1)
+	if err != nil {
+		return nil, err
+	}
+	out := map[string]fs.FileInfo{}
+	for _, name := range names {
+		if strings.HasPrefix(name, node.StagingPrefix) {
+			continue
+		}
+		child := path.Join(at, name)
+		if out[child], err = t.lstat(child); err != nil {
+			return nil, err
+		}
+	}
+	return out, nil
 }
 
 // planCopy adds the copy of the file at from unless there is one already.

@@ -15,6 +15,7 @@ import (
 	"sort"
 	"strconv"
 	"strings"
+	"syscall"
 
 	"github.com/k3s-cis/packer-plugin-k3s/internal/node"
 )
@@ -69,6 +70,7 @@ func (x *transaction) run(ctx context.Context, c node.Change) error {
 		return x.rollback(err)
 	}
 	sort.Strings(x.changed)
+	x.changed = slices.Compact(x.changed) // what was emptied took several steps
 	return nil
 }
 
@@ -82,7 +84,7 @@ func (x *transaction) commit(ctx context.Context) error {
 		var err error
 		switch {
 		case s.remove:
-			err = x.removeFile(s)
+			err = x.moveAside(s)
 		case s.entry.Kind == node.KindDirectory:
 			err = x.putDirectory(s)
 		default:
@@ -130,7 +132,9 @@ func (x *transaction) putFile(s *step) error {
 	return r.Rename(rel(s.staged), rel(s.at))
 }
 
-func (x *transaction) removeFile(s *step) error {
+// moveAside removes what is at s for now: it is deleted once all is done, so that
+// a directory of any size comes back in one step.
+func (x *transaction) moveAside(s *step) error {
 	r, old := x.tree.fs, s.backup()
 	if err := r.Rename(rel(s.at), rel(old)); err != nil {
 		return err
@@ -251,13 +255,16 @@ func (x *transaction) own() map[string]bool {
 func (x *transaction) sweep() error {
 	for _, dir := range slices.Sorted(maps.Keys(x.above)) {
 		f, err := x.tree.open(dir)
-		if errors.Is(err, fs.ErrNotExist) {
+		if errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ENOTDIR) {
 			continue
 		}
 		if err != nil {
 			return fmt.Errorf("cannot look at %s: %w", dir, cause(err))
 		}
 		names, err := f.Readdirnames(-1)
+		if errors.Is(err, syscall.ENOTDIR) { // nothing is below it, nor to be removed
+			err = nil
+		}
 		if err = errors.Join(err, f.Close()); err != nil {
 			return fmt.Errorf("cannot look at %s: %w", dir, cause(err))
 		}

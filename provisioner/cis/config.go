@@ -1,5 +1,5 @@
 //go:generate go tool packer-sdc struct-markdown
-//go:generate go tool packer-sdc mapstructure-to-hcl2 -type Config,PodSecurityConfig,AuditConfig,EventRateLimitConfig,RateLimitConfig,NetworkPoliciesConfig,WaiverConfig
+//go:generate go tool packer-sdc mapstructure-to-hcl2 -type Config,PodSecurityConfig,AuditConfig,EventRateLimitConfig,RateLimitConfig,NetworkPoliciesConfig,SealConfig,WaiverConfig
 
 package cis
 
@@ -101,6 +101,10 @@ type Config struct {
 	// Fail when workloads in baked manifests would be rejected by Pod Security;
 	// by default that is a warning.
 	StrictManifests bool `mapstructure:"strict_manifests"`
+
+	// Present: what belongs to the machine that the image was built on, and not to
+	// the fleet, is removed. See [Sealing the image](#sealing-the-image).
+	Seal *SealConfig `mapstructure:"seal"`
 
 	// Accept that one control fails, with a reason, an owner and an end. May be
 	// repeated. See [Waivers](#waivers).
@@ -222,6 +226,21 @@ type NetworkPoliciesConfig struct {
 	// Manifests of your own on the build host, baked beside; each must parse and
 	// have a name that K3s's deploy controller accepts.
 	Manifests []string `mapstructure:"manifests"`
+}
+
+// SealConfig is the block `seal`.
+type SealConfig struct {
+	// `false` turns sealing off. Default `true` where the block is present.
+	Enabled config.Trilean `mapstructure:"enabled"`
+	// Items that stay, by their names in the table below, such as
+	// `["authorized-keys"]`.
+	Keep []string `mapstructure:"keep"`
+	// Remove what package managers have downloaded too. Default `false`.
+	PackageCaches bool `mapstructure:"package_caches"`
+	// Stop K3s where it runs on the machine, with all that it started, and unmount
+	// what it mounted. Default `false`: K3s that runs is an error. Whatever becomes
+	// of the build, it is not started again.
+	Reset bool `mapstructure:"reset"`
 }
 
 // WaiverConfig is the block `waiver`.

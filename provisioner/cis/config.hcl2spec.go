@@ -78,6 +78,7 @@ type FlatConfig struct {
 	TLSCipherSuites           []string                   `mapstructure:"tls_cipher_suites" cty:"tls_cipher_suites" hcl:"tls_cipher_suites"`
 	DenyServiceExternalIPs    *bool                      `mapstructure:"deny_service_external_ips" cty:"deny_service_external_ips" hcl:"deny_service_external_ips"`
 	StrictManifests           *bool                      `mapstructure:"strict_manifests" cty:"strict_manifests" hcl:"strict_manifests"`
+	Seal                      *FlatSealConfig            `mapstructure:"seal" cty:"seal" hcl:"seal"`
 	Waivers                   []FlatWaiverConfig         `mapstructure:"waiver" cty:"waiver" hcl:"waiver"`
 	Controls                  []string                   `mapstructure:"controls" cty:"controls" hcl:"controls"`
 	Baseline                  *string                    `mapstructure:"baseline" cty:"baseline" hcl:"baseline"`
@@ -132,6 +133,7 @@ func (*FlatConfig) HCL2Spec() map[string]hcldec.Spec {
 		"tls_cipher_suites":            &hcldec.AttrSpec{Name: "tls_cipher_suites", Type: cty.List(cty.String), Required: false},
 		"deny_service_external_ips":    &hcldec.AttrSpec{Name: "deny_service_external_ips", Type: cty.Bool, Required: false},
 		"strict_manifests":             &hcldec.AttrSpec{Name: "strict_manifests", Type: cty.Bool, Required: false},
+		"seal":                         &hcldec.BlockSpec{TypeName: "seal", Nested: hcldec.ObjectSpec((*FlatSealConfig)(nil).HCL2Spec())},
 		"waiver":                       &hcldec.BlockListSpec{TypeName: "waiver", Nested: hcldec.ObjectSpec((*FlatWaiverConfig)(nil).HCL2Spec())},
 		"controls":                     &hcldec.AttrSpec{Name: "controls", Type: cty.List(cty.String), Required: false},
 		"baseline":                     &hcldec.AttrSpec{Name: "baseline", Type: cty.String, Required: false},
@@ -263,6 +265,35 @@ func (*FlatRateLimitConfig) HCL2Spec() map[string]hcldec.Spec {
 		"qps":        &hcldec.AttrSpec{Name: "qps", Type: cty.Number, Required: false},
 		"burst":      &hcldec.AttrSpec{Name: "burst", Type: cty.Number, Required: false},
 		"cache_size": &hcldec.AttrSpec{Name: "cache_size", Type: cty.Number, Required: false},
+	}
+	return s
+}
+
+// FlatSealConfig is an auto-generated flat version of SealConfig.
+// Where the contents of a field with a `mapstructure:,squash` tag are bubbled up.
+type FlatSealConfig struct {
+	Enabled       *bool    `mapstructure:"enabled" cty:"enabled" hcl:"enabled"`
+	Keep          []string `mapstructure:"keep" cty:"keep" hcl:"keep"`
+	PackageCaches *bool    `mapstructure:"package_caches" cty:"package_caches" hcl:"package_caches"`
+	Reset         *bool    `mapstructure:"reset" cty:"reset" hcl:"reset"`
+}
+
+// FlatMapstructure returns a new FlatSealConfig.
+// FlatSealConfig is an auto-generated flat version of SealConfig.
+// Where the contents a fields with a `mapstructure:,squash` tag are bubbled up.
+func (*SealConfig) FlatMapstructure() interface{ HCL2Spec() map[string]hcldec.Spec } {
+	return new(FlatSealConfig)
+}
+
+// HCL2Spec returns the hcl spec of a SealConfig.
+// This spec is used by HCL to read the fields of SealConfig.
+// The decoded values from this spec will then be applied to a FlatSealConfig.
+func (*FlatSealConfig) HCL2Spec() map[string]hcldec.Spec {
+	s := map[string]hcldec.Spec{
+		"enabled":        &hcldec.AttrSpec{Name: "enabled", Type: cty.Bool, Required: false},
+		"keep":           &hcldec.AttrSpec{Name: "keep", Type: cty.List(cty.String), Required: false},
+		"package_caches": &hcldec.AttrSpec{Name: "package_caches", Type: cty.Bool, Required: false},
+		"reset":          &hcldec.AttrSpec{Name: "reset", Type: cty.Bool, Required: false},
 	}
 	return s
 }

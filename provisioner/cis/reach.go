@@ -33,6 +33,10 @@ type access struct {
 	root *rootfs.Directory
 	// readOnly is true where nothing may be written.
 	readOnly bool
+	// ssh is true for a machine that Packer needs a login at until it is shut down;
+	// user is whom it logs in as.
+	ssh  bool
+	user string
 	// settle waits for what still goes on there; nil where nothing does.
 	settle func(context.Context)
 }
@@ -87,7 +91,8 @@ func reach(c Config, comm packersdk.Communicator, data map[string]any, say func(
 		Early:      true,
 		Container:  containers[connection],
 	})
-	return access{target: machine, name: connection, settle: machine.Settle}, nil
+	user, _ := data["User"].(string)
+	return access{target: machine, name: connection, ssh: connection == "ssh", user: user, settle: machine.Settle}, nil
 }
 
 // wrapper renders execute_command around the one remote command. A nil wrapper

@@ -17,6 +17,7 @@ import (
 	"github.com/k3s-cis/packer-plugin-k3s/internal/k3s"
 	"github.com/k3s-cis/packer-plugin-k3s/internal/node"
 	"github.com/k3s-cis/packer-plugin-k3s/internal/report"
+	"github.com/k3s-cis/packer-plugin-k3s/internal/seal"
 	"github.com/k3s-cis/packer-plugin-k3s/version"
 )
 
@@ -77,6 +78,9 @@ func (s *session) query() node.Query {
 	for _, role := range s.inputs.options.Role.Roles() {
 		q = append(q, q.Lacks(benchmark.Query(role, dataDir))...)
 	}
+	if s.config.seals() {
+		q = append(q, q.Lacks(seal.Query(s.sealOptions(dataDir)))...)
+	}
 	return append(q, s.more...)
 }
 
@@ -91,10 +95,11 @@ func (s *session) read(ctx context.Context) (*node.Node, error) {
 
 // look collects what the node has before anything is done. Hardening a remote
 // machine of a known release does without: its plan assumes a machine that has
-// no K3s configuration yet, which the one remote command verifies.
+// no K3s configuration yet, which the one remote command verifies. What is to be
+// sealed has to be seen first.
 func (s *session) look(ctx context.Context, mode string) (*node.Node, error) {
 	known := s.inputs.options.Release != (k3s.Release{})
-	if mode == modeApply && known && s.access.root == nil && s.inputs.options.Role != k3s.Both {
+	if mode == modeApply && known && s.access.root == nil && s.inputs.options.Role != k3s.Both && !s.config.seals() {
 		return nil, nil
 	}
 	return s.read(ctx)
@@ -143,11 +148,12 @@ const rounds = 4
 
 // plan prints what apply would change.
 func (s *session) plan(ctx context.Context, o harden.Options, have *node.Node) error {
-	plan, have, err := s.draw(ctx, o, have)
+	plan, sealed, have, err := s.draw(ctx, o, have)
 	if err != nil {
 		return err
 	}
 	s.tell(plan)
+	s.tellSealed("Sealing would remove:", sealed)
 	diff := harden.Diff(plan, have)
 	if diff == "" {
 		diff = "Nothing would change: the node is hardened already."
@@ -156,25 +162,31 @@ func (s *session) plan(ctx context.Context, o harden.Options, have *node.Node) e
 	return nil
 }
 
-// draw makes the plan, and the node it was made from where that had to be read
-// again.
-func (s *session) draw(ctx context.Context, o harden.Options, have *node.Node) (*harden.Plan, *node.Node, error) {
+// draw makes the plans of hardening and of sealing, and the node they were made
+// from where that had to be read again. What is sealed is not there any more for
+// what is hardened: a datastore that goes decides nothing.
+func (s *session) draw(ctx context.Context, o harden.Options, have *node.Node) (*harden.Plan, *seal.Plan, *node.Node, error) {
 	for range rounds {
-		plan, err := harden.Make(o, have.WithoutHidden())
+		var sealed *seal.Plan
+		var err error
+		if sealed, have, err = s.sealed(ctx, o, have); err != nil {
+			return nil, nil, nil, err
+		}
+		plan, err := harden.Make(o, have.WithoutHidden().Without(sealed.Gone()...))
 		var incomplete *harden.Incomplete
 		if errors.As(err, &incomplete) {
 			s.more = append(s.more, incomplete.Query...)
 			if have, err = s.read(ctx); err != nil {
-				return nil, nil, err
+				return nil, nil, nil, err
 			}
 			continue
 		}
 		if err != nil {
-			return nil, nil, fmt.Errorf("nothing was changed on the node:\n%w", withControls(err, o.Benchmark))
+			return nil, nil, nil, fmt.Errorf("nothing was changed on the node:\n%w", withControls(err, o.Benchmark))
 		}
-		return plan, have, nil
+		return plan, sealed, have, nil
 	}
-	return nil, nil, fmt.Errorf("the node's K3s configuration points from one file to the next more than %d times: simplify it", rounds)
+	return nil, nil, nil, fmt.Errorf("the node's K3s configuration points from one file to the next more than %d times: simplify it", rounds)
 }
 
 // withControls adds to each conflict of err the controls that are at stake.
@@ -201,14 +213,14 @@ func (s *session) apply(ctx context.Context, o harden.Options, have *node.Node) 
 	// The second try is for a node that has a K3s configuration of its own: the
 	// first command found it, touched nothing and brought it back.
 	for range 2 {
-		plan, _, err := s.draw(ctx, o, have)
+		plan, sealed, _, err := s.draw(ctx, o, have)
 		if err != nil {
 			return nil, err
 		}
 		for _, kept := range slices.Sorted(maps.Values(plan.Change.Keep)) {
 			s.more = append(s.more, node.Pick{Path: kept, Content: true})
 		}
-		out, err := s.access.target.Apply(ctx, plan.Change, s.query())
+		out, err := s.access.target.Apply(ctx, joined(plan.Change, sealed), s.query())
 		if err != nil {
 			return nil, fmt.Errorf("hardening the node: %w", err)
 		}
@@ -218,6 +230,7 @@ func (s *session) apply(ctx context.Context, o harden.Options, have *node.Node) 
 		}
 		s.tell(plan)
 		s.say(outcome(plan, out))
+		s.tellSealed("Sealed:", sealed)
 		if len(out.Hidden) > 0 {
 			s.complain("Warning: not written, since a booted node does not see what is there:\n  " + strings.Join(out.Hidden, "\n  ") +
 				"\nThe builder's log names the file system. Mount it over what holds data alone, such as server/db, agent/containerd or storage in K3s's data directory.")
@@ -267,7 +280,7 @@ func (s *session) judge(ctx context.Context, o harden.Options, n *node.Node) err
 	if err != nil {
 		return err
 	}
-	return s.publish(r)
+	return errors.Join(s.unsealed(ctx, o, n), s.publish(r))
 }
 
 // assess evaluates what is on the node.
@@ -281,6 +294,7 @@ func (s *session) assess(ctx context.Context, o harden.Options, n *node.Node) (r
 	if o.Layout == harden.LayoutDropIn {
 		s.say(toCome(results))
 	}
+	s.waiting(n, results)
 	return report.New(report.Meta{
 		PluginVersion: version.PluginVersion.FormattedVersion(),
 		Created:       now,

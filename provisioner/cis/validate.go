@@ -76,6 +76,8 @@ func (c *Config) validate() (inputs, []error) {
 	}
 	errs = append(errs, in.options.Validate()...)
 
+	errs = append(errs, c.Seal.validate()...)
+
 	in.controls = c.readControls(&errs)
 	in.waivers = c.parseWaivers(&errs)
 	// A benchmark that does not fit the release still tells which controls there

@@ -113,6 +113,38 @@ func applyCases() []applyCase {
 			want:    map[string]string{"/c/stays": "y", "/c/a.orig": "x"},
 		},
 		{
+			name: "removes all below",
+			tree: []string{
+				"file /c/k/a 0644 x", "file /c/k/sub/deep/b 0000 y", "dir /c/k/none 0000", "link /c/k/out /c/stays", "fifo /c/k/p", "owner /c/k/sub 12:34",
+				"file /c/f 0400 x", "link /c/l stays", "link /c/dead gone", "file /c/stays/a 0644 y", "file /c/kk 0644 z",
+			},
+			change:  node.Change{RemoveAll: []string{"/c/k", "/c/f", "/c/l", "/c/dead", "/c/none", "/none/at/all", "/c/kk/not/a/directory"}, Write: []node.Entry{File("/c/new", 0o600, "n")}},
+			changed: []string{"/c/dead", "/c/f", "/c/k", "/c/l", "/c/new"},
+			want:    map[string]string{"/c/stays/a": "y", "/c/kk": "z", "/c/new": "n"},
+		},
+		{
+			name: "removes all below odd names",
+			tree: []string{
+				"file /c/a\\b'c\"d$e*/-x 0644 x", "file /c/a\\b'c\"d$e*/é/\n 0644 x", "file /c/stays 0644 y",
+			},
+			change:  node.Change{RemoveAll: []string{"/c/a\\b'c\"d$e*"}},
+			changed: []string{"/c/a\\b'c\"d$e*"},
+			want:    map[string]string{"/c/stays": "y"},
+		},
+		{
+			name:    "removes all below two names of one directory, through a link to its parent",
+			tree:    []string{"file /data/k3s/db/a 0644 x", "file /data/k3s/stays 0644 y", "link /c/k3s ../data/k3s"},
+			change:  node.Change{RemoveAll: []string{"/c/k3s/db", "/data/k3s/db"}},
+			changed: []string{"/c/k3s/db"},
+			want:    map[string]string{"/data/k3s/stays": "y"},
+		},
+		{
+			name:   "what is written lies in what is removed, through a link",
+			tree:   []string{"dir /data/db 0755", "link /c/db ../data/db", "dir /etc 0755"},
+			change: node.Change{RemoveAll: []string{"/data/db"}, Write: []node.Entry{File("/c/db/a", 0o600, "x")}},
+			err:    "/data/db",
+		},
+		{
 			name:    "through links inside the root",
 			tree:    []string{"dir /data/k3s 0755", "link /etc/rancher /data", "file /data/real 0644 old", "link /etc/f ../../../data/real"},
 			change:  node.Change{Write: []node.Entry{File("/etc/rancher/k3s/sub/config.yaml", 0o600, "a"), File("/etc/f", 0o600, "b")}},
@@ -278,7 +310,7 @@ func Applying(t *testing.T, target MakeTarget) {
 				require.NoError(t, err)
 				assert.Equal(t, text, string(data), p)
 			}
-			for _, p := range c.change.Remove {
+			for _, p := range slices.Concat(c.change.Remove, c.change.RemoveAll) {
 				_, err := os.Lstat(filepath.Join(dir, p))
 				assert.Error(t, err, p)
 			}

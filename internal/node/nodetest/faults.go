@@ -6,6 +6,7 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
@@ -29,6 +30,7 @@ type fault struct {
 var FaultTree = []string{
 	"file /etc/rancher/k3s/config.yaml 0644 token: x", "file /etc/sysctl.d/90-kubelet.conf 0644 old",
 	"dir /var/lib/rancher/k3s/server 0755", "file /z/last 0644 old", "file /z/gone 0644 old",
+	"file /z/all/a 0644 old", "file /z/all/sub/b 0600 old",
 }
 
 // FaultChange touches every directory of FaultTree; what the faults break
@@ -43,13 +45,14 @@ var FaultChange = node.Change{
 		File("/z/last", 0o600, strings.Repeat("new\n", 2000)),
 	},
 	Keep:   map[string]string{"/etc/rancher/k3s/config.yaml": "/etc/rancher/k3s/config.yaml.orig"},
-	Remove: []string{"/z/gone"},
+	Remove: []string{"/z/gone"}, RemoveAll: []string{"/z/all"},
 }
 
 // Undoing takes FaultChange back, so that there is something to do again.
 var Undoing = node.Change{Write: []node.Entry{
 	File("/etc/rancher/k3s/config.yaml", 0o644, "token: x"), File("/etc/sysctl.d/90-kubelet.conf", 0o644, "old"),
 	Dir("/var/lib/rancher/k3s/server", 0o755), File("/z/last", 0o644, "old"), File("/z/gone", 0o644, "old"),
+	File("/z/all/a", 0o644, "old"), File("/z/all/sub/b", 0o600, "old"),
 }}
 
 // FaultQuery asks for all of FaultTree.
@@ -81,10 +84,17 @@ func Immutable(t *testing.T, p string) {
 var faults = []fault{
 	{"immutable file", func(t *testing.T, dir string) { Immutable(t, filepath.Join(dir, "z/last")) }, "/z/last"},
 	{"immutable file to be removed", func(t *testing.T, dir string) { Immutable(t, filepath.Join(dir, "z/gone")) }, "/z/gone"},
-	{"immutable directory", func(t *testing.T, dir string) { Immutable(t, filepath.Join(dir, "z")) }, " /z"},
+	{"immutable directory", func(t *testing.T, dir string) { Immutable(t, filepath.Join(dir, "z")) }, "/z"},
 	{"immutable directory whose mode changes", func(t *testing.T, dir string) {
 		Immutable(t, filepath.Join(dir, "var/lib/rancher/k3s/server"))
 	}, "/var/lib/rancher/k3s/server"},
+	{"mount point in what is to be removed", func(t *testing.T, dir string) {
+		Mounted(t, filepath.Join(dir, "z/all/sub"), "-t", "tmpfs", "tmpfs")
+		Lay(t, dir, "file /z/all/sub/theirs 0644 old")
+	}, "/z/all/sub"},
+	{"mounted file in what is to be removed", func(t *testing.T, dir string) {
+		Mounted(t, filepath.Join(dir, "z/all/sub/b"), "--bind", filepath.Join(dir, "z/gone"))
+	}, "/z/all/sub/b"},
 	{"read-only file system", func(t *testing.T, dir string) {
 		z := filepath.Join(dir, "z")
 		Mounted(t, z, "--bind", z)
@@ -129,6 +139,35 @@ func Faults(t *testing.T, target MakeTarget) {
 			require.ErrorContains(t, err, f.err)
 			assert.Nil(t, out)
 			assert.Equal(t, before, Snapshot(t, dir), "the tree is as before")
+		})
+	}
+}
+
+// Emptied makes sure that what something is mounted on is emptied.
+func Emptied(t *testing.T, target MakeTarget) {
+	NeedRoot(t)
+	for kind, mount := range map[string]func(t *testing.T, dir string){
+		"another file system": func(t *testing.T, dir string) { Mounted(t, dir, "-t", "tmpfs", "tmpfs") },
+		"bind mount":          func(t *testing.T, dir string) { Mounted(t, dir, "--bind", t.TempDir()) },
+	} {
+		t.Run(kind, func(t *testing.T) {
+			dir := t.TempDir()
+			at := target(t, dir)
+			Lay(t, dir, "dir /c/all 0700", "file /c/stays 0644 y")
+			mount(t, filepath.Join(dir, "c/all"))
+			Lay(t, dir, "file /c/all/a 0644 x", "file /c/all/.b/c 0644 x", "file /c/all/..d 0644 x", "link /c/all/l ../stays", "file /c/all/\n/x 0644 x")
+			change := node.Change{RemoveAll: []string{"/c/all"}}
+			out, err := at.Apply(context.Background(), change, node.Query{{Path: "/c", Depth: node.Deep}})
+			require.NoError(t, err)
+			assert.Equal(t, []string{"/c/all"}, out.Changed)
+			assert.Empty(t, out.Node.Below("/c/all"))
+			left, err := os.ReadDir(filepath.Join(dir, "c/all"))
+			require.NoError(t, err)
+			assert.Empty(t, left)
+			assert.NotContains(t, Snapshot(t, dir), node.StagingPrefix)
+			out, err = at.Apply(context.Background(), change, nil)
+			require.NoError(t, err)
+			assert.Empty(t, out.Changed, "the second time nothing is different")
 		})
 	}
 }

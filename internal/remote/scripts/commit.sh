@@ -2,11 +2,14 @@
 # shellcheck shell=sh disable=SC2034,SC2154,SC3013
 
 apply() {
+	rest
 	problems=0 changed=0 linked=0 links=0 trees=1
 	qhave='' qhave_dirs='' qnew='' qcheck=''
 	all_dirs check_dir
 	all_files check_file
 	all_removes check_remove
+	trees_found=$nl
+	all_trees check_tree
 	[ "$linked$problems" = 10 ] && one_name_each
 	[ "$problems" = 0 ] || quit ''
 	all_dirs existing_dir
@@ -36,6 +39,7 @@ apply() {
 	find_home
 	[ "$trees" = 0 ] || all_dirs grow_tree
 	all_dirs stage_dir
+	all_trees stage_tree
 	[ "$links" = 0 ] || all_files stage_link
 	if [ -n "$qstages" ]; then
 		eval "mkdir -p $qstages" 2>err || quit "cannot write beside what is to be replaced: $(reason err)"
@@ -52,10 +56,12 @@ apply() {
 	all_dirs wait_moved
 	[ -z "$unmoved" ] || quit_path "$unmoved" "${why:-mv was killed}"
 	all_dirs take_out
+	all_trees take_tree
 	[ "$links" = 0 ] || all_files place_link
 	kernel_set kernel_change
 	confirm
 	relabel
+	starts start_service
 	trap 'quit "$late"' TERM INT
 }
 

@@ -1,6 +1,6 @@
 # lib.sh: functions of the worker. Values named q… hold shell words that are
 # quoted already and are only used through eval. The functions all_dirs,
-# all_files, all_removes, all_keeps and assumed are in plan.sh.
+# all_files, all_removes, all_trees, all_keeps and assumed are in plan.sh.
 # shellcheck shell=sh disable=SC2034,SC2154,SC3013
 
 nl='
@@ -117,6 +117,13 @@ quote() {
 		esac
 	done
 	quoted="'$quoted$rest'"
+}
+
+# find_awk sets awk to the name of one that is there.
+find_awk() {
+	for awk in awk mawk gawk; do
+		command -v "$awk" >/dev/null 2>&1 && break
+	done
 }
 
 # wait_turn waits until no other run is at work here, as long as the timeout.
@@ -350,6 +357,7 @@ one_name_each() {
 	all_removes name_file
 	twice=$(sort names | uniq -d)
 	[ -z "$twice" ] || problem "${twice%%"$nl"*}" "two paths of the change are the same one through a symbolic link"
+	all_trees name_tree
 }
 
 # real sets real to where directory $1 is, links resolved, also if it is to be

@@ -179,9 +179,7 @@ walk() {
 # each once, and stops where there is too much of anything. Where CONTENT is x,
 # the file "wanted" tells: it has lines of "path PATH/" and "below PATH/". What the kernel makes up has no length to go by.
 bound() {
-	for awk in awk mawk gawk; do
-		command -v "$awk" >/dev/null 2>&1 && break
-	done
+	find_awk
 	"$awk" -v max="$max_size" '
 		BEGIN { while ((getline line <"wanted") > 0) wanted[line] }
 		function path(fields, rest) {

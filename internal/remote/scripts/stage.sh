@@ -164,6 +164,7 @@ write_undo() {
 		printf '%s\n' "$undo_head"
 		[ -z "$qnew" ] || printf 'rm -f %s || failed=1\n' "$qnew"
 		all_dirs undo_place
+		all_trees undo_tree
 		[ "$links" = 0 ] || all_files undo_link
 		qgone=
 		all_dirs undo_dir
