@@ -139,7 +139,7 @@ func (x *examination) findProblems() []k3s.Problem {
 			out = append(out, kube.CheckArguments(e.Release, c, args)...)
 		}
 	}
-	return slices.Concat(out, x.missingFiles(), x.kernelProblems())
+	return slices.Concat(out, kube.CheckNode(e), x.missingFiles(), x.kernelProblems())
 }
 
 // missingFiles tells of files that arguments name and that are not there.

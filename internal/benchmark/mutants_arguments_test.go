@@ -67,7 +67,7 @@ func argumentMutants() []mutant {
 		// Kubernetes of that time does not know the flag any more.
 		{"apiserver.basic-auth-file", k3s.APIServer, "basic-auth-file=/etc/users.csv", []string{"node.k3s-starts"}},
 		{"apiserver.insecure-port", k3s.APIServer, "insecure-port=8080", nil},
-		{"apiserver.secure-port", k3s.APIServer, "secure-port=0", nil},
+		{"apiserver.secure-port", k3s.APIServer, "secure-port=0", []string{"node.k3s-starts"}},
 	} {
 		out = append(out, mutant{
 			control: a.control, also: fails(a.also...),

@@ -64,6 +64,9 @@ func FollowUp(n *node.Node, e *k3s.Effective, own []Control) node.Query {
 	for _, p := range kept {
 		q = append(q, node.Pick{Path: p, Content: true})
 	}
+	for _, p := range x.accounts() {
+		q = append(q, node.Pick{Path: p, Content: true})
+	}
 	for _, f := range x.namedSecrets() {
 		q = append(q, node.Pick{Path: f.path, Content: true})
 	}

@@ -23,20 +23,32 @@ type secrets struct{ place string }
 type secretPlace struct {
 	search func(*examination) ([]Evidence, string)
 	where  func(*examination) []string
+	// running: a running machine has some by nature, so that only an image at
+	// rest can be judged.
+	running bool
 }
 
 var secretPlaces = map[string]secretPlace{
-	"configuration": {(*examination).secretsInConfiguration, func(x *examination) []string {
+	"configuration": {search: (*examination).secretsInConfiguration, where: func(x *examination) []string {
 		return []string{x.configFile(), k3s.DropInDir(x.configFile())}
 	}},
-	"environment": {(*examination).secretsInEnvironment, func(*examination) []string { return environmentFiles() }},
-	"service": {(*examination).secretsInService, func(x *examination) []string {
+	"environment": {search: (*examination).secretsInEnvironment, where: func(*examination) []string { return environmentFiles() }},
+	"service": {search: (*examination).secretsInService, where: func(x *examination) []string {
 		if s := x.in.Effective.Service; s != nil {
 			return []string{s.Path}
 		}
 		return []string{k3s.SystemdDir + "/" + x.in.Role.ServiceName() + ".service"}
 	}},
-	"registries": {(*examination).secretsInRegistries, func(x *examination) []string { return []string{x.registries()} }},
+	"registries": {search: (*examination).secretsInRegistries, where: func(x *examination) []string { return []string{x.registries()} }},
+	"manifests": {search: (*examination).secretsInManifests, where: func(x *examination) []string {
+		return []string{k3s.LayoutOf(x.paths.data).Manifests()}
+	}},
+	"containerd": {search: (*examination).secretsInContainerd, where: func(x *examination) []string { return []string{containerdDir(x.paths)} }},
+	"user-data":  {search: (*examination).secretsInUserData, where: func(*examination) []string { return []string{cloudConfigFile, cloudConfigDir, cloudSeeds} }},
+	"system-environment": {search: (*examination).secretsInSystemEnvironment, where: func(*examination) []string {
+		return []string{systemEnvironment[0].Path, systemEnvironment[3].Path}
+	}},
+	"accounts": {search: (*examination).secretsInAccounts, where: func(*examination) []string { return []string{shadowFile, sudoers, sudoersDir} }, running: true},
 }
 
 func environmentFiles() []string {
@@ -51,12 +63,25 @@ func (d *decoder) secrets(n *yaml.Node) expectation {
 	return s
 }
 
-func (s secrets) picks(paths) node.Query {
+func (s secrets) picks(p paths) node.Query {
 	switch s.place {
 	case "configuration":
 		return node.Query{{Path: k3s.ConfigFile + node.KeptSuffix, Content: true}, {Path: k3s.ConfigDir, Depth: node.Deep, Content: true}}
 	case "registries":
 		return node.Query{{Path: k3s.RegistriesFile, Content: true}}
+	case "manifests":
+		return node.Query{{Path: k3s.LayoutOf(p.data).Manifests(), Depth: node.Deep, Content: true}}
+	case "containerd":
+		return node.Query{{Path: containerdDir(p), Depth: node.Deep, Content: true}}
+	case "user-data":
+		return node.Query{{Path: cloudConfigFile, Content: true}, {Path: cloudConfigDir, Depth: node.Deep, Content: true}, {Path: cloudSeeds, Depth: node.Deep, Content: true}}
+	case "system-environment":
+		return systemEnvironment
+	case "accounts":
+		return node.Query{
+			{Path: shadowFile, Content: true}, {Path: accountFile, Content: true}, {Path: cloudConfigFile, Content: true}, {Path: sudoers, Content: true},
+			{Path: sudoersDir, Depth: 1, Content: true}, {Path: "/root", Depth: 3}, {Path: "/home", Depth: 4},
+		}
 	case "environment":
 		var q node.Query
 		for _, f := range environmentFiles() {
@@ -76,6 +101,10 @@ func (s secrets) judge(x *examination) verdict {
 		v.status, v.found, v.reason = Error, problem, "the evidence is missing"
 	case len(found) > 0:
 		v.status, v.evidence = Fail, found
+		if place.running && x.running() {
+			v.status = Deferred
+			v.reason = "the machine is running and the build needs its access: remove it in the last step before the image is taken"
+		}
 		var where []string
 		for _, e := range found {
 			where = append(where, fmt.Sprintf("%s:%d: %s", e.Source, e.Line, e.Detail))
@@ -246,7 +275,7 @@ func (x *examination) secretsInService() ([]Evidence, string) {
 	}
 	service := e.Service
 	if service == nil {
-		return nil, ""
+		return x.secretsOfManager()
 	}
 	out := secretVariables(service.Environment)
 	for i, w := range service.Start {

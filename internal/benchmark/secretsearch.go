@@ -27,6 +27,21 @@ var (
 // searchSecrets finds secrets in a file of which only its place is known. Text
 // that is not YAML is searched for what is a secret by its looks.
 func searchSecrets(file string, data []byte) []Evidence {
+	out := looksOfSecrets(file, data)
+	dec := yaml.NewDecoder(bytes.NewReader(data))
+	for {
+		var doc yaml.Node
+		if err := dec.Decode(&doc); err != nil {
+			break
+		}
+		out = append(out, namedValues(file, &doc, secretNames)...)
+		out = append(out, secretObjects(file, &doc)...)
+	}
+	return append(append(out, secretKeys(file, data)...), passwordURLs(file, data)...)
+}
+
+// looksOfSecrets finds what is a secret wherever it stands.
+func looksOfSecrets(file string, data []byte) []Evidence {
 	var out []Evidence
 	line := 0
 	for text := range bytes.Lines(data) {
@@ -38,16 +53,7 @@ func searchSecrets(file string, data []byte) []Evidence {
 			out = append(out, Evidence{file, line, "a token of a cluster (not shown)"})
 		}
 	}
-	dec := yaml.NewDecoder(bytes.NewReader(data))
-	for {
-		var doc yaml.Node
-		if err := dec.Decode(&doc); err != nil {
-			break
-		}
-		out = append(out, namedValues(file, &doc, secretNames)...)
-		out = append(out, secretObjects(file, &doc)...)
-	}
-	return append(append(out, secretKeys(file, data)...), passwordURLs(file, data)...)
+	return out
 }
 
 // secretObjects finds Kubernetes Secrets that hold anything.

@@ -174,6 +174,7 @@ func TestFilesChangedAtBoot(t *testing.T) {
 		{"/etc/rc.local", "cp /etc/rancher/k3s/config.yaml /root/", config, ""},
 		{"/etc/rc.local", "mv /etc/rancher/k3s/config.yaml /root/", config, "removed"},
 		{"/etc/rc.local", "mount --bind /data /var/lib/rancher/k3s", manifest, "may be changed"},
+		{"/etc/rc.local", "mount -n -o remount,rw /; mount /; mount -a", config, ""},
 		{"/etc/rc.local", "curl -sfo /etc/rancher/k3s/config.yaml https://x/", config, "written"},
 		{"/etc/rc.local", "test -f /etc/rancher/k3s/config.yaml && grep x /etc/rancher/k3s/config.yaml", config, ""},
 		{"/etc/rc.local", "printf 'disable: []' > " + dropIn, dropIn, "made"},

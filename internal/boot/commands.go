@@ -319,8 +319,9 @@ func (c command) copy() {
 
 // mount puts something else over its last operand.
 func (c command) mount() {
-	operands, _ := c.operands("-t", "-o", "--types", "--options")
-	if len(operands) > 0 {
+	operands, options := c.operands("-t", "-o", "-L", "-U", "--types", "--options")
+	again := slices.ContainsFunc(options, func(o string) bool { return strings.Contains(o, "remount") })
+	if len(operands) > 0 && !again && operands[len(operands)-1].text != "/" {
 		f := asItIs
 		f.action, f.deep = covers, true
 		c.each(operands[len(operands)-1:], f)

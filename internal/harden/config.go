@@ -15,7 +15,7 @@ import (
 // merger brings wants into the configuration files of a node.
 type merger struct {
 	release   k3s.Release
-	overwrite bool
+	overwrite Overwrite
 	// own is the drop-in that takes what is wanted; nil where the main file does.
 	own *configfile.Document
 	// docs are the files in K3s's order, the main one first.
@@ -165,8 +165,8 @@ func (m *merger) freeList(key string, ws []want) bool {
 		doc := m.docs[i]
 		j := slices.IndexFunc(doc.Entries(), func(e configfile.Entry) bool { return e.Name == key && !e.Plus })
 		e := doc.Entries()[j]
-		if !m.overwrite {
-			m.errs = append(m.errs, conflict(missing, "%s: %s replaces the list of the files before it, so that %s would be lost: write `%s+:` there, or set overwrite = true to have that done",
+		if !m.overwrite.Lists {
+			m.errs = append(m.errs, conflict(missing, "%s: %s replaces the list of the files before it, so that %s would be lost: write `%s+:` there, or set overwrite = [\"lists\"] to have that done",
 				doc.Place(e.Key), key, enumerate(lost, 5), e.Key.Value))
 			return false
 		}
@@ -206,8 +206,8 @@ func (m *merger) bring(w want) {
 			m.errs = append(m.errs, conflict([]want{w}, "%s: %s, but %s wants %s: change it there, where K3s reads it last",
 				f.where, describe(w, f.value), w.asker(), w.shown(w.value)))
 			return
-		case !m.overwrite:
-			m.errs = append(m.errs, conflict([]want{w}, "%s: %s, but %s wants %s: change it there, or set overwrite = true",
+		case !m.overwrite.Config:
+			m.errs = append(m.errs, conflict([]want{w}, "%s: %s, but %s wants %s: change it there, or set overwrite = [\"config\"]",
 				f.where, describe(w, f.value), w.asker(), w.shown(w.value)))
 			return
 		case m.before(f):
@@ -263,8 +263,8 @@ func (m *merger) keepEnabled(wanted []string) {
 		case len(bad) == 0:
 		case f.doc == nil:
 			m.errs = append(m.errs, conflict([]want{w}, "%s: disable-admission-plugins=%s switches off %s, which the guide wants on: change it there", f.where, w.shown(f.value), strings.Join(bad, ", ")))
-		case !m.overwrite:
-			m.errs = append(m.errs, conflict([]want{w}, "%s: disable-admission-plugins=%s switches off %s, which the guide wants on: change it there, or set overwrite = true", f.where, w.shown(f.value), strings.Join(bad, ", ")))
+		case !m.overwrite.Config:
+			m.errs = append(m.errs, conflict([]want{w}, "%s: disable-admission-plugins=%s switches off %s, which the guide wants on: change it there, or set overwrite = [\"config\"]", f.where, w.shown(f.value), strings.Join(bad, ", ")))
 		case len(rest) > 0:
 			w.value = strings.Join(rest, ",")
 			f.doc.Set(f.entry, f.entry.Items()[f.item], w.text())

@@ -137,7 +137,7 @@ func TestDropInConflicts(t *testing.T) {
 			have := having(t, o, c.files)
 			_, err := Make(o, have)
 			require.ErrorContains(t, err, c.want)
-			o.Overwrite = true
+			o.Overwrite = Overwrite{true, true, true}
 			plan, err := Make(o, have)
 			if c.overwrite == "" {
 				require.Error(t, err)

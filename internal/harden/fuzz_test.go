@@ -22,7 +22,7 @@ func FuzzMerge(f *testing.F) {
 		f.Add("", seed)
 	}
 	o := newest(f)
-	o.Overwrite = true
+	o.Overwrite = Overwrite{true, true, true}
 	f.Fuzz(func(t *testing.T, main, drop string) {
 		files := map[string]string{k3s.ConfigFile: main}
 		if drop != "" {

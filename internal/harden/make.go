@@ -20,6 +20,7 @@ func Query(o Options) node.Query {
 		{Path: moreSysctlFile, Content: true},
 		{Path: admissionFile, Content: true},
 		{Path: auditFile, Content: true},
+		{Path: k3s.RegistriesFile, Content: true},
 	}
 	for _, role := range o.Role.Roles() {
 		q = append(q, below(role, dataDir(o, nil))...)
@@ -34,7 +35,7 @@ func Query(o Options) node.Query {
 // below is what Make wants to know of a data directory.
 func below(role k3s.Role, dir string) node.Query {
 	l := k3s.LayoutOf(dir)
-	q := append(node.Query{{Path: l.Root()}, {Path: l.Server()}}, k3s.Query(role, dir)...)
+	q := append(node.Query{{Path: l.Root()}, {Path: l.Server()}, {Path: l.Agent()}}, k3s.Query(role, dir)...)
 	if role == k3s.Agent {
 		return q
 	}
@@ -154,10 +155,11 @@ func (p *planner) draft() []want {
 	for _, d := range p.m.docs {
 		p.document(d)
 	}
-	p.write(directory(p.c.layout().Root(), 0o755))
+	p.write(directory(p.c.layout().Root(), 0o755), directory(p.c.layout().Agent(), 0o700))
 	if p.c.Role == k3s.Server {
 		p.server()
 	}
+	p.tighten()
 	sort.SliceStable(p.plan.Change.Write, func(i, j int) bool {
 		return p.plan.Change.Write[i].Path < p.plan.Change.Write[j].Path
 	})

@@ -84,27 +84,27 @@ func TestMerge(t *testing.T) {
 		{
 			name:    "overwrite turns a drop-in that replaces a list into one that appends",
 			files:   map[string]string{dropIn: "# mine\nkube-apiserver-arg:\n  - v=2\n"},
-			options: func(o *Options) { o.Overwrite = true },
+			options: func(o *Options) { o.Overwrite = Overwrite{true, true, true} },
 			want:    []string{"  - audit-log-maxage=30"},
 			dropIn:  "# mine\nkube-apiserver-arg+:\n  - v=2\n",
 		},
 		{
 			name:    "overwrite replaces a value that contradicts the guide",
 			files:   map[string]string{k3s.ConfigFile: "protect-kernel-defaults: false # for now\nkubelet-arg:\n  - streaming-connection-idle-timeout=0\n"},
-			options: func(o *Options) { o.Overwrite = true },
+			options: func(o *Options) { o.Overwrite = Overwrite{true, true, true} },
 			want:    []string{"protect-kernel-defaults: true # for now", "  - streaming-connection-idle-timeout=5m"},
 			lack:    []string{"  - streaming-connection-idle-timeout=0"},
 		},
 		{
 			name:    "overwrite switches plugins on again, and leaves the others off",
 			files:   map[string]string{k3s.ConfigFile: "kube-apiserver-arg:\n  - disable-admission-plugins=PodSecurity,StorageObjectInUseProtection\n"},
-			options: func(o *Options) { o.Overwrite = true },
+			options: func(o *Options) { o.Overwrite = Overwrite{true, true, true} },
 			want:    []string{"  - disable-admission-plugins=StorageObjectInUseProtection"},
 		},
 		{
 			name:    "overwrite takes out what is wrong alone",
 			files:   map[string]string{k3s.ConfigFile: "# a\nkube-apiserver-arg: disable-admission-plugins=NodeRestriction\nnode-name: b # c\n"},
-			options: func(o *Options) { o.Overwrite = true },
+			options: func(o *Options) { o.Overwrite = Overwrite{true, true, true} },
 			want:    []string{"# a", "node-name: b # c", "  - audit-log-maxage=30"},
 			lack:    []string{"  - disable-admission-plugins=NodeRestriction"},
 		},
@@ -121,13 +121,13 @@ func TestMerge(t *testing.T) {
 		{
 			name:    "overwrite closes the administrator's kubeconfig",
 			files:   map[string]string{k3s.ConfigFile: "write-kubeconfig-mode: \"0644\" # for all\n"},
-			options: func(o *Options) { o.Overwrite = true },
+			options: func(o *Options) { o.Overwrite = Overwrite{true, true, true} },
 			want:    []string{"write-kubeconfig-mode: \"0600\" # for all"},
 		},
 		{
 			name:    "and one that K3s would read otherwise than it looks",
 			files:   map[string]string{k3s.ConfigFile: "write-kubeconfig-mode: 0644\n"},
-			options: func(o *Options) { o.Overwrite = true },
+			options: func(o *Options) { o.Overwrite = Overwrite{true, true, true} },
 			want:    []string{"write-kubeconfig-mode: \"0600\""},
 		},
 		{
@@ -221,7 +221,7 @@ func TestMerge(t *testing.T) {
 		{
 			name:    "overwrite takes one of several out of a list",
 			files:   map[string]string{k3s.ConfigFile: "kube-apiserver-arg:\n  - v=2\n  - disable-admission-plugins=NodeRestriction\n"},
-			options: func(o *Options) { o.Overwrite = true },
+			options: func(o *Options) { o.Overwrite = Overwrite{true, true, true} },
 			want:    []string{"  - v=2"},
 			lack:    []string{"  - disable-admission-plugins=NodeRestriction"},
 		},
@@ -280,7 +280,7 @@ func TestConflicts(t *testing.T) {
 		{
 			name:  "a key",
 			files: map[string]string{k3s.ConfigFile: "node-name: a\nprotect-kernel-defaults: false\n"},
-			want:  []string{"/etc/rancher/k3s/config.yaml:2: protect-kernel-defaults: false, but the guide wants true: change it there, or set overwrite = true"},
+			want:  []string{"/etc/rancher/k3s/config.yaml:2: protect-kernel-defaults: false, but the guide wants true: change it there, or set overwrite = [\"config\"]"},
 		},
 		{
 			name:  "several arguments, all at once",
@@ -375,7 +375,9 @@ func TestConflicts(t *testing.T) {
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			o := newest(t)
-			o.Overwrite = tt.overwrite
+			if tt.overwrite {
+				o.Overwrite = Overwrite{true, true, true}
+			}
 			if tt.options != nil {
 				tt.options(&o)
 			}

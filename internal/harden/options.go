@@ -14,9 +14,9 @@ type Options struct {
 	Benchmark string
 	// Layout is which file holds what is wanted of K3s's configuration.
 	Layout Layout
-	// Overwrite replaces values of the node's own configuration that
-	// contradict the guide instead of refusing them.
-	Overwrite bool
+	// Overwrite is what of the node's own may be replaced where it contradicts
+	// the guide, instead of being refused.
+	Overwrite Overwrite
 
 	// K3sCommand is what a program that starts K3s runs, such as "server --config
 	// FILE"; "" where the service starts k3s itself.
@@ -48,6 +48,17 @@ type Options struct {
 	DenyServiceExternalIPs *bool
 	// StrictManifests makes workloads that Pod Security would reject an error.
 	StrictManifests bool
+}
+
+// Overwrite is what of a node's own configuration a plan may replace.
+type Overwrite struct {
+	// Config is values of keys and arguments.
+	Config bool
+	// Lists is lists of drop-ins that replace those of the files before: they
+	// append then.
+	Lists bool
+	// Policies is admission and audit policies of the node's own.
+	Policies bool
 }
 
 // Layout is where a node's K3s configuration gets what is wanted of it.

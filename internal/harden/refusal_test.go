@@ -298,7 +298,7 @@ func TestWrapper(t *testing.T) {
 	assert.NotContains(t, err.Error(), "audit-log-maxage", "nothing else can be said yet")
 	assert.NotContains(t, err.Error(), "\n")
 
-	o.Overwrite, o.K3sCommand = true, "server --protect-kernel-defaults=true"
+	o.Overwrite, o.K3sCommand = Overwrite{true, true, true}, "server --protect-kernel-defaults=true"
 	plan, err := Make(o, have)
 	require.NoError(t, err)
 	assert.NotContains(t, planned(t, plan, k3s.ConfigFile), "protect-kernel-defaults", "the declared command says so")

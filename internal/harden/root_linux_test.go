@@ -131,7 +131,7 @@ func TestKept(t *testing.T) {
 		put(t, root, name, data)
 	}
 	o := newest(t)
-	o.Overwrite = true
+	o.Overwrite = Overwrite{true, true, true}
 	have, err := target.Read(ctx, Query(o))
 	require.NoError(t, err)
 	plan, err := Make(o, have)

@@ -35,6 +35,7 @@ func (p *planner) verify(ws []want) {
 			ReadFile: p.reader(after), PreloadedImages: p.preloaded(after),
 		}))
 	}
+	p.problems(kube.CheckNode(eff))
 	for _, comp := range components {
 		if comp != k3s.APIServer {
 			p.problems(kube.CheckArguments(p.c.Release, comp, stated(eff.Args[comp])))

@@ -274,4 +274,7 @@ func (r *resolver) checkForm(key Key, v Value) {
 	if form := key.Misformed(v.Text); form != "" && r.release.AtLeast(1, 23) { // older ones were not looked at
 		r.problem(Fatal, v.Origin, "%s is not %s, and K3s exits", key.Name, form)
 	}
+	if key.Name == "flannel-backend" && slices.Contains(goneBackends, v.Text) && r.release.AtLeast(1, 27) {
+		r.problem(Fatal, v.Origin, "%s: K3s has no backend %s since v1.27, and exits: write wireguard-native", key.Name, v.Text)
+	}
 }

@@ -2,7 +2,9 @@ package k3s
 
 import (
 	"net"
+	"net/url"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -22,7 +24,17 @@ var (
 	network = form{"a network such as 10.42.0.0/16", func(s string) bool { _, _, err := net.ParseCIDR(s); return err == nil }, true}
 	period  = form{"a time such as 10m", func(s string) bool { _, err := time.ParseDuration(s); return err == nil }, false}
 	ports   = form{"a range of ports such as 30000-32767", regexp.MustCompile(`^\d+ *([-+] *\d+)?$`).MatchString, false}
+	secure  = form{"an address such as https://10.0.0.10:6443", func(s string) bool { u, err := url.Parse(s); return err == nil && u.Scheme == "https" && u.Host != "" }, false}
+	backend = form{"a backend of flannel: " + strings.Join(backends, ", ") + " or none", func(s string) bool { return slices.Contains(append(goneBackends, backends...), s) || s == "none" }, false}
+	cron    = form{"a schedule such as 0 */12 * * *", regexp.MustCompile(`^\s*(TZ=\S+\s+|CRON_TZ=\S+\s+)?(@[a-z]+( \S+)?|(\S+\s+){4}\S+)\s*$`).MatchString, false}
 	port    = form{"a port", func(s string) bool { _, err := strconv.ParseUint(s, 0, 16); return err == nil }, false}
+)
+
+// backends are those of flannel that K3s has, goneBackends those it had up to
+// v1.26 (pkg/agent/flannel/setup.go).
+var (
+	backends     = []string{"vxlan", "host-gw", "wireguard-native", "tailscale"}
+	goneBackends = []string{"ipsec", "wireguard"}
 )
 
 // forms are the keys at whose values K3s exits because they are not of a form
@@ -30,7 +42,8 @@ var (
 var forms = map[string]form{
 	"node-ip": address, "node-external-ip": address, "cluster-dns": address,
 	"cluster-cidr": network, "service-cidr": network,
-	"service-node-port-range": ports, "https-listen-port": port,
+	"service-node-port-range": ports, "https-listen-port": port, "advertise-port": port, "lb-server-port": port,
+	"server": secure, "flannel-backend": backend, "etcd-snapshot-schedule-cron": cron,
 	"etcd-s3-timeout": period, "etcd-snapshot-reconcile-interval": period,
 }
 

@@ -33,6 +33,16 @@ func TestForms(t *testing.T) {
 		"etcd-s3-timeout: 10\n":                           "etcd-s3-timeout is not a time",
 		"etcd-s3-timeout: 5m0s\n":                         "",
 		"etcd-snapshot-reconcile-interval: ten minutes\n": "etcd-snapshot-reconcile-interval is not a time",
+		"server: 10.0.0.10:6443\ntoken-file: /t\n":        "server is not an address",
+		"server: http://10.0.0.10:6443\n":                 "server is not an address",
+		"server: https://k3s.example.org:6443\n":          "",
+		"flannel-backend: vxlna\n":                        "flannel-backend is not a backend",
+		"flannel-backend: none\n":                         "",
+		"flannel-backend: wireguard-native\n":             "",
+		"etcd-snapshot-schedule-cron: daily\n":            "etcd-snapshot-schedule-cron is not a schedule",
+		"etcd-snapshot-schedule-cron: \"0 */6 * * *\"\n":  "",
+		"etcd-snapshot-schedule-cron: \"@every 6h\"\n":    "",
+		"lb-server-port: 70000\n":                         "lb-server-port is not a port",
 	} {
 		e := resolve(t, "v1.36", k3s.Server, map[string]string{mainFile: text})
 		if want == "" {
@@ -41,7 +51,9 @@ func TestForms(t *testing.T) {
 			assert.Contains(t, problems(e), "fatal config.yaml:1: "+want, text)
 		}
 	}
-	e := resolve(t, "v1.36", k3s.Agent, map[string]string{unitFile: "", "/etc/systemd/system/k3s-agent.service": "[Service]\nExecStart=/usr/local/bin/k3s agent --node-ip S3CR3T\n"})
+	e := resolve(t, "v1.36", k3s.Server, map[string]string{mainFile: "flannel-backend: wireguard\n"})
+	assert.Contains(t, problems(e), "write wireguard-native")
+	e = resolve(t, "v1.36", k3s.Agent, map[string]string{unitFile: "", "/etc/systemd/system/k3s-agent.service": "[Service]\nExecStart=/usr/local/bin/k3s agent --node-ip S3CR3T\n"})
 	assert.Contains(t, problems(e), "node-ip is not an IP address")
 	assert.NotContains(t, problems(e), "S3CR3T")
 }

@@ -39,6 +39,16 @@ func managerQuery() node.Query {
 	return q
 }
 
+// ManagerEnvironment are the variables that systemd gives to every service.
+func ManagerEnvironment(n *node.Node) ([]Variable, error) {
+	assigned, _, err := managerEnvironment(n)
+	out := make([]Variable, len(assigned))
+	for i, v := range assigned {
+		out[i] = v.Variable
+	}
+	return out, err
+}
+
 // managerEnvironment reads the variables that the manager gives to every
 // service (DefaultEnvironment= in systemd-system.conf(5)), and lists the files
 // that are there for it to read.

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strconv"
 
 	"github.com/hashicorp/packer-plugin-sdk/template/config"
 	"go.yaml.in/yaml/v3"
@@ -18,12 +19,31 @@ import (
 // limit (CIS 1.2.9).
 var defaultRateLimit = harden.RateLimit{Type: "Server", QPS: 5000, Burst: 20000}
 
+// overwrites reads the option overwrite: what may be replaced, or a boolean for
+// all of that or nothing, which comes as a list of one text.
+func (c *Config) overwrites(errs *[]error) harden.Overwrite {
+	var o harden.Overwrite
+	things := map[string]*bool{"config": &o.Config, "lists": &o.Lists, "policies": &o.Policies}
+	for _, text := range c.Overwrite {
+		if on, err := strconv.ParseBool(text); err == nil && len(c.Overwrite) == 1 {
+			return harden.Overwrite{Config: on, Lists: on, Policies: on}
+		}
+		thing, known := things[text]
+		if !known {
+			*errs = append(*errs, fmt.Errorf("overwrite: found %s, which is none of config, lists, policies: write a list of these, or true for all", strconv.Quote(safetext.Name(text))))
+			continue
+		}
+		*thing = true
+	}
+	return o
+}
+
 // options turns the block into harden's options, without release and benchmark.
 func (c *Config) options(errs *[]error) harden.Options {
 	return harden.Options{
 		Role:      k3s.Role(c.Role),
 		Layout:    harden.Layout(c.ConfigLayout),
-		Overwrite: c.Overwrite, K3sCommand: c.K3sCommand,
+		Overwrite: c.overwrites(errs), K3sCommand: c.K3sCommand,
 		PodSecurity: harden.PodSecurity{
 			Enforce:              c.PodSecurity.Enforce,
 			Audit:                c.PodSecurity.Audit,

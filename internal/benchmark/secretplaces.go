@@ -1,0 +1,391 @@
+package benchmark
+
+import (
+	"bytes"
+	"fmt"
+	"path"
+	"regexp"
+	"slices"
+	"strings"
+
+	"go.yaml.in/yaml/v3"
+
+	"github.com/k3s-cis/packer-plugin-k3s/internal/k3s"
+	"github.com/k3s-cis/packer-plugin-k3s/internal/node"
+	"github.com/k3s-cis/packer-plugin-k3s/internal/safetext"
+	"github.com/k3s-cis/packer-plugin-k3s/internal/service"
+)
+
+// Where cloud-init reads what it does at first boot: its own configuration, and
+// the seeds of user data that an image can bring.
+const (
+	cloudConfigFile = "/etc/cloud/cloud.cfg"
+	cloudConfigDir  = "/etc/cloud/cloud.cfg.d"
+	cloudSeeds      = "/var/lib/cloud/seed"
+)
+
+// userData are the texts that cloud-init reads.
+func (x *examination) userData() ([]string, string) {
+	out := []string{cloudConfigFile}
+	for _, dir := range []string{cloudConfigDir, cloudSeeds} {
+		all, problem := x.tree(dir)
+		if problem != "" {
+			return nil, problem
+		}
+		for _, e := range all {
+			out = append(out, e.Path)
+		}
+	}
+	return out, ""
+}
+
+func (x *examination) secretsInUserData() ([]Evidence, string) {
+	names, problem := x.userData()
+	if problem != "" {
+		return nil, problem
+	}
+	files, problem := x.files(names...)
+	var out []Evidence
+	for _, f := range files {
+		out = slices.Concat(out, looksOfSecrets(f.Path, f.Data), assignedSecrets(f.Path, f.Data), insideTexts(f.Path, f.Data), credentialURLs(f.Path, f.Data))
+	}
+	return out, problem
+}
+
+// insideTexts searches a YAML file, and the texts in it as those of write_files,
+// for keys of secrets.
+func insideTexts(file string, data []byte) []Evidence {
+	var doc yaml.Node
+	if yaml.Unmarshal(data, &doc) != nil {
+		return nil
+	}
+	out := namedValues(file, &doc, secretNames)
+	var visit func(*yaml.Node)
+	visit = func(n *yaml.Node) {
+		if n.Kind == yaml.ScalarNode && strings.Contains(n.Value, "\n") {
+			for _, e := range secretKeys(file, []byte(n.Value)) {
+				e.Line += n.Line
+				out = append(out, e)
+			}
+		}
+		for _, c := range n.Content {
+			visit(c)
+		}
+	}
+	visit(&doc)
+	return out
+}
+
+// assignments are how shells, units and environment files give variables.
+var assignments = regexp.MustCompile(`\b([A-Z][A-Z0-9_]*)=("[^"]+"|'[^']+'|[^\s"']+)`)
+
+// assignedSecrets finds assignments to K3s's own variables that hold secrets,
+// and options of its command line, in a text of any kind.
+func assignedSecrets(file string, data []byte) []Evidence {
+	var out []Evidence
+	line := 0
+	for text := range bytes.Lines(data) {
+		line++
+		if bytes.HasPrefix(bytes.TrimSpace(text), []byte("#")) {
+			continue
+		}
+		for _, m := range assignments.FindAllSubmatch(text, -1) {
+			name, value := string(m[1]), strings.Trim(string(m[2]), `"'`)
+			if strings.HasPrefix(name, "K3S_") && k3s.HoldsSecret(name, value) && !strings.HasPrefix(value, "$") {
+				out = append(out, Evidence{file, line, name + " has a value (not shown)"})
+			}
+		}
+	}
+	return out
+}
+
+// credentialURL is an address with a password that is written out.
+var credentialURL = regexp.MustCompile(`://[^/\s:@"']*:[^/\s@"'${]+@`)
+
+// credentialURLs finds such addresses in lines that are no comments.
+func credentialURLs(file string, data []byte) []Evidence {
+	var out []Evidence
+	line := 0
+	for text := range bytes.Lines(data) {
+		line++
+		if !bytes.HasPrefix(bytes.TrimSpace(text), []byte("#")) && credentialURL.Match(text) {
+			out = append(out, Evidence{file, line, "a URL with a password (not shown)"})
+		}
+	}
+	return out
+}
+
+// secretsInManifests searches the manifests, which K3s puts into the cluster as they are.
+func (x *examination) secretsInManifests() ([]Evidence, string) {
+	all, problem := x.tree(k3s.LayoutOf(x.paths.data).Manifests())
+	if problem != "" {
+		return nil, problem
+	}
+	var names []string
+	for _, e := range all {
+		names = append(names, e.Path)
+	}
+	files, problem := x.files(names...)
+	var out []Evidence
+	for _, f := range files {
+		out = append(out, looksOfSecrets(f.Path, f.Data)...)
+		dec := yaml.NewDecoder(bytes.NewReader(f.Data))
+		for {
+			var doc yaml.Node
+			if dec.Decode(&doc) != nil {
+				break
+			}
+			out = append(out, secretObjects(f.Path, &doc)...)
+		}
+		out = append(out, credentialURLs(f.Path, f.Data)...)
+	}
+	return out, problem
+}
+
+// containerdDir is where K3s takes containerd's configuration, templates of it
+// and the registries' hosts from.
+func containerdDir(p paths) string { return p.expand("{data}/agent/etc/containerd") }
+
+// registryLine is a secret in containerd's configuration.
+var registryLine = regexp.MustCompile(`^\s*"?(?i:(password|auth|identity_?token|authorization))"?\s*=\s*\[?\s*["'][^"'{]`)
+
+func (x *examination) secretsInContainerd() ([]Evidence, string) {
+	all, problem := x.tree(containerdDir(x.paths))
+	if problem != "" {
+		return nil, problem
+	}
+	var names []string
+	for _, e := range all {
+		names = append(names, e.Path)
+	}
+	files, problem := x.files(names...)
+	var out []Evidence
+	for _, f := range files {
+		line := 0
+		for text := range bytes.Lines(f.Data) {
+			line++
+			if m := registryLine.FindSubmatch(text); m != nil {
+				out = append(out, Evidence{f.Path, line, string(m[1]) + " has a value (not shown)"})
+			}
+		}
+		out = append(out, credentialURLs(f.Path, f.Data)...)
+	}
+	return out, problem
+}
+
+// systemEnvironment are what every service or login gets its variables from.
+var systemEnvironment = []node.Pick{
+	{Path: "/etc/environment", Content: true},
+	{Path: "/etc/environment.d", Depth: 1, Content: true},
+	{Path: "/etc/profile", Content: true},
+	{Path: "/etc/profile.d", Depth: 1, Content: true},
+}
+
+// secretsInSystemEnvironment finds K3s's own variables, and passwords of
+// proxies, in the environment that is not its service's alone.
+func (x *examination) secretsInSystemEnvironment() ([]Evidence, string) {
+	var out []Evidence
+	for _, pick := range systemEnvironment {
+		names := []string{pick.Path}
+		if pick.Depth > 0 {
+			all, problem := x.children(pick.Path)
+			if problem != "" {
+				return nil, problem
+			}
+			names = nil
+			for _, e := range all {
+				names = append(names, e.Path)
+			}
+		}
+		files, problem := x.files(names...)
+		if problem != "" {
+			return nil, problem
+		}
+		for _, f := range files {
+			out = append(out, assignedSecrets(f.Path, f.Data)...)
+			out = append(out, credentialURLs(f.Path, f.Data)...)
+		}
+	}
+	return out, ""
+}
+
+// Files of accounts that are looked into.
+const (
+	sudoers     = "/etc/sudoers"
+	sudoersDir  = "/etc/sudoers.d"
+	shadowFile  = "/etc/shadow"
+	accountFile = "/etc/passwd"
+)
+
+// accountFiles are files in home directories that hold credentials only
+// sometimes, and what in them is one.
+var accountFiles = []struct {
+	name string
+	is   *regexp.Regexp
+	says string
+}{
+	{".docker/config.json", regexp.MustCompile(`"(auth|identitytoken|password|registrytoken)"\s*:\s*"[^"]+"`), "a registry's password"},
+	{".config/containers/auth.json", regexp.MustCompile(`"(auth|identitytoken|password)"\s*:\s*"[^"]+"`), "a registry's password"},
+	{".npmrc", regexp.MustCompile(`(?m)(_authToken|_auth|_password)\s*=\s*[^\s$]`), "a token of a package registry"},
+	{".config/pip/pip.conf", regexp.MustCompile(`://[^/\s:@]*:[^/\s@$]+@`), "a password of a package index"},
+	{".pip/pip.conf", regexp.MustCompile(`://[^/\s:@]*:[^/\s@$]+@`), "a password of a package index"},
+	{".pypirc", regexp.MustCompile(`(?m)^\s*password\s*[:=]\s*\S`), "a password of a package index"},
+}
+
+// homes are the directories that people and builds have files in.
+func homes() []string { return []string{"/root", "/home/*"} }
+
+// accounts lists the files of accounts that are there, and asks for the content
+// of those.
+func (x *examination) accounts() []string {
+	var out []string
+	for _, e := range slices.Concat(x.node().Below("/root"), x.node().Below("/home")) {
+		for _, home := range homes() {
+			for _, f := range accountFiles {
+				if ok, _ := path.Match(path.Join(home, f.name), e.Path); ok && e.Kind == node.KindFile {
+					out = append(out, e.Path)
+				}
+			}
+			if ok, _ := path.Match(path.Join(home, ".ssh/*"), e.Path); ok && e.Kind == node.KindFile {
+				out = append(out, e.Path)
+			}
+		}
+	}
+	return out
+}
+
+func (x *examination) secretsInAccounts() ([]Evidence, string) {
+	files, problem := x.files(x.accounts()...)
+	if problem != "" {
+		return nil, problem
+	}
+	var out []Evidence
+	for _, f := range files {
+		if strings.Contains(f.Path, "/.ssh/") && privateKey.Match(f.Data) {
+			out = append(out, Evidence{f.Path, 1, "a private key (not shown)"})
+		}
+		for _, a := range accountFiles {
+			if at := a.is.FindIndex(f.Data); strings.HasSuffix(f.Path, "/"+a.name) && at != nil {
+				out = append(out, Evidence{f.Path, 1 + bytes.Count(f.Data[:at[0]], []byte("\n")), a.says + " (not shown)"})
+			}
+		}
+	}
+	for _, search := range []func() ([]Evidence, string){x.passwords, x.sudoWithoutPassword} {
+		found, problem := search()
+		if problem != "" {
+			return nil, problem
+		}
+		out = append(out, found...)
+	}
+	return out, ""
+}
+
+// passwords finds accounts that whoever knows the password of the build, or
+// nothing at all, can log in to.
+func (x *examination) passwords() ([]Evidence, string) {
+	files, problem := x.files(shadowFile)
+	var out []Evidence
+	for _, f := range files {
+		line := 0
+		for text := range bytes.Lines(f.Data) {
+			line++
+			fields := strings.Split(strings.TrimSpace(string(text)), ":")
+			switch {
+			case len(fields) < 2 || strings.HasPrefix(fields[0], "#"):
+			case fields[1] == "":
+				out = append(out, Evidence{f.Path, line, safetext.Name(fields[0]) + " has no password and is not locked"})
+			case strings.HasPrefix(fields[1], "$") || len(fields[1]) == 13 && !strings.ContainsAny(fields[1], "!*"):
+				out = append(out, Evidence{f.Path, line, safetext.Name(fields[0]) + " has a password, the same on every node (not shown)"})
+			}
+		}
+	}
+	return out, problem
+}
+
+// sudoRule is a line that lets somebody run everything without a password.
+var sudoRule = regexp.MustCompile(`^\s*"?([^\s#"][^\s="]*)"?\s+[^\s=]+\s*=.*\bNOPASSWD\s*:\s*(?:[A-Z]+\s*:\s*)*ALL\b`)
+
+// sudoWithoutPassword finds rules of sudo that make an account root without a
+// password. Those that cloud-init makes again at each first boot for the
+// distribution's own user are no rest of a build.
+func (x *examination) sudoWithoutPassword() ([]Evidence, string) {
+	all, problem := x.children(sudoersDir)
+	if problem != "" {
+		return nil, problem
+	}
+	names := []string{sudoers}
+	for _, e := range all {
+		if base := path.Base(e.Path); !strings.Contains(base, ".") && !strings.HasSuffix(base, "~") { // which sudo passes over
+			names = append(names, e.Path)
+		}
+	}
+	files, problem := x.files(names...)
+	if problem != "" {
+		return nil, problem
+	}
+	known, problem := x.accountNames()
+	if problem != "" {
+		return nil, problem
+	}
+	usual := x.defaultUser()
+	var out []Evidence
+	for _, f := range files {
+		line := 0
+		for text := range bytes.Lines(f.Data) {
+			line++
+			m := sudoRule.FindSubmatch(text)
+			if m == nil {
+				continue
+			}
+			who := string(m[1])
+			plain := who[0] != '%' && who[0] != '+' && who != "ALL" && strings.ToUpper(who) != who
+			if who == "root" || who == usual || who == "%google-sudoers" || plain && !slices.Contains(known, who) {
+				continue
+			}
+			out = append(out, Evidence{f.Path, line, fmt.Sprintf("%s may run everything as root without a password", safetext.Name(strings.TrimPrefix(who, "%")))})
+		}
+	}
+	return out, ""
+}
+
+// accountNames are the users that the node knows.
+func (x *examination) accountNames() ([]string, string) {
+	files, problem := x.files(accountFile)
+	var out []string
+	for _, f := range files {
+		for text := range bytes.Lines(f.Data) {
+			name, _, _ := strings.Cut(string(text), ":")
+			out = append(out, name)
+		}
+	}
+	return out, problem
+}
+
+// defaultUser is the user that cloud-init makes on every node of the
+// distribution; "" where it makes none.
+func (x *examination) defaultUser() string {
+	files, _ := x.files(cloudConfigFile)
+	for _, f := range files {
+		var doc struct {
+			System struct {
+				User struct {
+					Name string `yaml:"name"`
+				} `yaml:"default_user"`
+			} `yaml:"system_info"`
+		}
+		if yaml.Unmarshal(f.Data, &doc) == nil {
+			return doc.System.User.Name
+		}
+	}
+	return ""
+}
+
+// secretsOfManager finds secrets among the variables that the service manager
+// gives to every service, where K3s has none.
+func (x *examination) secretsOfManager() ([]Evidence, string) {
+	vars, err := service.ManagerEnvironment(x.node())
+	if err != nil {
+		return nil, err.Error()
+	}
+	return secretVariables(vars), ""
+}

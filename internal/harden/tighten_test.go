@@ -1,0 +1,86 @@
+package harden
+
+import (
+	"io/fs"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/k3s-cis/packer-plugin-k3s/internal/k3s"
+	"github.com/k3s-cis/packer-plugin-k3s/internal/node"
+)
+
+// TestTighten: files of the node's own get the modes that the check asks for,
+// with the bytes they have, and each is said; what is narrow enough stays.
+func TestTighten(t *testing.T) {
+	const (
+		manifest = "/var/lib/rancher/k3s/server/manifests/app.yaml"
+		dropIn   = "/etc/rancher/k3s/config.yaml.d/10-a.yaml"
+		unit     = "/etc/systemd/system/k3s.service"
+	)
+	for name, c := range map[string]struct {
+		path string
+		mode fs.FileMode
+		uid  int
+		text string
+		want fs.FileMode // 0: not written
+	}{
+		"manifest":           {manifest, 0o644, 0, "kind: ConfigMap\napiVersion: v1\nmetadata: {name: a}\n", 0o600},
+		"manifest of a user": {manifest, 0o600, 1000, "kind: ConfigMap\napiVersion: v1\nmetadata: {name: a}\n", 0o600},
+		"narrow manifest":    {manifest, 0o600, 0, "kind: ConfigMap\napiVersion: v1\nmetadata: {name: a}\n", 0},
+		"drop-in":            {dropIn, 0o644, 0, "debug: true\n", 0o600},
+		"read-only drop-in":  {dropIn, 0o400, 0, "debug: true\n", 0},
+		"beside drop-ins":    {"/etc/rancher/k3s/config.yaml.d/README", 0o644, 0, "hello\n", 0o600},
+		"registries":         {k3s.RegistriesFile, 0o644, 0, "mirrors: {}\n", 0o600},
+		"unit":               {unit, 0o666, 0, "[Service]\nExecStart=/usr/local/bin/k3s server\n", 0o644},
+		"usual unit":         {unit, 0o644, 0, "[Service]\nExecStart=/usr/local/bin/k3s server\n", 0},
+		"environment file":   {unit + ".env", 0o644, 0, "K3S_DEBUG=true\n", 0o600},
+		"drop-in of a unit":  {unit + ".d/10.conf", 0o666, 0, "[Service]\nRestartSec=7\n", 0o644},
+	} {
+		t.Run(name, func(t *testing.T) {
+			entries := []node.Entry{
+				{Path: unit, Kind: node.KindFile, Mode: 0o644, Data: []byte("[Service]\nExecStart=/usr/local/bin/k3s server\n")},
+				{Path: k3s.DropInDir(k3s.ConfigFile), Kind: node.KindDirectory, Mode: 0o755},
+				{Path: unit + ".d", Kind: node.KindDirectory, Mode: 0o755},
+				{Path: "/var/lib/rancher/k3s/server/manifests", Kind: node.KindDirectory, Mode: 0o700},
+			}
+			if c.path == unit {
+				entries = entries[1:]
+			}
+			entries = append(entries, node.Entry{Path: c.path, Kind: node.KindFile, Mode: c.mode, UID: c.uid, GID: c.uid, Data: []byte(c.text), Size: int64(len(c.text))})
+			o := newest(t)
+			plan, err := Make(o, node.New(Query(o), entries))
+			require.NoError(t, err)
+			var got *node.Entry
+			for _, e := range plan.Change.Write {
+				if e.Path == c.path {
+					got = &e
+				}
+			}
+			if c.want == 0 {
+				assert.Nil(t, got)
+				return
+			}
+			require.NotNil(t, got)
+			assert.Equal(t, c.want, got.Mode)
+			assert.Zero(t, got.UID)
+			assert.Equal(t, c.text, string(got.Data))
+			assert.NotContains(t, plan.Change.Keep, c.path, "its content stays")
+			notes := ""
+			for _, n := range plan.Notes {
+				notes += n + "\n"
+			}
+			assert.Contains(t, notes, c.path+" (was ")
+		})
+	}
+	o := newest(t)
+	plan, err := Make(o, nil)
+	require.NoError(t, err)
+	assert.Contains(t, plan.Change.Write, directory("/var/lib/rancher/k3s/agent", 0o700))
+	assumes := false
+	for _, a := range plan.Change.Assume {
+		assumes = assumes || a.Path == k3s.RegistriesFile
+	}
+	assert.True(t, assumes, "a registries' file that is there makes a plan without the node stale")
+}

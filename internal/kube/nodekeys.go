@@ -1,0 +1,96 @@
+package kube
+
+import (
+	"fmt"
+	"strings"
+
+	"github.com/k3s-cis/packer-plugin-k3s/internal/k3s"
+)
+
+// CheckNode returns what in K3s's own keys makes the kubelet, which it passes
+// them to as they are, exit: labels and taints of the node.
+func CheckNode(e *k3s.Effective) []k3s.Problem {
+	var out []k3s.Problem
+	for _, key := range []struct {
+		name  string
+		fault func(string) string
+	}{
+		{"node-label", func(text string) string {
+			name, value, _ := strings.Cut(text, "=")
+			return NodeLabelFault(name, value)
+		}},
+		{"node-taint", NodeTaintFault},
+	} {
+		for _, v := range e.Settings[key.name].Values {
+			for item := range strings.SplitSeq(v.Text, ",") {
+				if item = strings.TrimSpace(item); item == "" {
+					continue
+				}
+				if why := key.fault(item); why != "" {
+					out = append(out, k3s.Problem{Consequence: k3s.Fatal, Origin: v.Origin, Text: fmt.Sprintf("the kubelet exits at %s: %s", key.name, why)})
+				}
+			}
+		}
+	}
+	return out
+}
+
+// checkTogether judges values of the kubelet's flags that are refused because
+// of one another.
+func checkTogether(c k3s.Component, args []k3s.Argument) []k3s.Problem {
+	if c != k3s.Kubelet {
+		return nil
+	}
+	var out []k3s.Problem
+	number := func(name string, unset int) (int, k3s.Argument) {
+		a, set := lastOf(args, name)
+		n := unset
+		if set {
+			_, _ = fmt.Sscan(a.Value, &n) // one that is no number is refused elsewhere
+		}
+		return n, a
+	}
+	high, a := number("image-gc-high-threshold", 85)
+	low, b := number("image-gc-low-threshold", 80)
+	if low >= high && (a.Name != "" || b.Name != "") {
+		if a.Name == "" {
+			a = b
+		}
+		out = append(out, fatal(a, "--image-gc-low-threshold %d must be less than --image-gc-high-threshold %d; set both", low, high))
+	}
+	out = append(out, softEvictions(args)...)
+	if policy, _ := lastOf(args, "cpu-manager-policy"); policy.Value == "static" && !reservesCPU(args) {
+		out = append(out, fatal(policy, "the static policy requires systemreserved.cpu + kubereserved.cpu to be greater than zero; set system-reserved=cpu=100m, or reserved-cpus"))
+	}
+	return out
+}
+
+func reservesCPU(args []k3s.Argument) bool {
+	if _, set := lastOf(args, "reserved-cpus"); set {
+		return true
+	}
+	for _, name := range []string{"system-reserved", "kube-reserved"} {
+		if a, _ := lastOf(args, name); strings.Contains(a.Value, "cpu=") {
+			return true
+		}
+	}
+	_, own := lastOf(args, "config") // which may reserve them
+	_, dir := lastOf(args, "config-dir")
+	return own || dir
+}
+
+// softEvictions wants a grace period for each soft threshold.
+func softEvictions(args []k3s.Argument) []k3s.Problem {
+	soft, set := lastOf(args, "eviction-soft")
+	if !set {
+		return nil
+	}
+	grace, _ := lastOf(args, "eviction-soft-grace-period")
+	for item := range strings.SplitSeq(soft.Value, ",") {
+		signal, _, _ := strings.Cut(item, "<")
+		if signal = strings.TrimSpace(signal); signal != "" && !strings.Contains(grace.Value, signal+"=") {
+			return []k3s.Problem{fatal(soft, "grace period must be specified for the soft eviction threshold %s; add eviction-soft-grace-period=%s=1m30s", word(signal), word(signal))}
+		}
+	}
+	return nil
+}
