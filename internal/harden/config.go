@@ -166,7 +166,7 @@ func (m *merger) freeList(key string, ws []want) bool {
 		j := slices.IndexFunc(doc.Entries(), func(e configfile.Entry) bool { return e.Name == key && !e.Plus })
 		e := doc.Entries()[j]
 		if !m.overwrite.Lists {
-			m.errs = append(m.errs, conflict(missing, "%s: %s replaces the list of the files before it, so that %s would be lost: write `%s+:` there, or set overwrite = [\"lists\"] to have that done",
+			m.errs = append(m.errs, conflict(missing, "%s: %s replaces the list of the files before it, so that %s would be lost: write `%s+:` there, or set overwrite = \"lists\" to have that done",
 				doc.Place(e.Key), key, enumerate(lost, 5), e.Key.Value))
 			return false
 		}
@@ -207,7 +207,7 @@ func (m *merger) bring(w want) {
 				f.where, describe(w, f.value), w.asker(), w.shown(w.value)))
 			return
 		case !m.overwrite.Config:
-			m.errs = append(m.errs, conflict([]want{w}, "%s: %s, but %s wants %s: change it there, or set overwrite = [\"config\"]",
+			m.errs = append(m.errs, conflict([]want{w}, "%s: %s, but %s wants %s: change it there, or set overwrite = \"config\"",
 				f.where, describe(w, f.value), w.asker(), w.shown(w.value)))
 			return
 		case m.before(f):
@@ -264,7 +264,7 @@ func (m *merger) keepEnabled(wanted []string) {
 		case f.doc == nil:
 			m.errs = append(m.errs, conflict([]want{w}, "%s: disable-admission-plugins=%s switches off %s, which the guide wants on: change it there", f.where, w.shown(f.value), strings.Join(bad, ", ")))
 		case !m.overwrite.Config:
-			m.errs = append(m.errs, conflict([]want{w}, "%s: disable-admission-plugins=%s switches off %s, which the guide wants on: change it there, or set overwrite = [\"config\"]", f.where, w.shown(f.value), strings.Join(bad, ", ")))
+			m.errs = append(m.errs, conflict([]want{w}, "%s: disable-admission-plugins=%s switches off %s, which the guide wants on: change it there, or set overwrite = \"config\"", f.where, w.shown(f.value), strings.Join(bad, ", ")))
 		case len(rest) > 0:
 			w.value = strings.Join(rest, ",")
 			f.doc.Set(f.entry, f.entry.Items()[f.item], w.text())

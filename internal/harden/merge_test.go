@@ -280,7 +280,7 @@ func TestConflicts(t *testing.T) {
 		{
 			name:  "a key",
 			files: map[string]string{k3s.ConfigFile: "node-name: a\nprotect-kernel-defaults: false\n"},
-			want:  []string{"/etc/rancher/k3s/config.yaml:2: protect-kernel-defaults: false, but the guide wants true: change it there, or set overwrite = [\"config\"]"},
+			want:  []string{"/etc/rancher/k3s/config.yaml:2: protect-kernel-defaults: false, but the guide wants true: change it there, or set overwrite = \"config\""},
 		},
 		{
 			name:  "several arguments, all at once",

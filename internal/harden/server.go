@@ -50,7 +50,7 @@ func (p *planner) policyFile(name, options string, asked bool, build func(*choic
 	}
 	if old != nil && !ours(old) && string(old) != string(e.Data) && !p.c.Overwrite.Policies {
 		if asked {
-			p.errs = append(p.errs, fmt.Errorf("%s: the node has a policy of its own, and %s asks for another: remove one of them, or set overwrite = [\"policies\"] to replace the file", name, options))
+			p.errs = append(p.errs, fmt.Errorf("%s: the node has a policy of its own, and %s asks for another: remove one of them, or set overwrite = \"policies\" to replace the file", name, options))
 			return
 		}
 		e.Data = old

@@ -45,12 +45,12 @@ type Config struct {
 	// [Configuration written at first boot](#configuration-written-at-first-boot).
 	ConfigLayout string `mapstructure:"config_layout"`
 	// What of the image's own K3s configuration may be replaced where it contradicts
-	// the guide: a list of `config` (values of keys and arguments), `lists` (a drop-in's
-	// list that replaces the one before it appends then) and `policies` (a Pod Security
-	// or audit policy of the image's own); or `true` for all three. Default `false`: a
-	// contradiction is an error that names both values. The original is kept beside
-	// either way.
-	Overwrite []string `mapstructure:"overwrite"`
+	// the guide: `true` for all, or some of `config` (values of keys and arguments),
+	// `lists` (a drop-in's list that replaces the one before it appends then) and
+	// `policies` (a Pod Security or audit policy of the image's own), such as
+	// `"config,lists"`. Default `false`: a contradiction is an error that names both
+	// values. The original is kept beside either way.
+	Overwrite string `mapstructure:"overwrite"`
 
 	// Cluster-wide defaults of Pod Security Admission. See
 	// [Pod Security](#pod-security).

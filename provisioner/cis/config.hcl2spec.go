@@ -59,7 +59,7 @@ type FlatConfig struct {
 	K3sCommand                *string                    `mapstructure:"k3s_command" cty:"k3s_command" hcl:"k3s_command"`
 	Mode                      *string                    `mapstructure:"mode" cty:"mode" hcl:"mode"`
 	ConfigLayout              *string                    `mapstructure:"config_layout" cty:"config_layout" hcl:"config_layout"`
-	Overwrite                 []string                   `mapstructure:"overwrite" cty:"overwrite" hcl:"overwrite"`
+	Overwrite                 *string                    `mapstructure:"overwrite" cty:"overwrite" hcl:"overwrite"`
 	PodSecurity               *FlatPodSecurityConfig     `mapstructure:"pod_security" cty:"pod_security" hcl:"pod_security"`
 	Audit                     *FlatAuditConfig           `mapstructure:"audit" cty:"audit" hcl:"audit"`
 	EventRateLimit            *FlatEventRateLimitConfig  `mapstructure:"event_rate_limit" cty:"event_rate_limit" hcl:"event_rate_limit"`
@@ -114,7 +114,7 @@ func (*FlatConfig) HCL2Spec() map[string]hcldec.Spec {
 		"k3s_command":                  &hcldec.AttrSpec{Name: "k3s_command", Type: cty.String, Required: false},
 		"mode":                         &hcldec.AttrSpec{Name: "mode", Type: cty.String, Required: false},
 		"config_layout":                &hcldec.AttrSpec{Name: "config_layout", Type: cty.String, Required: false},
-		"overwrite":                    &hcldec.AttrSpec{Name: "overwrite", Type: cty.List(cty.String), Required: false},
+		"overwrite":                    &hcldec.AttrSpec{Name: "overwrite", Type: cty.String, Required: false},
 		"pod_security":                 &hcldec.BlockSpec{TypeName: "pod_security", Nested: hcldec.ObjectSpec((*FlatPodSecurityConfig)(nil).HCL2Spec())},
 		"audit":                        &hcldec.BlockSpec{TypeName: "audit", Nested: hcldec.ObjectSpec((*FlatAuditConfig)(nil).HCL2Spec())},
 		"event_rate_limit":             &hcldec.BlockSpec{TypeName: "event_rate_limit", Nested: hcldec.ObjectSpec((*FlatEventRateLimitConfig)(nil).HCL2Spec())},

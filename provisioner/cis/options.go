@@ -5,6 +5,7 @@ import (
 	"maps"
 	"slices"
 	"strconv"
+	"strings"
 
 	"github.com/hashicorp/packer-plugin-sdk/template/config"
 	"go.yaml.in/yaml/v3"
@@ -19,21 +20,23 @@ import (
 // limit (CIS 1.2.9).
 var defaultRateLimit = harden.RateLimit{Type: "Server", QPS: 5000, Burst: 20000}
 
-// overwrites reads the option overwrite: what may be replaced, or a boolean for
-// all of that or nothing, which comes as a list of one text.
+// overwrites reads the option overwrite: a boolean for all that may be replaced
+// or nothing, or names of it.
 func (c *Config) overwrites(errs *[]error) harden.Overwrite {
+	if on, err := strconv.ParseBool(c.Overwrite); err == nil {
+		return harden.Overwrite{Config: on, Lists: on, Policies: on}
+	}
 	var o harden.Overwrite
 	things := map[string]*bool{"config": &o.Config, "lists": &o.Lists, "policies": &o.Policies}
-	for _, text := range c.Overwrite {
-		if on, err := strconv.ParseBool(text); err == nil && len(c.Overwrite) == 1 {
-			return harden.Overwrite{Config: on, Lists: on, Policies: on}
-		}
-		thing, known := things[text]
-		if !known {
-			*errs = append(*errs, fmt.Errorf("overwrite: found %s, which is none of config, lists, policies: write a list of these, or true for all", strconv.Quote(safetext.Name(text))))
+	for text := range strings.SplitSeq(c.Overwrite, ",") {
+		if text = strings.TrimSpace(text); text == "" {
 			continue
 		}
-		*thing = true
+		if thing, known := things[text]; known {
+			*thing = true
+			continue
+		}
+		*errs = append(*errs, fmt.Errorf("overwrite: found %q, which is none of config, lists, policies: write some of these, such as \"config,lists\", or true for all", safetext.Name(text)))
 	}
 	return o
 }

@@ -9,8 +9,8 @@ import (
 	"github.com/k3s-cis/packer-plugin-k3s/internal/harden"
 )
 
-// TestOverwrite: a list of things, or a boolean for all or none of them, in
-// the forms in which Packer hands over HCL and JSON.
+// TestOverwrite: names of things, or a boolean for all or none of them, in the
+// forms in which Packer hands over HCL and JSON.
 func TestOverwrite(t *testing.T) {
 	all := harden.Overwrite{Config: true, Lists: true, Policies: true}
 	for _, c := range []struct {
@@ -22,11 +22,11 @@ func TestOverwrite(t *testing.T) {
 		{true, all, ""},
 		{false, harden.Overwrite{}, ""},
 		{"true", all, ""},
-		{[]any{"config", "lists", "policies"}, all, ""},
-		{[]string{"lists"}, harden.Overwrite{Lists: true}, ""},
+		{"config, lists,policies", all, ""},
+		{"lists", harden.Overwrite{Lists: true}, ""},
 		{"policies", harden.Overwrite{Policies: true}, ""},
-		{[]string{}, harden.Overwrite{}, ""},
-		{[]string{"list"}, harden.Overwrite{}, "none of config, lists, policies"},
+		{"", harden.Overwrite{}, ""},
+		{"list", harden.Overwrite{}, "none of config, lists, policies"},
 	} {
 		var p Provisioner
 		raw := map[string]any{"k3s_version": "v1.36.3+k3s1", "report_dir": t.TempDir()}

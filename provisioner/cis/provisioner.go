@@ -5,7 +5,6 @@ import (
 	"time"
 
 	"github.com/hashicorp/hcl/v2/hcldec"
-	"github.com/zclconf/go-cty/cty"
 	packersdk "github.com/hashicorp/packer-plugin-sdk/packer"
 
 	"github.com/k3s-cis/packer-plugin-k3s/internal/packerui"
@@ -22,12 +21,7 @@ type Provisioner struct {
 }
 
 // ConfigSpec is the schema of the HCL block.
-func (p *Provisioner) ConfigSpec() hcldec.ObjectSpec {
-	spec := p.config.FlatMapstructure().HCL2Spec()
-	// A list or a boolean, which decoding makes a list of.
-	spec["overwrite"] = &hcldec.AttrSpec{Name: "overwrite", Type: cty.DynamicPseudoType}
-	return spec
-}
+func (p *Provisioner) ConfigSpec() hcldec.ObjectSpec { return p.config.FlatMapstructure().HCL2Spec() }
 
 // Prepare decodes and validates the options. It is offline and may be called
 // any number of times: Packer calls it at validate and again before
