@@ -131,6 +131,9 @@ func (c *Changes) After() *node.Node {
 			undone[f.pattern] = fmt.Sprintf("is made at boot by %s, so that what it will hold is not known: bake the file and take that line out", f.Place)
 		}
 	}
+	for _, m := range c.notYetMounted() {
+		undone[m.on] = m.covers()
+	}
 	return c.node.Changed(changed, undone)
 }
 

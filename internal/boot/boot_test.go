@@ -228,6 +228,39 @@ func TestScriptsAreFollowed(t *testing.T) {
 	assert.Equal(t, []boot.KernelSetting{{Place: boot.Place{Path: "/usr/local/sbin/tune", Line: 2}, Value: "0", Known: true}}, changes.Kernel(kernel))
 }
 
+// TestMountsToCome: on a running machine, what boot mounts over what was read
+// and is not mounted now hides it; what is mounted already was read itself.
+func TestMountsToCome(t *testing.T) {
+	const line = "UUID=1 /var/lib/rancher/k3s ext4 defaults 0 2\n"
+	for _, c := range []struct {
+		file, text string
+		mounts     []string
+		covered    bool
+	}{
+		{"/etc/fstab", line, []string{"/"}, true},
+		{"/etc/fstab", line, []string{"/", "/var/lib/rancher/k3s"}, false},
+		{"/etc/fstab", line, nil, false},
+		{"/etc/fstab", "#" + line, []string{"/"}, false},
+		{"/etc/fstab", strings.Replace(line, "defaults", "noauto", 1), []string{"/"}, false},
+		{"/etc/fstab", strings.Replace(line, "defaults", "noauto,x-systemd.automount", 1), []string{"/"}, true},
+		{"/etc/fstab", "UUID=1 /var/lib/rancher ext4 nofail 0 2\n", []string{"/"}, true},
+		{"/etc/fstab", "UUID=1 / ext4 defaults 0 1\nUUID=2 none swap sw 0 0\nUUID=3 /boot/efi vfat umask=0077 0 1\n", []string{"/"}, false},
+		{"/etc/systemd/system/local-fs.target.wants/var-lib-rancher-k3s.mount", "[Mount]\nWhat=/dev/vdb\nWhere=/var/lib/rancher/k3s\n", []string{"/"}, true},
+		{"/etc/systemd/system/var-lib-rancher-k3s.mount", "[Mount]\nWhat=/dev/vdb\nWhere=/var/lib/rancher/k3s\n", []string{"/"}, false},
+	} {
+		n, _ := read(c.file, 0o644, c.text)
+		n.Kernel, n.Mounts = map[string]string{}, c.mounts
+		after := boot.Read(n).After()
+		_, presence := after.Lookup(manifest)
+		assert.Equal(t, c.covered, presence == node.Unknown, "%s %v", c.text, c.mounts)
+		if c.covered {
+			assert.Contains(t, after.Undone(manifest), c.file+":")
+		}
+		n.Kernel = nil
+		assert.Empty(t, boot.Read(n).After().Undone(manifest), "a tree")
+	}
+}
+
 func TestNothingIsKnownOfWhatWasNotCollected(t *testing.T) {
 	assert.Error(t, boot.Read(node.New(nil, nil)).Err())
 }

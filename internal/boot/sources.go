@@ -56,7 +56,7 @@ var sources = []source{
 // Query returns what Read wants to know of a node; the scripts that are run
 // from elsewhere come on top (see Changes.Missing).
 func Query() node.Query {
-	var q node.Query
+	q := node.Query{{Path: fstab, Content: true}}
 	for _, dir := range tmpfilesDirs {
 		q = append(q, node.Pick{Path: dir, Depth: 1, Content: true})
 	}

@@ -147,6 +147,9 @@ type Node struct {
 	// Kernel holds the running kernel's parameters (sysctl names with dots)
 	// that were asked for; nil when the node is not a running machine.
 	Kernel map[string]string
+	// Mounts are the directories of a running machine on which something is
+	// mounted now; nil where that is not known.
+	Mounts []string
 	// K3sVersion is the first line that the K3s binary on a running machine
 	// prints for --version; empty where there is none or nothing was run.
 	K3sVersion string

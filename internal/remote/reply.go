@@ -162,6 +162,7 @@ type replyParser struct {
 	machine bool
 	kernel  map[string]string
 	k3s     string
+	mounts  []string
 	reply   reply
 	errs    []error
 	failed  int               // how many errors there were
@@ -268,7 +269,20 @@ var replyLines = map[string]func(p *replyParser, rest string) error{
 	"machine":   func(p *replyParser, _ string) error { p.machine = true; return nil },
 	"kernel":    (*replyParser).parameter,
 	"k3s":       func(p *replyParser, rest string) error { p.k3s = rest; return nil },
+	"mount":     (*replyParser).mount,
 	"error":     (*replyParser).failure,
+}
+
+// maxMountPoints is how many mount points an answer may name.
+const maxMountPoints = 20_000
+
+// mount reads where something is mounted.
+func (p *replyParser) mount(rest string) error {
+	if len(p.mounts) >= maxMountPoints {
+		return fmt.Errorf("more than %d file systems are mounted", maxMountPoints)
+	}
+	p.mounts = append(p.mounts, path.Clean(unescapeMount(rest)))
+	return nil
 }
 
 // explained reads the path that the next line says something about.
@@ -406,7 +420,7 @@ func (p *replyParser) end(files int) (*reply, error) {
 	}
 	p.reply.node = node.New(p.job.query, list)
 	if p.machine {
-		p.reply.node.Kernel = p.kernel
+		p.reply.node.Kernel, p.reply.node.Mounts = p.kernel, p.mounts
 	}
 	p.reply.node.K3sVersion = p.k3s
 	sort.Strings(p.reply.changed)

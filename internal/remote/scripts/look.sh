@@ -24,10 +24,13 @@ gnu() {
 #   odd PATH/                              a directory with a name that has a
 #                                          line break in it
 #   unlisted WHY                           a directory that could not be read
+#   mount PATH/                            where something is mounted, as the
+#                                          kernel writes it
 look() {
 	if machine; then
 		report machine
 		kernel_read kernel_show
+		mount_points >>report
 	fi
 	[ "$ask_k3s" = no ] || k3s_version
 	qself='' qlinks='' gone=none there=none

@@ -138,6 +138,10 @@ kernel_show() {
 	return 0
 }
 
+mount_points() {
+	awk '$5 !~ /^\/(proc|sys|dev|run)(\/|$)/ { print "mount " $5 "/" }' /proc/self/mountinfo 2>/dev/null || :
+}
+
 k3s_version() {
 	IFS=:
 	set -f
