@@ -32,7 +32,8 @@ type Change struct {
 	Rest *Rest
 	// Start lists services that are started when everything is in place. One that
 	// does not start fails the change; passed over when the node is not a running
-	// machine.
+	// machine. A file of the service's name in /run tells it, until the machine is
+	// shut down, that no boot has started it.
 	Start []string
 	// Assume is what the plan was made from. When the node differs, nothing
 	// is touched and Outcome.Stale is true.

@@ -20,8 +20,6 @@ const (
 	removeFile = serviceDir + "/remove"
 	// keysFile has the service make SSH host keys at the first boot.
 	keysFile = serviceDir + "/host-keys"
-	// markFile is there, in memory, while the machine that builds runs.
-	markFile = "/run/" + ServiceName
 	unitFile = "/etc/systemd/system/" + ServiceName + ".service"
 	// unitWants starts the unit at each boot without a link.
 	unitWants = "/etc/systemd/system/sysinit.target.d/" + ServiceName + ".conf"
@@ -82,7 +80,6 @@ func (p *planner) service() error {
 	file(serviceDir+"/run", 0o700, runScript)
 	if len(p.script) > 0 {
 		file(removeFile, 0o600, []byte(strings.Join(p.script, "")))
-		file(markFile, 0o600, []byte{})
 		p.plan.Change.Start = []string{ServiceName}
 	}
 	if keys {

@@ -44,7 +44,9 @@ func live(t *testing.T, o seal.Options, lay ...string) string {
 	program(t, dir, "journalctl", `echo "$@" >>/relinquished`)
 	program(t, dir, "ssh-keygen", `[ -e /etc/ssh/ssh_host_rsa_key ] || echo new >/etc/ssh/ssh_host_rsa_key`)
 	o.Live, o.User = true, "packer"
-	apply(t, dir, o)
+	for _, service := range apply(t, dir, o).Change.Start {
+		nodetest.Lay(t, dir, "file /run/"+service+" 0600") // as a machine does
+	}
 	return dir
 }
 

@@ -76,9 +76,10 @@ find_mounted() {
 	done | sed '1!G;h;$!d'
 }
 
-# start_service NAME
+# start_service NAME. The file in /run tells the service that no boot starts it.
 start_service() {
 	machine || return 0
+	{ true >"/run/$1"; } 2>err || quit "service $1 cannot be started: $(reason err)"
 	if [ -d /run/systemd/system ]; then
 		{ systemctl daemon-reload && systemctl start "$1.service"; } >/dev/null 2>err || quit "service $1 does not start: $(reason err)"
 	elif command -v rc-service >/dev/null 2>&1; then

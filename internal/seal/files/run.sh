@@ -51,6 +51,7 @@ take_out() {
 	# What is said from here on stays in memory.
 	[ "$when" = start ] || journalctl --relinquish-var >/dev/null 2>&1
 	failed=
+	# shellcheck source=/dev/null
 	. "$here/remove"
 	[ -z "$failed" ] || return 1
 	rm -f "$here/remove"
