@@ -23,7 +23,8 @@ variable "image_checksum" {
 }
 
 # cloud-init makes the user that Packer works as from a seed on a second disk,
-# and the last command removes it again.
+# and the last command removes it again: seal knows keys and rules, but not who is
+# to stay.
 locals {
   user     = "packer"
   password = uuidv4()
@@ -41,8 +42,6 @@ locals {
     SEED
   }
   farewell = [
-    "cloud-init clean --logs --seed",
-    "rm -f /etc/sudoers.d/90-cloud-init-users",
     "userdel --force --remove ${local.user}",
     "systemctl poweroff",
   ]
@@ -81,6 +80,11 @@ build {
     }
 
     kubelet_args = ["streaming-connection-idle-timeout=0"]
+
+    # Nothing of the machine that this image is made on goes into it.
+    seal {
+      package_caches = true
+    }
 
     waiver {
       control = "4.2.5"

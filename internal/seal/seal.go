@@ -54,6 +54,15 @@ func (p *Plan) Text() string {
 			}
 		}
 	}
+	var added []string
+	for _, e := range p.Change.Write {
+		if e.Kind == node.KindFile && strings.Contains(e.Path, ServiceName) {
+			added = append(added, e.Path)
+		}
+	}
+	if len(added) > 0 {
+		fmt.Fprintf(&b, "  until the first boot of a node there is the service %s, which removes itself: %s\n", ServiceName, strings.Join(added, ", "))
+	}
 	return strings.TrimSuffix(b.String(), "\n")
 }
 

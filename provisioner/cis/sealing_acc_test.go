@@ -142,6 +142,9 @@ func TestAccSealedMachine(t *testing.T) {
 	assert.Contains(t, r.Output, "reset: at rest")
 	assert.Contains(t, r.Output, "authorized-keys: deferred to the shutdown, or the first boot")
 	live := statuses(t, dir)
+	report, err := os.ReadFile(filepath.Join(dir, "report", "report.json"))
+	require.NoError(t, err)
+	assert.Contains(t, string(report), "the service k3s-cis-seal removes it when the machine is shut down, or at the first boot of a node")
 
 	image := filepath.Join(dir, "image", "whole.qcow2")
 	sh(t, dir, "qemu-img convert -O qcow2 image/node.qcow2 image/whole.qcow2")
