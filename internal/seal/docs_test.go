@@ -21,8 +21,11 @@ func TestDocumented(t *testing.T) {
 		for _, p := range it.Paths {
 			paths = append(paths, "`"+p+"`")
 		}
-		if it.Name == "sudo-rule" {
-			paths = []string{"files in `/etc/sudoers.d` and `/etc/doas.d` that are about the build's user alone"}
+		switch it.Name {
+		case "sudo-rule":
+			paths = []string{"files in `/etc/sudoers.d` and `/etc/doas.d` that are about the build's user alone, or make users root without a password and nothing else"}
+		case "private-keys":
+			paths = append(paths, "every private key in `~/.ssh`")
 		}
 		row := fmt.Sprintf("| `%s` | %s | %s |\n", it.Name, strings.Join(paths, ", "), it.Why)
 		if !strings.Contains(string(page), row) {

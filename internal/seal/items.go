@@ -19,6 +19,8 @@ const (
 	// clear is empty for the logs below a directory, of which rotated ones are
 	// removed: many a program has no right to make its log where that is missing.
 	clear
+	// lock takes the passwords out of a file as of shadow(5).
+	lock
 )
 
 // moment is when that is done where the machine is running and reached by SSH.
@@ -59,10 +61,13 @@ type Item struct {
 // PackageCaches is the name of the item that is removed only on request.
 const PackageCaches = "package-caches"
 
-// sudoRule is the item whose paths depend on who the build logs in as.
-const sudoRule = "sudo-rule"
-
-const hostKeys = "ssh-host-keys"
+// Items of which more than the paths is looked at: what the rules in a file say, and
+// that a file of whatever name is a private key.
+const (
+	sudoRule    = "sudo-rule"
+	privateKeys = "private-keys"
+	hostKeys    = "ssh-host-keys"
+)
 
 // machineID is what systemd makes a new one of at the first boot when it is
 // empty (machine-id(5)).
@@ -150,11 +155,15 @@ var items = []Item{
 		Why: "who has the key of the build has every node",
 	},
 	{
-		Name: sudoRule, when: last,
+		Name: sudoRule, Control: "node.hygiene.access", when: last,
 		Why: "the build's user is root without a password",
 	},
 	{
-		Name: "private-keys", Control: "node.hygiene.access", Paths: []string{"~/.ssh/id_*"},
+		Name: "passwords", Control: "node.hygiene.access", Paths: []string{"/etc/shadow", "/etc/shadow-"}, do: lock, when: last,
+		Why: "who knows the password of the build has every node; accounts stay, locked",
+	},
+	{
+		Name: privateKeys, Control: "node.hygiene.access", Paths: []string{"~/.ssh/id_*"},
 		Why: "who has the image has what these keys open",
 	},
 	{
@@ -162,7 +171,7 @@ var items = []Item{
 		Paths: []string{
 			"~/.aws/credentials", "~/.aws/sso", "~/.aws/cli/cache", "~/.azure", "~/.config/gcloud", "~/.docker/config.json", "~/.config/containers/auth.json",
 			"~/.netrc", "~/.git-credentials", "~/.config/git/credentials", "~/.config/gh/hosts.yml", "~/.vault-token", "~/.terraform.d/credentials.tfrc.json",
-			"~/.npmrc", "~/.pypirc",
+			"~/.npmrc", "~/.pypirc", "~/.config/pip/pip.conf", "~/.pip/pip.conf",
 		},
 		Why: "who has the image has the accounts of the build",
 	},
@@ -206,7 +215,7 @@ var items = []Item{
 		Why: "network interfaces would be named by the cards of the build",
 	},
 	{
-		Name: "journal", when: last, Paths: []string{"/var/log/journal/*"},
+		Name: "journal", Control: "node.hygiene.logs", when: last, Paths: []string{"/var/log/journal/*"},
 		Why: "it tells what went on in the build",
 	},
 	{

@@ -1,8 +1,10 @@
 package seal
 
 import (
+	"bytes"
 	"fmt"
 	"path"
+	"regexp"
 	"slices"
 	"strings"
 
@@ -50,7 +52,11 @@ func (p *Plan) Text() string {
 				}
 			}
 			if len(paths) > 0 {
-				fmt.Fprintf(&b, "  %s: %s (%s): %s\n", it.Name, how.does, it.Why, few(paths))
+				does := how.does
+				if it.do == lock && how.is.Emptied {
+					does = "locked"
+				}
+				fmt.Fprintf(&b, "  %s: %s (%s): %s\n", it.Name, does, it.Why, few(paths))
 			}
 		}
 	}
@@ -87,13 +93,40 @@ func Query(o Options) node.Query {
 			if it.do == clear {
 				depth = node.Deep
 			}
-			q = append(q, node.Pick{Path: dir, Depth: depth})
+			q = append(q, node.Pick{Path: dir, Depth: depth, Content: it.do == lock})
 		}
 	}
-	if o.rule() {
+	if !slices.Contains(o.Keep, sudoRule) {
 		q = append(q, node.Pick{Path: "/etc/sudoers.d", Depth: 1, Content: true}, node.Pick{Path: "/etc/doas.d", Depth: 1, Content: true})
 	}
 	return node.Query{}.Lacks(q)
+}
+
+// FollowUp is what Make wants to know of what is there.
+func FollowUp(o Options, n *node.Node) node.Query {
+	var q node.Query
+	for _, e := range sshFiles(o, n) {
+		if e.Data == nil && e.Unread == "" {
+			q = append(q, node.Pick{Path: e.Path, Content: true})
+		}
+	}
+	return q
+}
+
+// sshFiles are those that may be private keys.
+func sshFiles(o Options, n *node.Node) []node.Entry {
+	if slices.Contains(o.Keep, privateKeys) {
+		return nil
+	}
+	var out []node.Entry
+	for _, pattern := range o.expand([]string{"~/.ssh/*"}) {
+		entries, err := matches(n.WithoutHidden(), pattern, false)
+		if err != nil {
+			continue // which the item says
+		}
+		out = append(out, slices.DeleteFunc(entries, func(e node.Entry) bool { return e.Kind != node.KindFile || e.Target != "" })...)
+	}
+	return out
 }
 
 // Make plans how have is sealed. Its error lists all that could not be looked at.
@@ -138,7 +171,14 @@ type planner struct {
 
 func (p *planner) item(it Item) error {
 	paths := it.Paths
-	if it.Name == sudoRule {
+	switch it.Name {
+	case privateKeys:
+		for _, e := range sshFiles(p.o, p.have) {
+			if bytes.Contains(e.Data, []byte("PRIVATE KEY-----")) {
+				paths = append(paths, escaped(e.Path))
+			}
+		}
+	case sudoRule:
 		rules, err := p.rules()
 		if err != nil || len(rules) == 0 {
 			return err
@@ -161,6 +201,9 @@ func (p *planner) item(it Item) error {
 			return err
 		}
 		for _, e := range entries {
+			if e.Unread != "" && it.do == lock {
+				return fmt.Errorf("%s could not be looked at: it %s", e.Path, e.Unread)
+			}
 			p.entry(it, e)
 		}
 	}
@@ -169,6 +212,9 @@ func (p *planner) item(it Item) error {
 
 // entry plans what is done with one path.
 func (p *planner) entry(it Item, e node.Entry) {
+	if slices.ContainsFunc(p.plan.Found, func(f Found) bool { return f.Path == e.Path }) {
+		return // more than one pattern names it
+	}
 	within := func(dir string) bool { return node.Within(dir, e.Path) }
 	if slices.ContainsFunc(p.gone, within) || slices.ContainsFunc(it.except, within) {
 		return // goes with a directory, or is another item's
@@ -192,6 +238,12 @@ func (p *planner) entry(it Item, e node.Entry) {
 		}
 	case e.Kind != node.KindFile || e.Size == 0:
 		return // nothing to empty
+	case it.do == lock:
+		locked := withoutPasswords(e.Data)
+		if bytes.Equal(locked, e.Data) {
+			return
+		}
+		c.Write = append(c.Write, node.Entry{Path: e.Path, Kind: node.KindFile, Mode: e.Mode, UID: e.UID, GID: e.GID, Data: locked})
 	case it.Name == "machine-id":
 		if strings.TrimSpace(string(e.Data)) == "uninitialized" {
 			return // no identity, and more is done at the first boot than without it
@@ -203,6 +255,11 @@ func (p *planner) entry(it Item, e node.Entry) {
 	p.keys = p.keys || it.Name == hostKeys
 	p.plan.Found = append(p.plan.Found, Found{Item: it, Path: e.Path, Emptied: it.do != remove && !rotated(e.Path) && !hidden})
 }
+
+// password is a password in a line of shadow(5): one that is empty, or a hash.
+var password = regexp.MustCompile(`(?m)^([^:#\n][^:\n]*):(?:\$[^:\n]*|[^:!*\n]{13})?:`)
+
+func withoutPasswords(shadow []byte) []byte { return password.ReplaceAll(shadow, []byte("$1:!:")) }
 
 // rotated says whether a log was put aside, so that nobody writes to it.
 func rotated(name string) bool {
@@ -259,17 +316,9 @@ func patternRoot(p string) (dir string, depth int) {
 	return dir, depth
 }
 
-// rule says whether there may be a rule that makes the build's user root.
-func (o Options) rule() bool {
-	return o.Live && o.User != "" && o.User != "root" && !slices.Contains(o.Keep, sudoRule)
-}
-
-// rules are the files of sudo and doas that give the build's user rights, and
-// nobody else.
+// rules are the files of sudo and doas that give users rights without a password,
+// the build's among them, and nobody else anything.
 func (p *planner) rules() ([]string, error) {
-	if !p.o.rule() {
-		return nil, nil
-	}
 	var out []string
 	for _, dir := range []string{"/etc/sudoers.d", "/etc/doas.d"} {
 		entries, err := matches(p.have, dir+"/*", false)
@@ -278,15 +327,30 @@ func (p *planner) rules() ([]string, error) {
 		}
 		for _, e := range entries {
 			if e.Target == "" && e.Kind == node.KindFile && p.about(e) {
-				out = append(out, e.Path)
+				out = append(out, escaped(e.Path))
 			}
 		}
 	}
 	return out, nil
 }
 
-// about says whether each line of a file of sudo's or doas's is about the
-// build's user.
+// escaped is the pattern that names p alone.
+func escaped(p string) string {
+	var b strings.Builder
+	for _, r := range p {
+		if strings.ContainsRune(patternCharacters, r) {
+			b.WriteByte('\\')
+		}
+		b.WriteRune(r)
+	}
+	return b.String()
+}
+
+// passwordless is a rule of sudo that makes a user root without a password.
+var passwordless = regexp.MustCompile(`^[^\s%+#@"=]*[a-z][^\s=]*\s+[^\s=]+\s*=.*\bNOPASSWD\s*:\s*ALL\b`)
+
+// about says whether each line of a file of sudo's or doas's is about the build's
+// user, or makes another user root without a password.
 func (p *planner) about(e node.Entry) bool {
 	data, err := e.Content()
 	if err != nil {
@@ -299,8 +363,16 @@ func (p *planner) about(e node.Entry) bool {
 		switch {
 		case len(words) == 0:
 			continue
-		case words[0] == "Defaults:"+p.o.User:
-		case words[0] == p.o.User, words[0] == "permit" && slices.Contains(words, p.o.User):
+		case strings.HasPrefix(words[0], "Defaults:"):
+		case words[0] == "root":
+			return false
+		case words[0] == "permit":
+			rule, _, _ := strings.Cut(strings.Join(words, " ")+" ", " as ")
+			if p.o.User == "" || p.o.User == "root" || !slices.Contains(strings.Fields(rule), p.o.User) {
+				return false
+			}
+			found = true
+		case words[0] == p.o.User, passwordless.MatchString(strings.Join(words, " ")):
 			found = true
 		default:
 			return false

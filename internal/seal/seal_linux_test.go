@@ -45,8 +45,14 @@ func apply(t *testing.T, dir string, o seal.Options) *seal.Plan {
 
 func draw(t *testing.T, dir string, o seal.Options) *seal.Plan {
 	t.Helper()
-	have, err := rootfs.At(dir).Read(t.Context(), seal.Query(o))
+	q := seal.Query(o)
+	have, err := rootfs.At(dir).Read(t.Context(), q)
 	require.NoError(t, err)
+	if more := seal.FollowUp(o, have); len(more) > 0 {
+		have, err = rootfs.At(dir).Read(t.Context(), append(q, more...))
+		require.NoError(t, err)
+		assert.Empty(t, seal.FollowUp(o, have))
+	}
 	plan, err := seal.Make(o, have)
 	require.NoError(t, err)
 	return plan
@@ -68,6 +74,9 @@ var baked = []string{
 func TestEachItem(t *testing.T) {
 	nodetest.NeedRoot(t)
 	for _, it := range seal.Items() {
+		if it.Name == "passwords" {
+			continue // of which something stays
+		}
 		for _, pattern := range it.Paths {
 			for i, p := range instance(pattern) {
 				if it.Name == "logs" {
@@ -138,6 +147,38 @@ func layOdd(t *testing.T, dir, line string) {
 		return
 	}
 	require.NoError(t, os.WriteFile(p, []byte(f[3]), 0o640))
+}
+
+// Accounts stay, and nobody knows their passwords.
+func TestPasswords(t *testing.T) {
+	nodetest.NeedRoot(t)
+	const shadow = "root:$y$j9T$x$y:1:0:99999:7:::\ndaemon:*:1:0:99999:7:::\nold:abcdefghijklm:1::::::\nopen::1::::::\nlocked:!$6$x$y:1::::::\nnone:!:1::::::\n+::::::::\n"
+	const want = "root:!:1:0:99999:7:::\ndaemon:*:1:0:99999:7:::\nold:!:1::::::\nopen:!:1::::::\nlocked:!$6$x$y:1::::::\nnone:!:1::::::\n+:!:::::::\n"
+	for _, name := range []string{"etc/shadow", "etc/shadow-"} {
+		dir := t.TempDir()
+		nodetest.Lay(t, dir, "file /"+name+" 0640 "+shadow, "owner /"+name+" 0:42")
+		left := draw(t, dir, options).Left()
+		require.Len(t, left, 1, "it is noticed")
+		assert.Equal(t, "passwords", left[0].Item.Name)
+		assert.Empty(t, draw(t, dir, seal.Options{Keep: []string{"passwords"}}).Found)
+		assert.Contains(t, apply(t, dir, options).Text(), "passwords: locked")
+		data, err := os.ReadFile(filepath.Join(dir, name))
+		require.NoError(t, err)
+		assert.Equal(t, want, string(data))
+		fi, err := os.Stat(filepath.Join(dir, name))
+		require.NoError(t, err)
+		assert.Equal(t, os.FileMode(0o640), fi.Mode())
+		assert.Empty(t, draw(t, dir, options).Found)
+	}
+}
+
+// A private key is one whatever its name is, and what is none stays.
+func TestPrivateKeys(t *testing.T) {
+	nodetest.NeedRoot(t)
+	dir := t.TempDir()
+	nodetest.Lay(t, dir, "file /home/packer/.ssh/deploy[1] 0600 -----BEGIN OPENSSH PRIVATE KEY-----\nx", "file /root/.ssh/config 0600 Host *", "file /root/.ssh/id_x.pub 0600 ssh-rsa x")
+	assert.Equal(t, []string{"/root/.ssh/id_x.pub", "/home/packer/.ssh/deploy[1]"}, apply(t, dir, options).Gone())
+	assert.FileExists(t, filepath.Join(dir, "root/.ssh/config"))
 }
 
 func TestMachineID(t *testing.T) {

@@ -105,6 +105,8 @@ func line(it Item, patterns []string) string {
 		function = "renewed"
 	case it.do == clear:
 		function = "clear"
+	case it.do == lock:
+		function = "lock"
 	case it.Name == "dbus-machine-id":
 		function = "gone_file"
 	}
@@ -119,11 +121,17 @@ func line(it Item, patterns []string) string {
 func word(pattern string) string {
 	var b strings.Builder
 	quoted := false
+	literal := false
 	for _, r := range pattern {
-		if special := strings.ContainsRune("*?[]", r); special == quoted {
+		if r == '\\' && !literal {
+			literal = true
+			continue
+		}
+		if special := !literal && strings.ContainsRune("*?[]", r); special == quoted {
 			b.WriteByte('\'')
 			quoted = !special
 		}
+		literal = false
 		if r == '\'' {
 			b.WriteString(`'\''`)
 			continue

@@ -77,7 +77,7 @@ func deferred(t *testing.T) (paths, lines []string) {
 	plan, err := seal.Make(seal.Options{Live: true}, everything())
 	require.NoError(t, err)
 	for _, f := range plan.Found {
-		if !f.Deferred {
+		if !f.Deferred || f.Item.Name == "passwords" {
 			continue
 		}
 		for _, p := range instance(strings.ReplaceAll(strings.ReplaceAll(f.Path, "/home/*", "/home/packer"), "*", "xyz")) {
@@ -101,7 +101,8 @@ func everything() *node.Node {
 // makes host keys, and nothing of the service is left.
 func TestShutdown(t *testing.T) {
 	paths, lines := deferred(t)
-	dir := live(t, seal.Options{}, append(lines, "file /home/packer/.netrc 0600 x", "file /var/log/b.log.1 0600 x", "file /var/log/journal/0/b 0600 x")...)
+	const hash = "packer:$y$j9T$x$y:1:0:99999:7:::"
+	dir := live(t, seal.Options{}, append(lines, "file /etc/shadow 0640 "+hash+"\nnone::1::::::\nold:abcdefghijklm:1::::::\ndaemon:*:1::::::\nlocked:!$y$x:1::::::\n", "owner /etc/shadow 0:42", "file /home/packer/.netrc 0600 x", "file /var/log/b.log.1 0600 x", "file /var/log/journal/0/b 0600 x")...)
 	assert.Equal(t, paths, remains(t, dir, paths), "the build needs them")
 	assert.Empty(t, remains(t, dir, []string{"/home/packer/.netrc", "/etc/machine-id"}), "these it does not")
 	require.NoError(t, os.WriteFile(filepath.Join(dir, "etc/machine-id"), []byte("made anew\n"), 0o444))
@@ -114,6 +115,11 @@ func TestShutdown(t *testing.T) {
 	assert.Empty(t, remains(t, dir, append(paths, "/etc/machine-id", "/var/log/b.log.1", "/var/log/journal/0/b")))
 	assert.FileExists(t, filepath.Join(dir, "var/log/daemon/a.log"), "a log that somebody writes to is emptied")
 	assert.FileExists(t, filepath.Join(dir, "relinquished"))
+	n, err := rootfs.At(dir).Read(t.Context(), node.Query{{Path: "/etc/shadow", Content: true}})
+	require.NoError(t, err)
+	shadow, _ := n.Lookup("/etc/shadow")
+	assert.Equal(t, "packer:!:1:0:99999:7:::\nnone:!:1::::::\nold:!:1::::::\ndaemon:*:1::::::\nlocked:!$y$x:1::::::\n", string(shadow.Data))
+	assert.Equal(t, []int{0o640, 0, 42}, []int{int(shadow.Mode), shadow.UID, shadow.GID})
 
 	// What is brought into the image afterwards stays at the first boot.
 	nodetest.Lay(t, dir, "file /home/packer/.ssh/authorized_keys 0600 mine", "file /etc/machine-id.new 0444 node")
@@ -198,9 +204,12 @@ func TestSudoRule(t *testing.T) {
 		"# written by the installer\nDefaults:packer !requiretty\npacker ALL=(ALL) \\\n NOPASSWD: ALL\n": true,
 		"permit nopass packer as root\n":                          true,
 		"packer ALL=(ALL) NOPASSWD:ALL\nadmin ALL=(ALL) ALL\n":    false,
+		"packers ALL=(ALL) ALL\n":                                 false,
+		"ADMINS ALL=(ALL) NOPASSWD:ALL\n":                         false,
+		"packer ALL=(ALL) ALL\n":                                  true,
 		"%sudo ALL=(ALL) NOPASSWD:ALL\n":                          false,
 		"root ALL=(ALL) ALL\n":                                    false,
-		"packers ALL=(ALL) NOPASSWD:ALL\n":                        false,
+		"packers ALL=(ALL) NOPASSWD:ALL\n":                        true,
 		"Defaults:packer !requiretty\n":                           false,
 		"@includedir /etc/other\npacker ALL=(ALL) NOPASSWD:ALL\n": false,
 		"# packer ALL=(ALL) NOPASSWD:ALL\n":                       false,
@@ -209,8 +218,10 @@ func TestSudoRule(t *testing.T) {
 		q := node.Query{{Path: "/", Depth: node.Deep, Content: true}}
 		n := nodetest.Files(q, files)
 		n = node.New(q, append(n.Entries(), node.Entry{Path: "/etc/sudoers.d", Kind: node.KindDirectory}, node.Entry{Path: "/sbin/openrc-run", Kind: node.KindFile}))
-		for user, is := range map[string]bool{"packer": want, "root": false, "": false} {
-			plan, err := seal.Make(seal.Options{Live: true, User: user}, n)
+		// Without a user, as in a tree, what makes somebody root without a password counts.
+		passwordless := want && strings.Contains(text, "NOPASSWD") && !strings.HasPrefix(text, "permit")
+		for user, is := range map[string]bool{"packer": want, "root": passwordless, "": passwordless} {
+			plan, err := seal.Make(seal.Options{Live: user != "", User: user}, n)
 			require.NoError(t, err)
 			found := slices.ContainsFunc(plan.Found, func(f seal.Found) bool { return f.Item.Name == "sudo-rule" })
 			assert.Equal(t, is, found, "%q %q", user, text)

@@ -56,7 +56,7 @@ func (s *session) sealed(ctx context.Context, o harden.Options, have *node.Node)
 			dataDirs, missing = append(dataDirs, effective.DataDir), append(missing, effective.Missing...)
 		}
 		options := s.sealOptions(dataDirs...)
-		lacking := have.Query().Lacks(append(seal.Query(options), missing...))
+		lacking := have.Query().Lacks(slices.Concat(seal.Query(options), seal.FollowUp(options, have), missing))
 		if len(lacking) == 0 {
 			plan, err := seal.Make(options, have)
 			return plan, have, err

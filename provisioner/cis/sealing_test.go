@@ -1,6 +1,7 @@
 package cis
 
 import (
+	"cmp"
 	"maps"
 	"os"
 	"path/filepath"
@@ -30,17 +31,37 @@ var residue = map[string][]string{
 		"/data/k3s/agent/containerd/io.containerd.grpc.v1.cri/containers/1/x", "/data/k3s/agent/containerd/io.containerd.grpc.v1.cri/sandboxes/1/x",
 		"/var/lib/kubelet/pods/1/x", "/var/lib/cni/networks/cbr0/10.42.0.2",
 	},
-	"node.hygiene.logs":          {"/data/k3s/server/logs/audit.log", "/var/log/pods/x/0.log", "/var/log/containers/x.log"},
+	"node.hygiene.logs":          {"/data/k3s/server/logs/audit.log", "/var/log/pods/x/0.log", "/var/log/containers/x.log", "/var/log/journal/0123/system.journal"},
 	"node.hygiene.machine-id":    {"/etc/machine-id", "/var/lib/dbus/machine-id"},
 	"node.hygiene.ssh-host-keys": {"/etc/ssh/ssh_host_ed25519_key", "/etc/ssh/ssh_host_ed25519_key.pub"},
 	"node.hygiene.access": {
 		"/root/.ssh/authorized_keys", "/home/admin/.ssh/authorized_keys", "/home/admin/.ssh/id_ed25519", "/root/.ssh/id_rsa", "/root/.ssh/id_ecdsa",
 		"/root/.aws/credentials", "/home/admin/.docker/config.json", "/root/.netrc", "/home/admin/.git-credentials",
+		"/root/.ssh/authorized_keys2", "/home/admin/.azure/accessTokens.json", "/root/.config/gcloud/credentials.db", "/root/.config/gh/hosts.yml",
+		"/root/.vault-token", "/home/admin/.terraform.d/credentials.tfrc.json",
+	},
+	// Of these the content counts.
+	"node.hygiene.access ": {
+		"/etc/shadow", "/etc/sudoers.d/packer", "/home/admin/.ssh/deploy", "/root/.docker/config.json", "/root/.config/containers/auth.json",
+		"/root/.npmrc", "/root/.pypirc", "/root/.config/pip/pip.conf", "/root/.pip/pip.conf",
 	},
 	"node.hygiene.cloud-init":    {"/var/lib/cloud/instance/x", "/var/lib/cloud/instances/i-1/x", "/var/lib/cloud/data/result.json"},
 	"node.hygiene.random-seed":   {"/var/lib/systemd/random-seed"},
 	"node.hygiene.leases":        {"/var/lib/dhcp/dhclient.eth0.leases", "/var/lib/NetworkManager/internal.lease", "/var/lib/dhclient/dhclient.leases"},
 	"node.hygiene.shell-history": {"/root/.bash_history", "/home/admin/.ash_history"},
+}
+
+// contents are what files hold of which that counts.
+var contents = map[string]string{
+	"/etc/shadow":                        "admin:$y$j9T$x$y:1:0:99999:7:::\n",
+	"/etc/sudoers.d/packer":              "packer ALL=(ALL) NOPASSWD:ALL\n",
+	"/home/admin/.ssh/deploy":            "-----BEGIN OPENSSH PRIVATE KEY-----\nS3CR3T\n-----END OPENSSH PRIVATE KEY-----\n",
+	"/root/.docker/config.json":          `{"auths": {"r": {"auth": "S3CR3T"}}}`,
+	"/root/.config/containers/auth.json": `{"auths": {"r": {"auth": "S3CR3T"}}}`,
+	"/root/.npmrc":                       "//r/:_authToken=S3CR3T\n",
+	"/root/.pypirc":                      "[r]\npassword = S3CR3T\n",
+	"/root/.config/pip/pip.conf":         "index-url = https://u:S3CR3T@r/\n",
+	"/root/.pip/pip.conf":                "index-url = https://u:S3CR3T@r/\n",
 }
 
 // notOfTheBuild are the hygiene controls that sealing is no answer to: what they find
@@ -54,11 +75,12 @@ func built(t *testing.T, of ...string) string {
 	t.Helper()
 	tree := newTree(t)
 	write(t, tree, "etc/rancher/k3s/config.yaml", "data-dir: /data/k3s\n")
+	write(t, tree, "etc/passwd", "root:x:0:0::/root:/bin/sh\npacker:x:1000:1000::/home/packer:/bin/sh\n")
 	write(t, tree, "data/k3s/agent/images/airgap.tar.zst", "images")
 	require.NoError(t, os.Chmod(filepath.Join(tree, "data/k3s/agent"), 0o700))
 	for _, key := range of {
 		for _, p := range residue[key] {
-			write(t, tree, p, "0123456789abcdef0123456789abcdef\n")
+			write(t, tree, p, cmp.Or(contents[p], "0123456789abcdef0123456789abcdef\n"))
 		}
 	}
 	return tree
@@ -67,9 +89,9 @@ func built(t *testing.T, of ...string) string {
 // Each hygiene control that is red for what a build leaves is green once the image is
 // sealed.
 func TestSealed(t *testing.T) {
-	for _, key := range slices.Sorted(maps.Keys(residue)) {
-		t.Run(key, func(t *testing.T) {
-			tree := built(t, key)
+	for _, name := range slices.Sorted(maps.Keys(residue)) {
+		t.Run(name, func(t *testing.T) {
+			tree, key := built(t, name), strings.TrimSpace(name)
 			options := map[string]any{"k3s_version": release}
 			x := try(t, tree, options, nil)
 			require.Error(t, x.err)
@@ -80,7 +102,7 @@ func TestSealed(t *testing.T) {
 			options["mode"] = "check"
 			x = try(t, tree, options, nil)
 			require.ErrorContains(t, x.err, "the image is not sealed")
-			for _, p := range residue[key] {
+			for _, p := range residue[name] {
 				assert.ErrorContains(t, x.err, topmost(p), "check notices what is left")
 			}
 			options["mode"] = "plan"
@@ -106,7 +128,7 @@ func TestSealed(t *testing.T) {
 
 // topmost is the directory of a path that an item names, or the path.
 func topmost(p string) string {
-	for _, dir := range []string{"/server/cred", "/server/etc", "/server/tls", "/server/db", "/agent/etc/flannel", "/agent/etc/cni", "/agent/containerd", "/.kube", "/storage/pvc-1", "/var/lib/kubelet/pods", "/var/lib/cni/networks", "/var/log/pods/x", "/var/lib/cloud/instance", "/var/lib/cloud/instances/i-1"} {
+	for _, dir := range []string{"/server/cred", "/server/etc", "/server/tls", "/server/db", "/agent/etc/flannel", "/agent/etc/cni", "/agent/containerd", "/.kube", "/storage/pvc-1", "/var/lib/kubelet/pods", "/var/lib/cni/networks", "/var/log/pods/x", "/var/log/journal/0123", "/.azure", "/.config/gcloud", "/var/lib/cloud/instance", "/var/lib/cloud/instances/i-1"} {
 		if before, _, found := strings.Cut(p, dir+"/"); found {
 			return before + dir
 		}

@@ -32,6 +32,20 @@ renewed() {
 	done
 }
 
+# lock FILE… takes the passwords out of files as of shadow(5).
+lock() {
+	for at; do
+		if [ -f "$at" ] && ! [ -L "$at" ]; then
+			{
+				cp -p "$at" "$at.k3s-cis" && sed -e 's/^\([^:#][^:]*\):\$[^:]*:/\1:!:/' -e 's/^\([^:#][^:]*\)::/\1:!:/' \
+					-e 's/^\([^:#][^:]*\):[^:!*]\{13\}:/\1:!:/' "$at" >"$at.k3s-cis" && mv "$at.k3s-cis" "$at"
+			} || failed=1
+			command -v restorecon >/dev/null 2>&1 && restorecon "$at" >/dev/null 2>&1
+		fi
+	done
+	return 0
+}
+
 # clear DIRECTORY EXCEPT… empties logs, and removes those that were rotated.
 clear() {
 	logs=$1
