@@ -6,7 +6,6 @@ import (
 
 	"github.com/hashicorp/hcl/v2/hcldec"
 	packersdk "github.com/hashicorp/packer-plugin-sdk/packer"
-	"github.com/zclconf/go-cty/cty"
 
 	"github.com/k3s-cis/packer-plugin-k3s/internal/packerui"
 )
