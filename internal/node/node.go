@@ -271,7 +271,8 @@ func (n *Node) WithoutHidden() *Node {
 }
 
 // Without returns the node as it would be if paths, and all that is below them,
-// were not there; "" stands for none.
+// were not there, nor anything else that a boot puts in their very place; ""
+// stands for none.
 func (n *Node) Without(paths ...string) *Node {
 	paths = slices.DeleteFunc(slices.Clone(paths), func(p string) bool { return p == "" })
 	if n == nil || len(paths) == 0 {
@@ -284,6 +285,8 @@ func (n *Node) Without(paths ...string) *Node {
 			out.entries[p], out.paths = n.entries[p], append(out.paths, p)
 		}
 	}
+	out.hidden = maps.Clone(n.hidden)
+	maps.DeleteFunc(out.hidden, func(p, _ string) bool { return slices.Contains(paths, p) })
 	return &out
 }
 

@@ -54,6 +54,18 @@ func TestConfigOfTheFirstBoot(t *testing.T) {
 	require.NoError(t, try(t, tree, options(map[string]any{"mode": modeCheck}), nil).err)
 }
 
+// TestConfigThatCloudInitWrites: what the image itself tells cloud-init to write
+// is a configuration file to come, and nothing that keeps the rest from proof.
+func TestConfigThatCloudInitWrites(t *testing.T) {
+	for layout, fails := range map[string]bool{"file": true, "drop-in": false} {
+		tree := newTree(t)
+		write(t, tree, "etc/systemd/system/k3s.service", "[Service]\nExecStart=/usr/local/bin/k3s server\n")
+		write(t, tree, "etc/cloud/cloud.cfg.d/90-k3s.cfg", "#cloud-config\nwrite_files:\n- path: /etc/rancher/k3s/config.yaml\n  permissions: '0600'\n  content: |\n    token-file: /run/token\n")
+		x := try(t, tree, map[string]any{"k3s_version": release, "config_layout": layout}, nil)
+		assert.Equal(t, fails, x.err != nil, layout+x.log)
+	}
+}
+
 // TestHardenedInTheFileAlone: what stands in config.yaml is no proof for an image
 // whose config.yaml is written anew, and the verdict says so.
 func TestHardenedInTheFileAlone(t *testing.T) {

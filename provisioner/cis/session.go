@@ -308,35 +308,38 @@ func (s *session) assess(ctx context.Context, o harden.Options, n *node.Node) (r
 // views judges the node in each role that it can have, as it is and, where its
 // first boot may bring another configuration file, without the one that it has.
 func (s *session) views(ctx context.Context, o harden.Options, n *node.Node, now time.Time) (views []benchmark.View, datastore k3s.Datastore, err error) {
-	judge := func(role k3s.Role, name, without string) (*k3s.Effective, error) {
-		effective, read, err := s.resolve(ctx, o, role, n, without)
-		if err != nil {
-			return nil, err
-		}
-		n = read
+	judge := func(role k3s.Role, effective *k3s.Effective, name, without string) {
 		views = append(views, benchmark.View{Name: name, Results: benchmark.Evaluate(benchmark.Input{
 			Node: n.Without(without), Effective: effective, Benchmark: o.Benchmark, Role: role, ConfigToCome: o.Layout == harden.LayoutDropIn,
 			Waivers: s.inputs.waivers, Build: s.config.buildName(), Now: now, Own: s.inputs.controls,
 		})})
-		return effective, nil
 	}
 	for _, role := range o.Role.Roles() {
 		name := ""
 		if o.Role == k3s.Both {
 			name = string(role)
 		}
-		effective, err := judge(role, name, "")
+		effective, read, err := s.resolve(ctx, o, role, n, "")
 		if err != nil {
 			return nil, "", err
 		}
+		n = read
 		datastore = cmp.Or(datastore, effective.Datastore)
-		if _, presence := n.Lookup(effective.ConfigFile); o.Layout != harden.LayoutDropIn || presence != node.Present {
+		file := effective.ConfigFile
+		_, presence := n.Lookup(file)
+		toCome := o.Layout == harden.LayoutDropIn
+		// A boot that is known to write the file brings what is not known yet.
+		if !toCome || presence != node.Unknown || n.Hidden(file) == "" {
+			judge(role, effective, name, "")
+		}
+		if !toCome || presence == node.Absent {
 			continue
 		}
-		name = strings.TrimSpace(name + " without what " + effective.ConfigFile + " says")
-		if _, err := judge(role, name, effective.ConfigFile); err != nil {
+		effective, n, err = s.resolve(ctx, o, role, n, file)
+		if err != nil {
 			return nil, "", err
 		}
+		judge(role, effective, strings.TrimSpace(name+" without what "+file+" says"), file)
 	}
 	return views, datastore, nil
 }
