@@ -36,11 +36,16 @@ func (l Ledger) Begin() (*Entry, error) {
 	if err := l.open(); err != nil {
 		return nil, err
 	}
-	f, err := lock(filepath.Join(string(l), rand.Text()), os.O_CREATE|os.O_EXCL|unix.O_APPEND)
-	if err != nil {
-		return nil, err
+	for {
+		f, err := lock(filepath.Join(string(l), rand.Text()), os.O_CREATE|os.O_EXCL|unix.O_APPEND)
+		if errors.Is(err, ErrLocked) {
+			continue // another build saw it before it was locked, and removes it
+		}
+		if err != nil {
+			return nil, err
+		}
+		return &Entry{f}, nil
 	}
-	return &Entry{f}, nil
 }
 
 // open makes the directory. It is root's alone, as what is listed in it is

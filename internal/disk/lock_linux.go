@@ -104,16 +104,23 @@ func NewWorkDirectory(parent, prefix string, entry *Entry) (dir string, lock *os
 	if parent, err = resolved(parent); err != nil {
 		return "", nil, err
 	}
-	dir = filepath.Join(parent, prefix+rand.Text())
-	if err := entry.list(listedWork, dir); err != nil {
+	name := prefix + rand.Text()
+	dir = filepath.Join(parent, name)
+	// Other builds take a directory of that name that nobody has locked for one
+	// that a killed build left (see Reclaim): it has the name only once it is locked.
+	unlocked := filepath.Join(parent, "."+name)
+	if err := errors.Join(entry.list(listedWork, dir), entry.list(listedWork, unlocked)); err != nil {
 		return "", nil, err
 	}
-	if err := os.Mkdir(dir, 0o700); err != nil {
+	if err := os.Mkdir(unlocked, 0o700); err != nil {
 		return "", nil, err
 	}
-	lock, err = Lock(filepath.Join(dir, lockName))
+	lock, err = Lock(filepath.Join(unlocked, lockName))
 	if err != nil {
-		return "", nil, errors.Join(err, os.RemoveAll(dir))
+		return "", nil, errors.Join(err, os.RemoveAll(unlocked))
+	}
+	if err := os.Rename(unlocked, dir); err != nil {
+		return "", nil, errors.Join(err, os.RemoveAll(unlocked), lock.Close())
 	}
 	return dir, lock, nil
 }

@@ -4,6 +4,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"sync"
 	"syscall"
 	"testing"
 
@@ -92,4 +93,40 @@ func TestLockNew(t *testing.T) {
 	data, err := os.ReadFile(path)
 	require.NoError(t, err)
 	assert.Empty(t, data)
+}
+
+// TestBuildsThatBeginTogether: what one build has just made is not taken for what
+// a killed one left, by another that begins at the same moment.
+func TestBuildsThatBeginTogether(t *testing.T) {
+	if os.Getuid() != 0 {
+		t.Skip("needs root: only root's directories are reclaimed")
+	}
+	parent, ledger := t.TempDir(), Ledger(filepath.Join(t.TempDir(), "ledger"))
+	var group sync.WaitGroup
+	for range 8 {
+		group.Go(func() {
+			for range 50 {
+				_, err := Reclaim(parent, "work-")
+				assert.NoError(t, err)
+				_, err = ledger.Reclaim()
+				assert.NoError(t, err)
+				entry, err := ledger.Begin()
+				if !assert.NoError(t, err) {
+					return
+				}
+				dir, held, err := NewWorkDirectory(parent, "work-", entry)
+				if !assert.NoError(t, err) {
+					return
+				}
+				assert.DirExists(t, dir)
+				assert.NoError(t, os.RemoveAll(dir))
+				assert.NoError(t, held.Close())
+				assert.NoError(t, entry.Close())
+			}
+		})
+	}
+	group.Wait()
+	left, err := os.ReadDir(parent)
+	require.NoError(t, err)
+	assert.Empty(t, left)
 }
