@@ -58,7 +58,7 @@ func FollowUp(n *node.Node, e *k3s.Effective, own []Control) node.Query {
 		q = append(q, c.named(x)...)
 	}
 	if dir := path.Dir(x.configFile()); dir != k3s.ConfigDir { // which Query has, with all that is in it
-		q = append(q, node.Pick{Path: dir, Depth: 1})
+		q = append(q, node.Pick{Path: dir, Depth: 1}, node.Pick{Path: k3s.DropInDir(x.configFile()), Depth: node.Deep})
 	}
 	kept, _ := x.keptConfiguration()
 	for _, p := range kept {

@@ -101,6 +101,9 @@ func TestDropIn(t *testing.T) {
 				assert.True(t, eff.Bool("protect-kernel-defaults") && eff.Bool("secrets-encryption"))
 				value, _, _ := eff.Flag(k3s.APIServer, c.flag)
 				assert.Equal(t, c.value, value, "with %q", later)
+				for _, p := range eff.Problems {
+					assert.Equal(t, k3s.Noted, p.Consequence, "with %q: %s", later, p.Text)
+				}
 				timeout, _, _ := eff.Flag(k3s.Kubelet, "streaming-connection-idle-timeout")
 				assert.Equal(t, "5m", timeout, "with %q", later)
 			}

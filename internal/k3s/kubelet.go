@@ -83,7 +83,11 @@ func (r *resolver) configArguments(user []Value) (rest []Value, config, dir Valu
 			rest = append(rest, v)
 			if !given && r.release.WritesKubeletConfig() && i+1 < len(user) {
 				i++
-				r.problem(Ignored, user[i].Origin, "K3s %s drops this item of %s, since it takes it for the value of %s before it: write %s=true there", r.release.MinorName(), argumentKeys[Kubelet], name, name)
+				consequence := Ignored
+				if slices.ContainsFunc(user[i+1:], func(o Value) bool { return o.Text == user[i].Text }) {
+					consequence = Noted // it stands there once more, and nothing is lost
+				}
+				r.problem(consequence, user[i].Origin, "K3s %s drops this item of %s, since it takes it for the value of %s before it: write %s=true there", r.release.MinorName(), argumentKeys[Kubelet], name, name)
 			}
 			continue
 		}
