@@ -123,8 +123,8 @@ func (b *Builder) steps() []multistep.Step {
 		&stepSeal{},
 		multistep.If(makesImage, &stepRecord{}),
 		multistep.If(makesImage, &stepImage{Format: format, DiskSize: c.diskSize}),
-		multistep.If(makesImage, &stepReread{Format: format}),
-		multistep.If(makesImage, &stepPublish{Format: format, Checksum: c.Checksum}),
+		multistep.If(makesImage, &stepReread{Format: format, Checksum: c.Checksum}),
+		multistep.If(makesImage, &stepPublish{}),
 	}
 }
 

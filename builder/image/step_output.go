@@ -70,15 +70,6 @@ func (s *stepOutput) free(paths ...string) error {
 	return errors.Join(errs...)
 }
 
-// digestOf is the algorithm for an image's digest. A raw image is as long as
-// its disk, however little is on it, so that its SHA-256 has to be asked for.
-func digestOf(format disk.Format, checksum bool) disk.Algorithm {
-	if format == disk.Raw && !checksum {
-		return disk.FSVerity
-	}
-	return disk.SHA256
-}
-
 // trim takes what the provisioners removed out of the disk as well.
 func trim(ctx context.Context, state multistep.StateBag, w *work) error {
 	_, ui := of(state)

@@ -5,19 +5,14 @@ import (
 	"fmt"
 
 	"github.com/hashicorp/packer-plugin-sdk/multistep"
-
-	"github.com/k3s-cis/packer-plugin-k3s/internal/disk"
 )
 
 // stepPublish puts the image in its place, as the last thing of all.
-type stepPublish struct {
-	Format   disk.Format
-	Checksum bool
-}
+type stepPublish struct{}
 
-func (s *stepPublish) Run(ctx context.Context, state multistep.StateBag) multistep.StepAction {
+func (s *stepPublish) Run(_ context.Context, state multistep.StateBag) multistep.StepAction {
 	w, _ := of(state)
-	published, err := disk.Publish(ctx, w.partial, w.final, digestOf(s.Format, s.Checksum))
+	published, err := w.finished.Publish(w.final)
 	if err != nil {
 		return halt(state, fmt.Errorf("publishing the image: %w", err))
 	}

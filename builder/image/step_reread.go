@@ -15,39 +15,53 @@ import (
 
 // stepReread reads the finished image once more, before anybody sees it, and
 // fails the build if it does not hold what the tree did: the verdict is on
-// what ships.
+// what ships. The image's digest is that of what it reads.
 type stepReread struct {
-	Format disk.Format
+	Format   disk.Format
+	Checksum bool
 }
 
 func (s *stepReread) Run(ctx context.Context, state multistep.StateBag) multistep.StepAction {
 	w, ui := of(state)
 	ui.Say(fmt.Sprintf("Reading the %s image once more...", s.Format))
-	if err := s.check(ctx, w); err != nil {
+	finished, err := s.check(ctx, w)
+	if err != nil {
 		return halt(state, fmt.Errorf("nothing was published: %w", err))
 	}
+	w.finished = finished
 	return multistep.ActionContinue
 }
 
-func (s *stepReread) check(ctx context.Context, w *work) error {
-	// The image is on its way to the disk while it is read.
-	if err := disk.StartWriting(w.partial); err != nil {
-		return err
-	}
-	if s.Format == disk.Tar {
-		return w.listing.CheckTar(ctx, w.partial, w.held)
-	}
+// check reads the image in every way at the same time.
+func (s *stepReread) check(ctx context.Context, w *work) (finished *disk.Finished, err error) {
 	g, ctx := errgroup.WithContext(ctx)
-	g.Go(func() error {
-		if w.layout != nil {
-			return s.checkDisk(ctx, w)
-		}
-		return w.listing.CheckExt4(ctx, w.disk, w.held, w.scratch)
+	g.Go(func() (err error) {
+		finished, err = disk.Finish(ctx, w.partial, digestOf(s.Format, s.Checksum))
+		return err
 	})
-	if s.Format != disk.Raw {
+	g.Go(func() error {
+		switch {
+		case s.Format == disk.Tar:
+			return w.listing.CheckTar(ctx, w.partial, w.held)
+		case w.layout != nil:
+			return s.checkDisk(ctx, w)
+		default:
+			return w.listing.CheckExt4(ctx, w.disk, w.held, w.scratch)
+		}
+	})
+	if s.Format == disk.QCOW2 {
 		g.Go(func() error { return disk.CompareDisks(ctx, w.disk, w.partial, s.Format) })
 	}
-	return g.Wait()
+	return finished, g.Wait()
+}
+
+// digestOf is the algorithm for an image's digest. A raw image is as long as
+// its disk, however little is on it, so that its SHA-256 has to be asked for.
+func digestOf(format disk.Format, checksum bool) disk.Algorithm {
+	if format == disk.Raw && !checksum {
+		return disk.FSVerity
+	}
+	return disk.SHA256
 }
 
 // checkDisk mounts the finished disk without leave to write, by devices of its

@@ -52,6 +52,8 @@ type work struct {
 	opened time.Time
 	// listing is what the tree held after them; by stepRecord.
 	listing disk.Listing
+	// finished is the partial image once it holds that; by stepReread.
+	finished *disk.Finished
 	// comm is the tree's communicator; by stepCommunicator.
 	comm *communicator
 	// published is the finished image; by stepPublish.

@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 
+	"golang.org/x/sync/errgroup"
 	"golang.org/x/sys/unix"
 )
 
@@ -56,6 +57,18 @@ func cloneOrCopy(ctx context.Context, from, to string) (err error) {
 	return errors.Join(err, out.Close())
 }
 
+// copiers is how many pieces of a disk are copied at the same time: two fill
+// one another's pauses, and more take their turns on the same disk.
+const copiers = 2
+
+// copyPiece is how much of a disk one of them copies, and copyChunk how much of
+// that at once, in bytes: what has just been read is still in the processor's
+// cache when it is written.
+const (
+	copyPiece = 8 << 20
+	copyChunk = 256 << 10
+)
+
 // copyData copies what in holds into the empty file out.
 func copyData(ctx context.Context, out, in *os.File) error {
 	info, err := in.Stat()
@@ -65,15 +78,31 @@ func copyData(ctx context.Context, out, in *os.File) error {
 	if err := out.Truncate(info.Size()); err != nil {
 		return err
 	}
+	g, ctx := errgroup.WithContext(ctx)
+	g.SetLimit(copiers)
 	for e, err := range dataIn(in, info.Size()) {
 		if err != nil {
-			return err
+			return errors.Join(err, g.Wait())
 		}
-		if _, err := copyNonZero(ctx, out, e.Start, io.NewSectionReader(in, e.Start, e.Size), chunkSize); err != nil {
-			return err
+		for piece := range e.pieces(copyPiece) {
+			g.Go(func() error {
+				_, err := copyNonZero(ctx, out, piece.Start, io.NewSectionReader(in, piece.Start, piece.Size), copyChunk)
+				return err
+			})
 		}
 	}
-	return nil
+	return g.Wait()
+}
+
+// pieces yields the extent in parts of at most size bytes.
+func (e Extent) pieces(size int64) iter.Seq[Extent] {
+	return func(yield func(Extent) bool) {
+		for at := e.Start; at < e.Start+e.Size; at += size {
+			if !yield(Extent{at, min(size, e.Start+e.Size-at)}) {
+				return
+			}
+		}
+	}
 }
 
 // dataIn yields the parts of a file of size bytes that are not holes, in
@@ -102,21 +131,4 @@ func dataIn(f *os.File, size int64) iter.Seq2[Extent, error] {
 			}
 		}
 	}
-}
-
-// StartWriting has the kernel begin to write a file to the disk, and does not
-// wait for it.
-func StartWriting(path string) error {
-	f, err := os.OpenFile(path, os.O_RDWR, 0)
-	if err != nil {
-		return err
-	}
-	err = unix.SyncFileRange(int(f.Fd()), 0, 0, unix.SYNC_FILE_RANGE_WRITE)
-	if errors.Is(err, unix.ENOSYS) || errors.Is(err, unix.EOPNOTSUPP) {
-		err = nil // then it is written when it is synced
-	}
-	if err != nil {
-		err = &os.PathError{Op: "write", Path: path, Err: err}
-	}
-	return errors.Join(err, f.Close())
 }

@@ -68,7 +68,9 @@ func TestDigests(t *testing.T) {
 				cmd.Dir = dir
 				out, err := cmd.Output()
 				require.NoError(t, err)
-				p, err := Publish(t.Context(), filepath.Join(dir, "image"), filepath.Join(dir, "final"), algorithm)
+				finished, err := Finish(t.Context(), filepath.Join(dir, "image"), algorithm)
+				require.NoError(t, err)
+				p, err := finished.Publish(filepath.Join(dir, "final"))
 				require.NoError(t, err)
 				line, err := os.ReadFile(p.Checksum)
 				require.NoError(t, err)
@@ -83,9 +85,9 @@ func TestDigests(t *testing.T) {
 func TestDigestOfThreeLevels(t *testing.T) {
 	image := filepath.Join(t.TempDir(), "image")
 	sparse(t, image, 9<<30, Extent{8<<30 + 4096, 4096})
-	got, _, err := digest(t.Context(), image, FSVerity)
+	got, err := Finish(t.Context(), image, FSVerity)
 	require.NoError(t, err)
-	assert.Equal(t, "fsverity-sha256:3dfc9a4f8993db2ce4c66ce25482cca1ff471470729578139f822f73a1f30b42", got.String())
+	assert.Equal(t, "fsverity-sha256:3dfc9a4f8993db2ce4c66ce25482cca1ff471470729578139f822f73a1f30b42", got.Digest.String())
 }
 
 // Holes and blocks of zeros are the same file.
@@ -95,16 +97,16 @@ func TestDigestOfZeros(t *testing.T) {
 	require.NoError(t, os.WriteFile(written, make([]byte, 3<<20), 0o600))
 	sparse(t, hole, 3<<20)
 	for algorithm := range algorithms {
-		a, _, err := digest(t.Context(), written, algorithm)
+		a, err := Finish(t.Context(), written, algorithm)
 		require.NoError(t, err)
-		b, _, err := digest(t.Context(), hole, algorithm)
+		b, err := Finish(t.Context(), hole, algorithm)
 		require.NoError(t, err)
-		assert.Equal(t, a, b)
+		assert.Equal(t, a.Digest, b.Digest)
 		changed := filepath.Join(dir, "changed")
 		sparse(t, changed, 3<<20, Extent{2<<20 + 77, 1})
-		c, _, err := digest(t.Context(), changed, algorithm)
+		c, err := Finish(t.Context(), changed, algorithm)
 		require.NoError(t, err)
-		assert.NotEqual(t, a, c)
+		assert.NotEqual(t, a.Digest, c.Digest)
 	}
 }
 
@@ -115,9 +117,9 @@ func TestHolesCostNothing(t *testing.T) {
 	sparse(t, image, 1<<40, Extent{1 << 39, 1 << 20})
 	started := time.Now()
 	require.NoError(t, CopyDisk(t.Context(), image, Kind{Format: Raw}, copied, dir, nil))
-	_, size, err := digest(t.Context(), copied, FSVerity)
+	finished, err := Finish(t.Context(), copied, FSVerity)
 	require.NoError(t, err)
-	assert.EqualValues(t, 1<<40, size)
+	assert.EqualValues(t, 1<<40, finished.Size)
 	assert.Less(t, time.Since(started), 5*time.Second, "a tebibyte was read")
 }
 

@@ -97,9 +97,6 @@ func dataIn(_ *os.File, size int64) iter.Seq2[Extent, error] {
 	return func(yield func(Extent, error) bool) { yield(Extent{0, size}, nil) }
 }
 
-// StartWriting needs Linux.
-func StartWriting(string) error { return ErrNotLinux }
-
 // Changed needs Linux.
 func Changed() (time.Time, error) { return time.Time{}, ErrNotLinux }
 

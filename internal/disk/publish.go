@@ -21,22 +21,48 @@ type Published struct {
 	Size int64
 }
 
-// Publish makes the finished image at partial, on the same file system, the
-// file at final, with a checksum file beside it. Everything is on the disk
-// before the first rename. Files that are there are replaced; an older image's
-// checksums, of every algorithm, go first, so that no image ever stands beside
-// the checksum of another one. On an error none of the new ones stays.
-func Publish(ctx context.Context, partial, final string, with Algorithm) (*Published, error) {
-	algorithm := algorithms[with]
-	p := &Published{Path: final, Checksum: final + algorithm.suffix}
-	var err error
-	if p.Digest, p.Size, err = digest(ctx, partial, with); err != nil {
+// Finished is an image that nothing is written to any more and that is on the
+// disk, at Path, with the digest and the length in bytes that it has there.
+type Finished struct {
+	Path   string
+	Digest Digest
+	Size   int64
+}
+
+// Finish computes the digest of an image and waits until it is on the disk.
+// Others may read it meanwhile.
+func Finish(ctx context.Context, path string, with Algorithm) (_ *Finished, err error) {
+	f, err := os.OpenFile(path, os.O_RDWR, 0)
+	if err != nil {
 		return nil, err
 	}
-	if err := os.Chmod(partial, 0o644); err != nil {
+	defer func() { err = errors.Join(err, f.Close()) }()
+	info, err := f.Stat()
+	if err != nil {
 		return nil, err
 	}
-	partialSum := partial + algorithm.suffix
+	// Writing it out takes none of the time that computing does.
+	synced := make(chan error, 1)
+	go func() { synced <- f.Sync() }()
+	value, err := algorithms[with].compute(ctx, f, info.Size())
+	if err := errors.Join(err, <-synced); err != nil {
+		return nil, err
+	}
+	return &Finished{path, Digest{with, hex.EncodeToString(value)}, info.Size()}, nil
+}
+
+// Publish makes the image, on the same file system, the file at final, with a
+// checksum file beside it. Everything is on the disk before the first rename.
+// Files that are there are replaced; an older image's checksums, of every
+// algorithm, go first, so that no image ever stands beside the checksum of
+// another one. On an error none of the new ones stays.
+func (f *Finished) Publish(final string) (*Published, error) {
+	algorithm := algorithms[f.Digest.Algorithm]
+	p := &Published{Path: final, Checksum: final + algorithm.suffix, Digest: f.Digest, Size: f.Size}
+	if err := os.Chmod(f.Path, 0o644); err != nil {
+		return nil, err
+	}
+	partialSum := f.Path + algorithm.suffix
 	line := fmt.Sprintf(algorithm.line, p.Digest.Hex, filepath.Base(final))
 	if err := writeSynced(partialSum, line); err != nil {
 		return nil, errors.Join(err, os.Remove(partialSum))
@@ -46,32 +72,13 @@ func Publish(ctx context.Context, partial, final string, with Algorithm) (*Publi
 			return nil, errors.Join(err, os.Remove(partialSum))
 		}
 	}
-	if err := os.Rename(partial, final); err != nil {
+	if err := os.Rename(f.Path, final); err != nil {
 		return nil, errors.Join(err, os.Remove(partialSum))
 	}
 	if err := os.Rename(partialSum, p.Checksum); err != nil {
 		return nil, errors.Join(err, os.Remove(final), os.Remove(partialSum))
 	}
 	return p, syncDirectory(filepath.Dir(final))
-}
-
-// digest computes the digest of a file, and makes sure that it is on the disk.
-func digest(ctx context.Context, path string, with Algorithm) (d Digest, size int64, err error) {
-	f, err := os.OpenFile(path, os.O_RDWR, 0)
-	if err != nil {
-		return d, 0, err
-	}
-	defer f.Close()
-	info, err := f.Stat()
-	if err != nil {
-		return d, 0, err
-	}
-	// What is being written out may go on meanwhile.
-	value, err := algorithms[with].compute(ctx, f, info.Size())
-	if err != nil {
-		return d, 0, err
-	}
-	return Digest{with, hex.EncodeToString(value)}, info.Size(), f.Sync()
 }
 
 // reader stops when its context ends.

@@ -100,7 +100,7 @@ func TestTrimReadOnly(t *testing.T) {
 	require.NoError(t, os.WriteFile(image, bytes.Repeat([]byte("old"), 16<<20), 0o600))
 	require.NoError(t, os.Truncate(image, 48<<20))
 	shell(t, filepath.Dir(image), "mkfs.ext4 -q -F -E nodiscard "+image)
-	before, _, err := digest(t.Context(), image, SHA256)
+	before, err := Finish(t.Context(), image, SHA256)
 	require.NoError(t, err)
 	m, err := Mount(t.Context(), image, Partition{Extent: Extent{0, 48 << 20}, FileSystem: FileSystem{Type: "ext4"}}, dir, Access{ReadOnly: true, Image: true})
 	if err != nil {
@@ -110,7 +110,7 @@ func TestTrimReadOnly(t *testing.T) {
 	require.NoError(t, err)
 	assert.Empty(t, untrimmed)
 	require.NoError(t, m.Unmount())
-	after, _, err := digest(t.Context(), image, SHA256)
+	after, err := Finish(t.Context(), image, SHA256)
 	require.NoError(t, err)
 	assert.Equal(t, before, after)
 }

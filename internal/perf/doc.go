@@ -37,7 +37,9 @@
 // The images are made of one disk of 2, 8 and 32 GiB with the same tree on it. adds
 // is less what Packer takes for a build with the null builder. "k3s-image" hardens,
 // judges and reports, as above; "cp, virt-customize" copies the disk and lays down the
-// same files, without judging them; the other two only copy.
+// same files, without judging them; the other two only copy. reread is how much of
+// seconds goes by while the finished image is read again, and its digest computed,
+// until Packer has ended.
 //
 // Ratios are comparable between machines, seconds are not. A target that was
 // missed is printed as MISSED; the run still succeeds, since other load on the

@@ -100,9 +100,13 @@ func (r results) print(w io.Writer) error {
 		}
 		fmt.Fprintln(t, "\t\t\t\t\t\t\t\t")
 	}
-	fmt.Fprint(t, "disk\tseconds\tadds\tMiB\t\t\t\t\t  image\n")
+	fmt.Fprint(t, "disk\tseconds\tadds\treread\tMiB\t\t\t\t  image\n")
 	for _, i := range r.Images {
-		fmt.Fprintf(t, "%d GiB\t%.2f\t%.2f\t%d\t\t\t\t\t  %s\n", i.GiB, i.Seconds, i.Adds, i.MiB, i.Way)
+		reread := "-"
+		if i.Reread > 0 {
+			reread = fmt.Sprintf("%.2f", i.Reread)
+		}
+		fmt.Fprintf(t, "%d GiB\t%.2f\t%.2f\t%s\t%d\t\t\t\t  %s\n", i.GiB, i.Seconds, i.Adds, reread, i.MiB, i.Way)
 	}
 	fmt.Fprint(t, "\t\t\t\t\t\t\t\t\n\tms\tKiB\tallocations\t\t\t\t\t  check pass\n")
 	for _, s := range r.CheckPass {
@@ -143,6 +147,7 @@ func (r results) write(name string) error {
 	}
 	for i := range r.Images {
 		r.Images[i].Seconds, r.Images[i].Adds = rounded(r.Images[i].Seconds), rounded(r.Images[i].Adds)
+		r.Images[i].Reread = rounded(r.Images[i].Reread)
 		for k := range r.Images[i].Runs {
 			r.Images[i].Runs[k] = rounded(r.Images[i].Runs[k])
 		}
