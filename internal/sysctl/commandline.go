@@ -2,62 +2,12 @@ package sysctl
 
 import (
 	"fmt"
-	"path"
-	"slices"
+	"iter"
 	"strings"
+	"unicode"
 
 	"github.com/k3s-cis/packer-plugin-k3s/internal/node"
 )
-
-// bootSource is a file, or a directory of files, with kernel command lines.
-type bootSource struct {
-	path string
-	// suffix is how the files of a directory end; empty for a single file.
-	suffix string
-	// starts lists the words (followed by a blank) or variables (followed by
-	// "=") that lines with kernel arguments begin with; empty means all lines.
-	starts []string
-	// input marks what a boot loader's configuration is generated from: it
-	// says what is wanted, the generated file what will be.
-	input bool
-}
-
-// grubStarts are the words of GRUB that name a kernel and its arguments.
-var grubStarts = []string{"linux", "linux16", "linuxefi"}
-
-// efiVendors are the directories in which distributions put GRUB and its
-// configuration on an EFI system partition.
-var efiVendors = []string{
-	"BOOT", "almalinux", "amzn", "centos", "debian", "fedora", "opensuse", "oracle", "redhat", "rocky", "sles", "suse", "ubuntu",
-}
-
-var bootSources = slices.Concat(efiSources("/boot/efi"), efiSources("/efi"), efiSources("/boot"), []bootSource{
-	{path: "/boot/grub/grub.cfg", starts: grubStarts},
-	{path: "/boot/grub2/grub.cfg", starts: grubStarts},
-	{path: "/boot/extlinux/extlinux.conf", starts: []string{"append"}},
-	{path: "/boot/extlinux.conf", starts: []string{"append"}},
-	{path: "/boot/syslinux/syslinux.cfg", starts: []string{"append"}},
-	{path: "/boot/cmdline.txt"},
-	{path: "/boot/firmware/cmdline.txt"},
-	{path: "/boot/grub/grubenv", starts: []string{"kernelopts="}, input: true},
-	{path: "/boot/grub2/grubenv", starts: []string{"kernelopts="}, input: true},
-	{path: "/etc/kernel/cmdline", input: true},
-	{path: "/usr/lib/kernel/cmdline", input: true},
-	{path: "/etc/cmdline.d", suffix: ".conf", input: true},
-	{path: "/etc/default/grub", starts: []string{"GRUB_CMDLINE_LINUX=", "GRUB_CMDLINE_LINUX_DEFAULT="}, input: true},
-	{path: "/etc/default/grub.d", suffix: ".cfg", starts: []string{"GRUB_CMDLINE_LINUX=", "GRUB_CMDLINE_LINUX_DEFAULT="}, input: true},
-	{path: "/etc/update-extlinux.conf", starts: []string{"default_kernel_opts="}, input: true},
-})
-
-// efiSources are what boot loaders read on an EFI system partition, or a
-// partition that extends it, which is mounted at dir.
-func efiSources(dir string) []bootSource {
-	out := []bootSource{{path: dir + "/loader/entries", suffix: ".conf", starts: []string{"options"}}}
-	for _, vendor := range efiVendors {
-		out = append(out, bootSource{path: dir + "/EFI/" + vendor + "/grub.cfg", starts: grubStarts})
-	}
-	return out
-}
 
 // commandLine is one line of kernel arguments.
 type commandLine struct {
@@ -72,50 +22,86 @@ func commandLineQuery() node.Query {
 	for _, s := range bootSources {
 		pick := node.Pick{Path: s.path, Content: true}
 		if s.suffix != "" {
-			pick.Depth = 1
+			pick.Depth = max(s.depth, 1)
 		}
 		q = append(q, pick)
+	}
+	for _, dir := range efiDirs {
+		q = append(q, node.Pick{Path: dir + "/EFI", Depth: 2})
 	}
 	return q
 }
 
 // readCommandLines collects the kernel command lines that the node's files
 // hold. A disk that another machine boots with a kernel of its own has none.
+// What holds one and cannot be read, or says that one is where nothing was
+// looked at, is an error.
 func readCommandLines(n *node.Node) ([]commandLine, error) {
 	var out []commandLine
+	read := bootFiles()
 	for _, s := range bootSources {
-		e, p := n.Lookup(s.path)
-		switch {
-		case p == node.Unknown:
-			return nil, &node.UnknownPathError{Path: s.path, How: n.Undone(s.path)}
-		case s.suffix != "" && e.Unread != "":
-			return nil, fmt.Errorf("%s cannot be listed: %s", e.Path, e.Unread)
-		}
-		files := []node.Entry{e}
-		if s.suffix != "" {
-			files = n.Below(s.path)
+		files, err := s.files(n)
+		if err != nil {
+			return nil, err
 		}
 		for _, f := range files {
-			if f.Kind != node.KindFile || !strings.HasSuffix(f.Path, s.suffix) || (s.suffix != "" && path.Dir(f.Path) != s.path) {
-				continue
-			}
 			data, err := f.Content()
 			if err != nil {
-				return nil, err
+				return nil, fmt.Errorf("it may hold a kernel command line: %w", err)
 			}
-			out = append(out, s.lines(f.Path, string(data))...)
+			lines, err := s.format(s, read, f.Path, data)
+			if err != nil {
+				return nil, fmt.Errorf("%s: %w", f.Path, err)
+			}
+			out = append(out, lines...)
+		}
+	}
+	return out, checkEFI(n)
+}
+
+// files are the node's files of one source.
+func (s bootSource) files(n *node.Node) ([]node.Entry, error) {
+	e, p := n.Lookup(s.path)
+	switch {
+	case p == node.Unknown:
+		return nil, &node.UnknownPathError{Path: s.path, How: n.Undone(s.path)}
+	case s.suffix == "" && e.Kind == node.KindFile && p == node.Present:
+		return []node.Entry{e}, nil
+	case s.suffix == "":
+		return nil, nil
+	case e.Unread != "":
+		return nil, fmt.Errorf("%s cannot be listed: %s", e.Path, e.Unread)
+	}
+	var out []node.Entry
+	for _, f := range n.Below(s.path) {
+		depth := strings.Count(strings.TrimPrefix(f.Path, s.path), "/")
+		switch {
+		case f.Kind == node.KindDirectory && f.Unread != "" && depth < s.depth:
+			return nil, fmt.Errorf("%s cannot be listed: %s", f.Path, f.Unread)
+		case f.Kind == node.KindFile && depth <= max(s.depth, 1) && hasSuffixFold(f.Path, s.suffix):
+			out = append(out, f)
 		}
 	}
 	return out, nil
 }
 
-func (s bootSource) lines(file, text string) []commandLine {
+// hasSuffixFold is strings.HasSuffix for names on a file system that does not
+// tell capitals from small letters.
+func hasSuffixFold(name, suffix string) bool {
+	return len(name) >= len(suffix) && strings.EqualFold(name[len(name)-len(suffix):], suffix)
+}
+
+// textLines are the command lines in a file of text.
+func textLines(s bootSource, read []string, file string, data []byte) ([]commandLine, error) {
 	var out []commandLine
-	for i, line := range strings.Split(text, "\n") {
-		line = strings.TrimSpace(line)
-		if line == "" || line[0] == '#' {
+	for i, line := range joinedLines(string(data)) {
+		if line = strings.TrimSpace(line); line == "" || line[0] == '#' {
 			continue
 		}
+		if err := s.leads(line, read); err != nil {
+			return nil, fmt.Errorf("line %d: %w", i, err)
+		}
+		c := commandLine{input: s.input, path: file, line: i}
 		rest, ok := line, len(s.starts) == 0
 		for _, start := range s.starts {
 			if r, found := cutStart(line, start); found {
@@ -123,12 +109,55 @@ func (s bootSource) lines(file, text string) []commandLine {
 				break
 			}
 		}
-		if ok {
-			words := strings.Fields(strings.NewReplacer(`"`, " ", `'`, " ").Replace(rest))
-			out = append(out, commandLine{input: s.input, path: file, line: i + 1, words: words})
+		if !ok && !s.script {
+			continue
+		}
+		c.input = c.input || !ok
+		c.words = strings.Fields(strings.NewReplacer(`"`, " ", `'`, " ").Replace(rest))
+		if s.script {
+			c.words = strings.FieldsFunc(rest, func(r rune) bool { return unicode.IsSpace(r) || strings.ContainsRune(`"';{}`, r) })
+		}
+		if c.input {
+			c.words = withValues(c.words)
+		}
+		out = append(out, c)
+	}
+	return out, nil
+}
+
+// joinedLines yields the lines of a text by their numbers, from 1. A line that
+// ends in a backslash goes on in the next one.
+func joinedLines(text string) iter.Seq2[int, string] {
+	return func(yield func(int, string) bool) {
+		begun, joined := 0, ""
+		for i, line := range strings.Split(text, "\n") {
+			if begun == 0 {
+				begun = i + 1
+			}
+			more, goesOn := strings.CutSuffix(strings.TrimSuffix(line, "\r"), `\`)
+			if joined += more; goesOn {
+				continue
+			}
+			if !yield(begun, joined) {
+				return
+			}
+			begun, joined = 0, ""
+		}
+		if begun > 0 {
+			yield(begun, joined)
 		}
 	}
-	return out
+}
+
+// withValues adds the values of variables that words set, which may be a
+// parameter themselves: extra=sysctl.kernel.panic=0.
+func withValues(words []string) []string {
+	for _, word := range words {
+		if _, value, ok := strings.Cut(word, "="); ok && strings.Contains(value, "=") {
+			words = append(words, value)
+		}
+	}
+	return words
 }
 
 // cutStart cuts a variable ("NAME=", matched exactly) or a word of a boot
