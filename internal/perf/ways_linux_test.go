@@ -65,12 +65,20 @@ build {
 }
 `
 
+// The machine's user becomes root without a password, as on most machines that
+// Packer builds; here nothing seals that.
 const hardening = `
   provisioner "k3s-cis" {
     k3s_version = %q
     role        = "server"
     report_dir  = "report"
     network_policies { manifests = [%s] }
+    waiver {
+      control = "node.hygiene.access"
+      reason  = "the machine of the measurement keeps its user"
+      owner   = "perf"
+      expires = "2099-12-31"
+    }
   }
 `
 
