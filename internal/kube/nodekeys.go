@@ -2,6 +2,7 @@ package kube
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/k3s-cis/packer-plugin-k3s/internal/k3s"
@@ -59,6 +60,7 @@ func checkTogether(c k3s.Component, args []k3s.Argument) []k3s.Problem {
 		out = append(out, fatal(a, "--image-gc-low-threshold %d must be less than --image-gc-high-threshold %d; set both", low, high))
 	}
 	out = append(out, softEvictions(args)...)
+	out = append(out, reservedCgroups(args)...)
 	if policy, _ := lastOf(args, "cpu-manager-policy"); policy.Value == "static" && !reservesCPU(args) {
 		out = append(out, fatal(policy, "the static policy requires systemreserved.cpu + kubereserved.cpu to be greater than zero; set system-reserved=cpu=100m, or reserved-cpus"))
 	}
@@ -77,6 +79,19 @@ func reservesCPU(args []k3s.Argument) bool {
 	_, own := lastOf(args, "config") // which may reserve them
 	_, dir := lastOf(args, "config-dir")
 	return own || dir
+}
+
+// reservedCgroups wants the control group of what is enforced.
+func reservedCgroups(args []k3s.Argument) []k3s.Problem {
+	enforced, _ := lastOf(args, "enforce-node-allocatable")
+	var out []k3s.Problem
+	for _, of := range []string{"system-reserved", "kube-reserved"} {
+		_, set := lastOf(args, of+"-cgroup")
+		if all := splitList(enforced.Value); !set && (slices.Contains(all, of) || slices.Contains(all, of+"-compressible")) {
+			out = append(out, fatal(enforced, "%s-cgroup must be specified when %s is in enforce-node-allocatable; add %s-cgroup=/system.slice, or take it out", of, of, of))
+		}
+	}
+	return out
 }
 
 // softEvictions wants a grace period for each soft threshold.

@@ -79,7 +79,6 @@ var rules = withCommon(map[k3s.Component]map[string]rule{
 		"max-open-files":             notNegative("--%s %s must not be a negative number"),
 		"max-pods":                   notNegative("--%s %s must not be a negative number"),
 		"memory-manager-policy":      oneOf("None", "Static"),
-		"node-ip":                    addresses,
 		"node-labels":                nodeLabels,
 		"node-status-max-images":     between(-1, 1<<31-1),
 		"oom-score-adj":              between(-1000, 1000),
@@ -195,7 +194,7 @@ func positiveTime(name string, values []string) string {
 }
 
 func wholeNumber(name string, values []string) string {
-	if _, err := strconv.ParseInt(values[0], 10, 32); err != nil {
+	if _, err := strconv.ParseUint(values[0], 10, 31); err != nil {
 		return refuse(name, values[0], "a whole number")
 	}
 	return ""
@@ -240,10 +239,6 @@ func networks(name string, values []string) string {
 	})
 }
 
-func addresses(name string, values []string) string {
-	return separated(name, values, "an IP address such as 10.0.0.10", func(s string) bool { return net.ParseIP(s) != nil })
-}
-
 func separated(name string, values []string, want string, is func(string) bool) string {
 	for _, value := range values {
 		for _, item := range splitList(value) {
@@ -270,11 +265,15 @@ func listenAddress(name string, values []string) string {
 	return ""
 }
 
+// quantity is a size in bytes; a negative one switches off what it is of.
 func quantity(name string, values []string) string {
-	if q, err := resource.ParseQuantity(values[0]); err != nil || q.Sign() <= 0 {
-		return refuse(name, values[0], "a size such as 10Mi")
+	q, err := resource.ParseQuantity(values[0])
+	if err == nil {
+		if _, whole := q.AsInt64(); whole {
+			return ""
+		}
 	}
-	return ""
+	return refuse(name, values[0], "a size such as 10Mi")
 }
 
 func quotaPeriod(name string, values []string) string {
@@ -315,6 +314,12 @@ func signals(separator string, is func(string) bool) rule {
 }
 
 func isThreshold(value string) bool {
+	q, err := resource.ParseQuantity(value)
+	return isReclaim(value) && (err != nil || !q.IsZero())
+}
+
+// isReclaim says whether value is an amount or a percentage, which may be 0.
+func isReclaim(value string) bool {
 	if percent, ok := strings.CutSuffix(value, "%"); ok {
 		f, err := strconv.ParseFloat(percent, 32)
 		return err == nil && f >= 0 && f <= 100
