@@ -2,6 +2,7 @@ package benchmark
 
 import (
 	"fmt"
+	"path"
 	"slices"
 
 	"go.yaml.in/yaml/v3"
@@ -139,7 +140,28 @@ func (x *examination) findProblems() []k3s.Problem {
 			out = append(out, kube.CheckArguments(e.Release, c, args)...)
 		}
 	}
-	return slices.Concat(out, kube.CheckNode(e), x.missingFiles(), x.kernelProblems())
+	return slices.Concat(out, kube.CheckNode(e), x.missingFiles(), x.programProblems(), x.kernelProblems())
+}
+
+// programProblems tells of K3s's program where nobody may run it: what the
+// service starts, or the only one there where no service says.
+func (x *examination) programProblems() []k3s.Problem {
+	started := k3s.BinaryPaths()
+	if s := x.in.Effective.Service; s != nil && len(s.Start) > 0 {
+		started = []string{path.Clean(s.Start[0].Text)}
+	}
+	var out []k3s.Problem
+	for _, p := range started {
+		e, presence := x.node().Lookup(p)
+		if presence != node.Present || e.Kind != node.KindFile {
+			continue
+		}
+		if e.Mode&0o111 != 0 {
+			return nil
+		}
+		out = append(out, k3s.Problem{Consequence: k3s.Fatal, Origin: k3s.Origin{Source: p}, Text: fmt.Sprintf("%s is %04o, which nobody may run, so that K3s does not start: chmod 755 %s", p, e.Mode.Perm(), p)})
+	}
+	return out
 }
 
 // missingFiles tells of files that arguments name and that are not there.

@@ -8,7 +8,9 @@ import (
 
 	"go.yaml.in/yaml/v3"
 
+	"github.com/k3s-cis/packer-plugin-k3s/internal/boot"
 	"github.com/k3s-cis/packer-plugin-k3s/internal/k3s"
+	"github.com/k3s-cis/packer-plugin-k3s/internal/kube"
 	"github.com/k3s-cis/packer-plugin-k3s/internal/node"
 	"github.com/k3s-cis/packer-plugin-k3s/internal/service"
 )
@@ -169,7 +171,30 @@ func (x *examination) programs() []string {
 			}
 		}
 	}
-	return x.withTargets(list)
+	return x.withTargets(append(list, x.besideStart()...))
+}
+
+// besideStart are the programs of the node's own, and the files they are given,
+// that the service runs before and after what it starts.
+func (x *examination) besideStart() []string {
+	if x.in.Effective == nil || x.in.Effective.Service == nil {
+		return nil
+	}
+	var out []string
+	for _, name := range x.in.Effective.Service.Files {
+		e, _ := x.node().Lookup(name)
+		if ext := path.Ext(name); ext != ".service" && ext != ".conf" {
+			continue
+		}
+		for _, c := range service.Commands(string(e.Data)) {
+			for _, w := range c.Words {
+				if p := path.Clean(w); path.IsAbs(w) && !strings.ContainsAny(w, "%$ \t\n") && !boot.Distribution(p) && !madeAtBoot(p) {
+					out = append(out, p)
+				}
+			}
+		}
+	}
+	return out
 }
 
 // namedByArguments are the files and directories that keys, variables and
@@ -183,6 +208,10 @@ func (x *examination) namedByArguments() []string {
 	add := func(name, value string) {
 		if k3s.WrittenTo(name) {
 			return
+		}
+		if strings.ReplaceAll(name, "_", "-") == kube.SNIKeyFlag {
+			certificate, key := kube.SNIFiles(value)
+			value = certificate + "," + key
 		}
 		for item := range strings.SplitSeq(value, ",") {
 			if p := path.Clean(item); path.IsAbs(item) && p != "/" && !strings.ContainsAny(item, " \t\n*") && !madeAtBoot(p) && !slices.Contains(list, p) {

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"path"
 	"slices"
+	"strings"
 
 	"github.com/k3s-cis/packer-plugin-k3s/internal/k3s"
 	"github.com/k3s-cis/packer-plugin-k3s/internal/kube"
@@ -36,6 +37,16 @@ func (x *examination) namedSecrets() []namedSecret {
 		value, from, set := e.Flag(f.Component, f.Flag)
 		if set && value != "" && slices.ContainsFunc(from, func(a k3s.Argument) bool { return !a.Origin.Default }) {
 			out = append(out, namedSecret{x.absolute(value), "--" + f.Flag, f.Whole})
+		}
+	}
+	for _, c := range components {
+		for _, a := range e.Args[c] {
+			if strings.ReplaceAll(a.Name, "_", "-") != kube.SNIKeyFlag || a.Origin.Default {
+				continue
+			}
+			if _, key := kube.SNIFiles(a.Value); key != "" {
+				out = append(out, namedSecret{x.absolute(key), "--" + kube.SNIKeyFlag, true})
+			}
 		}
 	}
 	if file := x.registries(); file != k3s.RegistriesFile {

@@ -451,11 +451,17 @@ var vendors = []string{
 	"/dev", "/proc", "/run", "/sys", "/tmp", "/var/run", "/etc/os-release", "/etc/profile", "/etc/udev", "/etc/environment",
 }
 
+// Distribution says whether p lies where a distribution has its own programs, or
+// nothing of an image is.
+func Distribution(p string) bool {
+	return slices.ContainsFunc(vendors, func(dir string) bool { return node.Within(dir, p) })
+}
+
 // follow reads the script that is run; of another program that is not the
 // distribution's it is only known what it is told.
 func (s *shell) follow(at Place, program string, args []word) {
 	program = path.Clean(program)
-	if !path.IsAbs(program) || slices.ContainsFunc(vendors, func(dir string) bool { return node.Within(dir, program) }) || path.Base(program) == "k3s" {
+	if !path.IsAbs(program) || Distribution(program) || path.Base(program) == "k3s" {
 		return
 	}
 	for _, w := range args {

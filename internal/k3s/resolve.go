@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"github.com/k3s-cis/packer-plugin-k3s/internal/node"
+	"github.com/k3s-cis/packer-plugin-k3s/internal/safetext"
 	"github.com/k3s-cis/packer-plugin-k3s/internal/service"
 )
 
@@ -103,11 +104,22 @@ func (r *resolver) resolve() {
 	}
 	e.Settings = r.settings(append(r.knownOptions(options), r.commandOptions(words)...))
 	r.contradict()
+	r.runsAsRoot()
 	e.DataDir = LayoutOf(r.dataDir()).Root()
 	e.Datastore = r.datastore()
 	layout := LayoutOf(e.DataDir)
 	r.places = strings.NewReplacer("{server}", layout.Server(), "{agent}", layout.Agent())
 	e.Args = r.arguments()
+}
+
+// runsAsRoot reports a service that starts K3s as somebody else
+// (pkg/cli/server/server.go, pkg/cli/agent/agent.go).
+func (r *resolver) runsAsRoot() {
+	s := r.effective.Service
+	if s == nil || slices.Contains([]string{"", "root", "0"}, s.User) || r.effective.Bool("rootless") || r.role == Server && r.effective.Bool("disable-agent") {
+		return
+	}
+	r.problem(Fatal, Origin{Source: s.Path}, "the service starts K3s as user %s, and K3s exits: it must run as root; take User= out", safetext.Name(s.User))
 }
 
 // otherService tells of what would stop the service of the other role, where the

@@ -1,6 +1,10 @@
 package kube
 
-import "github.com/k3s-cis/packer-plugin-k3s/internal/k3s"
+import (
+	"strings"
+
+	"github.com/k3s-cis/packer-plugin-k3s/internal/k3s"
+)
 
 // SecretFile is a flag that names a file with a secret in it.
 type SecretFile struct {
@@ -47,4 +51,15 @@ func SecretFiles() []SecretFile {
 		{k3s.Kubelet, "experimental-bootstrap-kubeconfig", false},
 		{k3s.KubeProxy, "kubeconfig", false},
 	}
+}
+
+// SNIKeyFlag is the flag of pairs of a certificate and its key.
+const SNIKeyFlag = "tls-sni-cert-key"
+
+// SNIFiles takes a value of SNIKeyFlag apart: "certificate,key", which names may
+// follow behind a colon (k8s.io/component-base/cli/flag.NamedCertKey).
+func SNIFiles(value string) (certificate, key string) {
+	files, _, _ := strings.Cut(value, ":")
+	certificate, key, _ = strings.Cut(files, ",")
+	return strings.TrimSpace(certificate), strings.TrimSpace(key)
 }

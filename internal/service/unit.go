@@ -36,6 +36,8 @@ type Service struct {
 	// directory, "~" for the user's home. A specifier that no file gives is in it
 	// as it is written.
 	Directory string
+	// User is who the command runs as, as it is written; "" is root.
+	User string
 	// Files are all that the service is read from and that is there: its unit
 	// or script, drop-ins, environment files, and the service manager's own
 	// settings; those that give nothing too.

@@ -105,18 +105,22 @@ func (p *unitParser) parse(file, text string) error {
 
 // unitSettings apply one assignment. An error is what systemd refuses.
 var unitSettings = map[string]func(p *unitParser, file string, s iniSetting) error{
-	"ExecStart":            (*unitParser).setStart,
-	"ExecCondition":        (*unitParser).checkCommands,
-	"ExecStartPre":         (*unitParser).checkCommands,
-	"ExecStartPost":        (*unitParser).checkCommands,
-	"ExecReload":           (*unitParser).checkCommands,
-	"ExecStop":             (*unitParser).checkCommands,
-	"ExecStopPost":         (*unitParser).checkCommands,
-	"Environment":          (*unitParser).setEnvironment,
-	"EnvironmentFile":      (*unitParser).setEnvironmentFile,
-	"PassEnvironment":      (*unitParser).setPass,
-	"UnsetEnvironment":     (*unitParser).setUnset,
-	"WorkingDirectory":     (*unitParser).setDirectory,
+	"ExecStart":        (*unitParser).setStart,
+	"ExecCondition":    (*unitParser).checkCommands,
+	"ExecStartPre":     (*unitParser).checkCommands,
+	"ExecStartPost":    (*unitParser).checkCommands,
+	"ExecReload":       (*unitParser).checkCommands,
+	"ExecStop":         (*unitParser).checkCommands,
+	"ExecStopPost":     (*unitParser).checkCommands,
+	"Environment":      (*unitParser).setEnvironment,
+	"EnvironmentFile":  (*unitParser).setEnvironmentFile,
+	"PassEnvironment":  (*unitParser).setPass,
+	"UnsetEnvironment": (*unitParser).setUnset,
+	"WorkingDirectory": (*unitParser).setDirectory,
+	"User": func(p *unitParser, _ string, s iniSetting) error {
+		p.service.User = s.value
+		return nil
+	},
 	"RootDirectory":        (*unitParser).setView,
 	"RootImage":            (*unitParser).setView,
 	"BindPaths":            (*unitParser).setView,
