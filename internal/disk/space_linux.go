@@ -15,8 +15,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// plain are file systems that store a file in as many bytes as are in it.
-var plain = map[int64]bool{unix.EXT4_SUPER_MAGIC: true, unix.XFS_SUPER_MAGIC: true, unix.TMPFS_MAGIC: true}
+// plain are file systems that store a file in as many bytes as are in it, by
+// the number that statfs has for them, whose width differs by architecture.
+var plain = map[uint32]bool{unix.EXT4_SUPER_MAGIC: true, unix.XFS_SUPER_MAGIC: true, unix.TMPFS_MAGIC: true}
 
 // checkSpace returns a SpaceError where what is in the file from, unpacked or
 // copied to the file to, is certain to fill the file system there: it takes at
@@ -26,7 +27,7 @@ func checkSpace(ctx context.Context, from, to string) error {
 	if err := unix.Statfs(filepath.Dir(to), &st); err != nil {
 		return &fs.PathError{Op: "statfs", Path: filepath.Dir(to), Err: err}
 	}
-	if !plain[st.Type] {
+	if !plain[uint32(st.Type)] {
 		return nil
 	}
 	free := Free(filepath.Dir(to))
@@ -100,7 +101,7 @@ func Free(dir string) int64 {
 	if unix.Statfs(dir, &st) != nil || st.Blocks == 0 { // a tmpfs without a limit has no blocks
 		return math.MaxInt64
 	}
-	return int64(st.Bfree) * st.Bsize
+	return int64(st.Bfree * uint64(st.Bsize))
 }
 
 // noSpaceFor says whether an error is that of a full file system, be it a

@@ -93,7 +93,7 @@ func trim(ctx context.Context, dir string) (bool, error) {
 	}
 	// Blocks that are smaller than the pages of this host are only trimmed
 	// where enough of them lie together.
-	if st.Type != unix.EXT4_SUPER_MAGIC || st.Bsize*int64(st.Bfree) > maxFill || !takeReserve(d) {
+	if st.Type != unix.EXT4_SUPER_MAGIC || int64(st.Bfree*uint64(st.Bsize)) > maxFill || !takeReserve(d) {
 		return false, nil
 	}
 	if err := fillWithZeros(ctx, dir); err != nil {
