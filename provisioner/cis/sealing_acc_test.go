@@ -19,7 +19,7 @@ import (
 )
 
 // sealBase leaves in a tree what a build and K3s leave, and has the machine tell of
-// itself on its console when it is booted for that.
+// itself on its second serial port when it is booted for that.
 const sealBase = `
 	cd "$1"
 	data=var/lib/rancher/k3s
@@ -46,12 +46,13 @@ const sealBase = `
 		WantedBy=multi-user.target
 	EOF
 	cat >etc/tell <<-'EOF'
-		exec >/dev/ttyS0
+		exec >/dev/ttyS1 # where no getty comes
 		printf '\ntell id %s\n' "$(cat /etc/machine-id)"
 		printf 'tell key %s\n' "$(cut -d ' ' -f 2 /etc/ssh/ssh_host_ed25519_key.pub)"
 		printf 'tell ssh %s\n' "$(systemctl is-active ssh)"
 		printf 'tell failed %s\n' "$(systemctl --failed --no-legend --plain | tr '\n' ' ')"
 		printf 'tell left %s\n' "$(find / -xdev \( -name '*k3s-cis-seal*' -o -name authorized_keys -o -path '/etc/sudoers.d/packer' -o -name '.*_history' -o -path '/var/log/build.log' -size +0 \) | tr '\n' ' ')"
+		printf 'tell labels %s\n' "$([ ! -e /sys/fs/selinux/enforce ] || restorecon -n -v -R /etc /root /home /var/lib /var/log 2>&1 | grep -v tell | tr '\n' ' ')"
 		printf 'tell end\n'
 		systemctl poweroff
 	EOF
@@ -177,6 +178,21 @@ func TestAccSealedPowerCut(t *testing.T) {
 	m.tellApart(t, image)
 }
 
+// The same where the policy of SELinux is enforced, for the service too.
+func TestAccSealedSELinux(t *testing.T) {
+	p := packerAndQEMU(t)
+	m := newMachine(t, p, made{product: "selinux", prepare: func(tree string) {
+		sh(t, tree, sealBase, tree)
+		packertest.Label(t, tree)
+	}})
+	m.parameters = "security=selinux enforcing=1"
+	r, dir := m.run(t, p, selinuxEnforcing+sealIt)
+	require.Zero(t, r.ExitCode, r.Output)
+	image := filepath.Join(dir, "image", "whole.qcow2")
+	sh(t, dir, "qemu-img convert -O qcow2 image/node.qcow2 image/whole.qcow2")
+	m.tellApart(t, image)
+}
+
 // A tree is sealed by the image builder, without a network or anything that runs.
 func TestAccSealedTree(t *testing.T) {
 	p := packerAndQEMU(t)
@@ -238,7 +254,7 @@ func noResidue(t *testing.T, base, after []string) {
 	assert.Contains(t, after, "/var/lib/rancher/k3s/agent/images/airgap.tar")
 }
 
-var told = regexp.MustCompile(`tell (id|key|ssh|failed|left) ([^\r\n]*)`)
+var told = regexp.MustCompile(`tell (id|key|ssh|failed|left|labels) ([^\r\n]*)`)
 
 // tellApart boots two copies of an image and compares what they tell of themselves.
 func (m machine) tellApart(t *testing.T, image string) {
@@ -246,16 +262,15 @@ func (m machine) tellApart(t *testing.T, image string) {
 	var machines []map[string]string
 	for range 2 {
 		said := map[string]string{}
-		console := m.boot(t, image)
-		for _, found := range told.FindAllStringSubmatch(console, -1) {
+		for _, found := range told.FindAllStringSubmatch(m.boot(t, image), -1) {
 			said[found[1]] = strings.TrimSpace(found[2])
 		}
-		require.Contains(t, console, "tell end", "the whole console:\n%s", console)
 		assert.Regexp(t, "^[0-9a-f]{32}$", said["id"])
 		assert.Greater(t, len(said["key"]), 60, "SSH host keys are made at the first boot")
 		assert.Equal(t, "active", said["ssh"])
 		assert.Empty(t, said["failed"])
 		assert.Empty(t, said["left"], "nothing of the build, nor of the service that removed it")
+		assert.Empty(t, said["labels"], "what was made has the labels of the policy")
 		machines = append(machines, said)
 	}
 	assert.NotEqual(t, machines[0]["id"], machines[1]["id"])
@@ -265,19 +280,22 @@ func (m machine) tellApart(t *testing.T, image string) {
 }
 
 // boot boots a copy of image, waits until it has told of itself and is off, and
-// returns what was on its console.
+// returns what it told.
 func (m machine) boot(t *testing.T, image string) string {
 	t.Helper()
 	dir := t.TempDir()
 	sh(t, dir, `qemu-img create -q -f qcow2 -F qcow2 -b "$1" copy.qcow2`, image)
 	ctx, cancel := context.WithTimeout(t.Context(), 6*time.Minute)
 	defer cancel()
-	console := filepath.Join(dir, "console")
+	console, told := filepath.Join(dir, "console"), filepath.Join(dir, "told")
 	cmd := exec.CommandContext(ctx, "qemu-system-x86_64", "-accel", "tcg", "-cpu", "max", "-m", "1024", "-display", "none", "-no-reboot", "-nic", "none",
-		"-serial", "file:"+console, "-drive", "if=virtio,file="+filepath.Join(dir, "copy.qcow2"), "-kernel", m.kernel, "-initrd", m.initrd,
+		"-serial", "file:"+console, "-serial", "file:"+told, "-drive", "if=virtio,file="+filepath.Join(dir, "copy.qcow2"), "-kernel", m.kernel, "-initrd", m.initrd,
 		"-append", "root=/dev/vda rw console=ttyS0 tell "+m.parameters)
 	out, err := cmd.CombinedOutput()
 	text, _ := os.ReadFile(console)
 	require.NoError(t, err, "%s\n%s", out, text)
-	return string(text)
+	said, err := os.ReadFile(told)
+	require.NoError(t, err)
+	require.Contains(t, string(said), "tell end", "the whole console:\n%s", text)
+	return string(said)
 }
