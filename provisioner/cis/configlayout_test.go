@@ -27,7 +27,7 @@ func TestConfigOfTheFirstBoot(t *testing.T) {
 	tree := newTree(t)
 	x := try(t, tree, options(nil), nil)
 	require.NoError(t, x.err, x.log)
-	assert.Contains(t, x.log, "hold by K3s's defaults, and that file could take them back")
+	assert.Contains(t, x.log, "controls it could take back, since they hold by K3s's defaults")
 	assert.NoFileExists(t, filepath.Join(tree, "etc/rancher/k3s/config.yaml"))
 	assert.Equal(t, "holds whatever config.yaml is written at first boot: K3s reads /"+ownDropIn+" behind it", status(t, x.report, "1.2.16").Reason)
 	assert.Equal(t, "a config.yaml written at first boot could take it back, with anonymous-auth in kube-apiserver-arg", status(t, x.report, "1.2.1").Reason)

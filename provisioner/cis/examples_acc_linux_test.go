@@ -34,8 +34,10 @@ func TestAccExamples(t *testing.T) {
 	base := packertest.Base(t)
 	sum, err := os.ReadFile(filepath.Join(base, "rootfs.tar.zst.sha256"))
 	require.NoError(t, err)
+	fromBase := []string{"-var", "base=" + filepath.Join(base, "rootfs.tar.zst"), "-var", "base_checksum=sha256:" + strings.Fields(string(sum))[0]}
 	variables := map[string][]string{
-		"node.pkr.hcl": {"-var", "base=" + filepath.Join(base, "rootfs.tar.zst"), "-var", "base_checksum=sha256:" + strings.Fields(string(sum))[0]},
+		"node.pkr.hcl": fromBase,
+		"first-boot":   fromBase,
 		"check":        {"-var", "image=" + filepath.Join(dir, "output", "node.qcow2"), "-var", "k3s_version=v1.36.3+k3s1"},
 		"qemu":         {"-var", "image=cloud.qcow2", "-var", "image_checksum=none"},
 	}
@@ -46,6 +48,8 @@ func TestAccExamples(t *testing.T) {
 	run(t, "validate", "qemu")
 	run(t, "build", "node.pkr.hcl")
 	run(t, "build", "check")
+	run(t, "build", "first-boot")
+	assert.Equal(t, "both", loadReport(t, filepath.Join(dir, "first-boot", "output", "report", "report.json")).Role)
 	made := loadReport(t, filepath.Join(dir, "output", "report", "report.json"))
 	judged := loadReport(t, filepath.Join(dir, "report", "report.json"))
 	assert.Positive(t, made.Summary["pass"])

@@ -356,7 +356,7 @@ func toCome(results []benchmark.Result) string {
 	if len(ids) == 0 {
 		return "Note: what holds, holds whatever configuration file the first boot writes."
 	}
-	return fmt.Sprintf("Note: config_layout = %q: what the drop-in sets holds whatever configuration file the first boot writes. %d controls hold by K3s's defaults, and that file could take them back; the report says with which key: %s", harden.LayoutDropIn, len(ids), strings.Join(ids, ", "))
+	return fmt.Sprintf("Note: config_layout = %q: what the drop-in sets holds whatever configuration file the first boot writes. %d controls it could take back, since they hold by K3s's defaults or K3s knows the key by another name; the report says with which key: %s", harden.LayoutDropIn, len(ids), strings.Join(ids, ", "))
 }
 
 // resolve computes what K3s will run with on the node once it has booted, where
