@@ -137,7 +137,7 @@ var operations = map[string]operation{
 			if err != nil {
 				return true // K3s says so in its log and leaves the file as it made it, for root alone
 			}
-			return m >= 0 && fs.FileMode(m)&fs.ModePerm&^p.mode.at(b) == 0 //nolint:gosec // not negative
+			return m >= 0 && fs.FileMode(m)&fs.ModePerm&^p.mode.at(b) == 0
 		},
 		says: func(p predicate, b string) string { return fmt.Sprintf(" is %04o or less", p.mode.at(b)) },
 	},

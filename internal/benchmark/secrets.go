@@ -79,8 +79,13 @@ func (s secrets) picks(p paths) node.Query {
 		return systemEnvironment
 	case "accounts":
 		return node.Query{
-			{Path: shadowFile, Content: true}, {Path: accountFile, Content: true}, {Path: cloudConfigFile, Content: true}, {Path: sudoers, Content: true},
-			{Path: sudoersDir, Depth: 1, Content: true}, {Path: "/root", Depth: 3}, {Path: "/home", Depth: 4},
+			{Path: shadowFile, Content: true},
+			{Path: accountFile, Content: true},
+			{Path: cloudConfigFile, Content: true},
+			{Path: sudoers, Content: true},
+			{Path: sudoersDir, Depth: 1, Content: true},
+			{Path: "/root", Depth: 3},
+			{Path: "/home", Depth: 4},
 		}
 	case "environment":
 		var q node.Query
