@@ -50,6 +50,8 @@ type fileChange struct {
 	pattern string
 	// deep means all that is below too, inside only that.
 	deep, inside bool
+	// name limits what is below to base names of that pattern; "" for all.
+	name string
 	// mode gives the new mode of an entry; nil leaves it.
 	mode func(node.Entry) fs.FileMode
 	// uid and gid are the new owners; -1 leaves them.
@@ -154,23 +156,26 @@ func (c *Changes) touched(f fileChange) []node.Entry {
 			out = append(out, e)
 		}
 	}
+	below := func(dir string) {
+		for _, b := range c.node.Below(dir) {
+			if ok, _ := path.Match(f.name, path.Base(b.Path)); ok || f.name == "" {
+				add(b)
+			}
+		}
+	}
 	whole := func(e node.Entry) {
 		if !f.inside {
 			add(e)
 		}
 		if f.deep {
-			for _, b := range c.node.Below(e.Path) {
-				add(b)
-			}
+			below(e.Path)
 		}
 	}
 	if !strings.ContainsAny(f.pattern, `*?[\`) {
 		if e, presence := c.node.Lookup(f.pattern); presence == node.Present {
 			whole(e)
 		} else if f.deep {
-			for _, b := range c.node.Below(f.pattern) {
-				add(b)
-			}
+			below(f.pattern)
 		}
 		return out
 	}
@@ -220,6 +225,9 @@ func (c *Changes) write(at Place, target, value string, known, always bool) {
 
 // set notes a write to the kernel parameters that match key, in path form.
 func (c *Changes) set(at Place, key, value string, known, always bool) {
+	if !known {
+		value = ""
+	}
 	s := KernelSetting{Place: at, Value: strings.Join(strings.Fields(value), " "), Known: known, Always: always}
 	c.kernel[key] = append(c.kernel[key], s)
 }

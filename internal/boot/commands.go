@@ -20,7 +20,7 @@ func (s *shell) call(at Place, words []word, input string, known bool) {
 	}
 	name := path.Base(words[0].text)
 	c := command{shell: s, at: at, args: words[1:], input: input, inputKnown: known}
-	if does, ok := commands[name]; ok && words[0].known && !s.functions[words[0].text] {
+	if does, ok := commands[name]; ok && words[0].known && s.functions[words[0].text] == nil {
 		does(c)
 		return
 	}
@@ -390,11 +390,11 @@ func (c command) find() {
 		roots = append(roots, w)
 	}
 	for i, w := range c.args {
-		inner := command{shell: c.shell, at: c.at}
 		switch {
 		case w.text == "-delete":
-			inner.args = append([]word{{"-r", true}}, roots...)
-			inner.remove()
+			f := asItIs
+			f.action, f.deep, f.inside, f.name = removes, true, true, findName(c.args)
+			c.each(roots, f)
 		case (w.text == "-exec" || w.text == "-execdir") && i+1 < len(c.args):
 			run := c.args[i+1:]
 			if end := slices.IndexFunc(run, func(w word) bool { return w.text == "{}" }); end >= 0 {
@@ -406,6 +406,16 @@ func (c command) find() {
 			c.call(c.at, append(slices.Clone(run), roots...), "", false)
 		}
 	}
+}
+
+// findName is the pattern of names that find looks for; "" for all.
+func findName(args []word) string {
+	for i, w := range args {
+		if (w.text == "-name" || w.text == "-iname") && i+1 < len(args) && args[i+1].known {
+			return args[i+1].text
+		}
+	}
+	return ""
 }
 
 // interpret runs a file, or the text behind -c.

@@ -8,6 +8,7 @@ import (
 	"path"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 
 	"mvdan.cc/sh/v3/expand"
@@ -30,7 +31,9 @@ type shell struct {
 	// dir is where relative paths begin; "" where that is not known.
 	dir string
 	// functions are those that the text defines itself.
-	functions map[string]bool
+	functions map[string]*syntax.Stmt
+	// steps counts what was run again: bodies of loops and functions.
+	steps int
 }
 
 // word is one word of a command as the shell would expand it; known is false
@@ -54,7 +57,7 @@ func (s *shell) Each(f func(string, expand.Variable) bool) {
 
 // run reads a text that a shell runs; line is where it begins in file.
 func (c *Changes) run(file string, line int, text string) {
-	s := &shell{changes: c, file: file, first: line, vars: map[string]expand.Variable{}, functions: map[string]bool{}}
+	s := &shell{changes: c, file: file, first: line, vars: map[string]expand.Variable{}, functions: map[string]*syntax.Stmt{}}
 	if len(text) > maxScript {
 		c.search(file, line, text)
 		return
@@ -64,12 +67,21 @@ func (c *Changes) run(file string, line int, text string) {
 		c.search(file, line, text)
 		return
 	}
-	syntax.Walk(parsed, func(n syntax.Node) bool {
+	s.walk(parsed)
+}
+
+// walk goes through a part of the text in its order.
+func (s *shell) walk(part syntax.Node) {
+	syntax.Walk(part, func(n syntax.Node) bool {
 		switch n := n.(type) {
 		case *syntax.FuncDecl:
-			s.functions[n.Name.Value] = true
+			if n.Name != nil {
+				s.functions[n.Name.Value] = n.Body
+			}
 		case *syntax.DeclClause:
 			s.assign(n.Args)
+		case *syntax.ForClause:
+			return !s.loop(n)
 		case *syntax.Stmt:
 			s.redirections(n)
 		case *syntax.BinaryCmd:
@@ -78,10 +90,64 @@ func (c *Changes) run(file string, line int, text string) {
 			if len(n.Args) == 0 {
 				s.assign(n.Assigns)
 			}
-			s.call(s.at(n), s.words(n.Args), "", false)
+			words := s.words(n.Args)
+			s.call(s.at(n), words, "", false)
+			s.function(words)
 		}
 		return true
 	})
+}
+
+// maxSteps is how often bodies of loops and functions are run.
+const maxSteps = 200
+
+// again says whether another body may be run.
+func (s *shell) again() bool {
+	s.steps++
+	return s.steps <= maxSteps
+}
+
+// loop runs the body of a loop over words that are known for each of them.
+func (s *shell) loop(n *syntax.ForClause) bool {
+	iter, ok := n.Loop.(*syntax.WordIter)
+	if !ok {
+		return false
+	}
+	items := s.words(iter.Items)
+	if len(items) == 0 || slices.ContainsFunc(items, func(w word) bool { return !w.known }) {
+		return false
+	}
+	for _, item := range items {
+		if !s.again() {
+			return false
+		}
+		s.vars[iter.Name.Value] = variable(item.text)
+		for _, stmt := range n.Do {
+			s.walk(stmt)
+		}
+	}
+	return true
+}
+
+// function runs the body of a function of the text with its arguments.
+func (s *shell) function(words []word) {
+	if len(words) == 0 || !words[0].known || s.functions[words[0].text] == nil || !s.again() {
+		return
+	}
+	body := s.functions[words[0].text]
+	delete(s.functions, words[0].text) // which a body does not call again
+	defer func() { s.functions[words[0].text] = body }()
+	for i, w := range words[1:] {
+		if w.known && len(w.text) <= maxVariable {
+			s.vars[strconv.Itoa(i+1)] = variable(w.text)
+			defer delete(s.vars, strconv.Itoa(i+1))
+		}
+	}
+	s.walk(body)
+}
+
+func variable(text string) expand.Variable {
+	return expand.Variable{Set: true, Kind: expand.String, Str: text}
 }
 
 func (s *shell) at(n syntax.Node) Place {
@@ -100,7 +166,7 @@ func (s *shell) assign(all []*syntax.Assign) {
 		}
 		delete(s.vars, a.Name.Value)
 		if w := s.word(a.Value); a.Value != nil && w.known && len(w.text) <= maxVariable {
-			s.vars[a.Name.Value] = expand.Variable{Set: true, Kind: expand.String, Str: w.text}
+			s.vars[a.Name.Value] = variable(w.text)
 		}
 	}
 }
@@ -188,8 +254,23 @@ func (s *shell) redirections(stmt *syntax.Stmt) {
 		case syntax.RdrOut, syntax.AppOut, syntax.RdrAll, syntax.AppAll, syntax.RdrClob, syntax.RdrInOut:
 			value, known := s.printed(stmt)
 			s.written(s.at(r), s.word(r.Word), value, known)
+		case syntax.Hdoc, syntax.DashHdoc, syntax.WordHdoc:
+			s.fed(stmt, r)
 		}
 	}
+}
+
+// fed notes what a shell, or sysctl, does that reads a here-document.
+func (s *shell) fed(stmt *syntax.Stmt, r *syntax.Redirect) {
+	call, ok := stmt.Cmd.(*syntax.CallExpr)
+	if !ok {
+		return
+	}
+	text := s.word(r.Hdoc)
+	if r.Op == syntax.WordHdoc {
+		text = s.word(r.Word)
+	}
+	s.call(s.at(r), s.words(call.Args), text.text, text.known)
 }
 
 // pipe notes what "echo 1 | tee FILE" and "echo chmod 644 FILE | sh" do.
@@ -199,7 +280,33 @@ func (s *shell) pipe(b *syntax.BinaryCmd) {
 		return
 	}
 	value, known := s.printed(b.X)
-	s.call(s.at(call), s.words(call.Args), value, known)
+	words := s.words(call.Args)
+	if len(words) > 1 && path.Base(words[0].text) == "xargs" {
+		s.xargs(s.at(call), b.X, words[1:], value, known)
+		return
+	}
+	s.call(s.at(call), words, value, known)
+}
+
+// xargs runs a command on what find finds, or on what is printed.
+func (s *shell) xargs(at Place, from *syntax.Stmt, words []word, value string, known bool) {
+	for len(words) > 0 && strings.HasPrefix(words[0].text, "-") {
+		words = words[1:]
+	}
+	if call, ok := from.Cmd.(*syntax.CallExpr); ok && len(call.Args) > 0 && len(words) > 0 {
+		finds := s.words(call.Args)
+		if path.Base(finds[0].text) == "find" {
+			words = append([]word{{"find", true}}, append(slices.Clone(finds[1:]), append([]word{{"-exec", true}}, append(slices.Clone(words), word{"{}", true})...)...)...)
+			s.call(at, words, "", false)
+			return
+		}
+	}
+	if known {
+		for _, field := range strings.Fields(value) {
+			words = append(words, word{field, true})
+		}
+		s.call(at, words, "", false)
+	}
 }
 
 // printed is what a statement writes to its standard output: of echo, printf
@@ -210,12 +317,13 @@ func (s *shell) printed(stmt *syntax.Stmt) (string, bool) {
 		return "", false
 	}
 	words := s.words(call.Args)
-	for _, w := range words {
-		if !w.known {
-			return "", false
-		}
-	}
 	args := texts(words[1:])
+	if slices.ContainsFunc(words, func(w word) bool { return !w.known }) {
+		if name := path.Base(words[0].text); name == "echo" || name == "printf" {
+			return strings.Join(args, " "), false
+		}
+		return "", false
+	}
 	switch path.Base(words[0].text) {
 	case "echo":
 		for len(args) > 0 && slices.Contains([]string{"-n", "-e", "-E", "-ne", "-en"}, args[0]) {
