@@ -77,13 +77,13 @@ func TestEachItem(t *testing.T) {
 		if it.Name == "passwords" {
 			continue // of which something stays
 		}
-		for _, pattern := range it.Paths {
+		for k, pattern := range it.Paths {
 			for i, p := range instance(pattern) {
 				if it.Name == "logs" {
 					p += "/sub/daemon.log"
 				}
 				shapes := []string{"file", "directory", "link", "link to a directory"}
-				if i > 0 {
+				if k > 0 || i > 0 {
 					shapes = shapes[:1]
 				}
 				for _, shape := range shapes {
