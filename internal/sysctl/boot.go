@@ -178,7 +178,13 @@ const largestLoader = 6 << 20
 // and may have a command line that was not read: a configuration of GRUB in a
 // vendor's directory that is not known, and a kernel in place of a boot loader.
 func checkEFI(n *node.Node) error {
-	read := bootFiles()
+	files := bootFiles()
+	// A file system that does not tell capitals from small letters lists a file
+	// by one name and has it by all.
+	read := func(listed, known string) bool {
+		_, p := n.Lookup(known)
+		return p == node.Present && strings.EqualFold(listed, known)
+	}
 	for _, dir := range efiDirs {
 		root := dir + "/EFI"
 		switch e, p := n.Lookup(root); {
@@ -189,8 +195,11 @@ func checkEFI(n *node.Node) error {
 		}
 		for _, f := range n.Below(root) {
 			name := strings.ToLower(path.Base(f.Path))
+			images := path.Join(root, "Linux", path.Base(f.Path))
 			switch {
-			case f.Kind != node.KindFile || slices.Contains(read, f.Path):
+			case f.Kind != node.KindFile || slices.ContainsFunc(files, func(known string) bool { return read(f.Path, known) }):
+			case strings.EqualFold(f.Path, images) && !read(f.Path, images):
+				return fmt.Errorf("%s can hold a kernel command line and was not looked at: call its directory %s/Linux", f.Path, root)
 			case name == "grub.cfg" || name == "grubenv":
 				return fmt.Errorf("%s can hold a kernel command line and was not looked at: its directory is not that of a known distribution", f.Path)
 			case strings.HasPrefix(name, "boot") && strings.HasSuffix(name, ".efi") && f.Size > largestLoader:

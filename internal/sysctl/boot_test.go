@@ -109,6 +109,8 @@ func TestUnreadKernelCommandLines(t *testing.T) {
 		"one that is cut off":                      {"/efi/EFI/Linux/a.efi", strings.TrimSuffix(program(t, ".cmdline", "quiet panic=9"), "anic=9"), "/efi/EFI/Linux/a.efi: its command line cannot be read"},
 		"a kernel in place of a boot loader":       {"/boot/efi/EFI/BOOT/BOOTX64.EFI", "a kernel", "/boot/efi/EFI/BOOT/BOOTX64.EFI is too large for a boot loader"},
 		"GRUB of an unknown vendor":                {"/boot/efi/EFI/acme/grub.cfg", "linux /vmlinuz\n", "/boot/efi/EFI/acme/grub.cfg can hold a kernel command line"},
+		"a directory in other letters":             {"/efi/EFI/linux/a.efi", "x", "/efi/EFI/linux/a.efi can hold a kernel command line"},
+		"GRUB's in other letters":                  {"/efi/EFI/boot/grub.cfg", "x", "/efi/EFI/boot/grub.cfg can hold a kernel command line"},
 		"another name on a Raspberry Pi":           {"/boot/firmware/config.txt", "[all]\narm_64bit=1\ncmdline=mine.txt\n", "/boot/firmware/config.txt: line 3: cmdline = mine.txt has the kernel command line in /boot/firmware/mine.txt"},
 		"another directory on a Raspberry Pi":      {"/boot/config.txt", "os_prefix = six/ # new\n", "/boot/config.txt: line 1: os_prefix = six/ has the kernel command line in /boot/six/cmdline.txt"},
 		"more configuration on a Raspberry Pi":     {"/boot/firmware/config.txt", "include mine.txt\n", "/boot/firmware/config.txt: line 1: includes /boot/firmware/mine.txt"},
@@ -141,6 +143,9 @@ func TestUsualBootFiles(t *testing.T) {
 		"/boot/grub2/grub.cfg":         "if [ -f ${config_directory}/user.cfg ]; then source ${config_directory}/user.cfg; fi\nblscfg\n",
 		"/boot/efi/EFI/Linux/none.efi": program(t, ".linux", "x"),
 		"/etc/sysctl.d/a.conf":         "kernel.panic=9\n",
+		// As a vfat that the kernel has mounted: listed by one name, there by both.
+		"/efi/EFI/boot/grub.cfg": "configfile /boot/grub/grub.cfg\n",
+		"/efi/EFI/BOOT/grub.cfg": "configfile /boot/grub/grub.cfg\n",
 	})
 	read, err := Read(n)
 	require.NoError(t, err)
