@@ -39,7 +39,7 @@ const keepFree = "head -c 131072 /dev/zero >room 2>/dev/null"
 // has, which kernel, and what lies on which file system. The answers come while
 // the request is on its way.
 func (j *job) questions() string {
-	list := []string{"tar --version >tar.version", "find --version >find.version", "readlink /proc/self/ns/pid >pid.namespace", "sync --help >sync.help 2>&1"}
+	list := []string{"tar --version >tar.version", "find --version >find.version", "readlink /proc/self/ns/pid >pid.namespace", "sync --help 2>&1 | grep -c -e [[:space:]]-f >sync.takes"}
 	if len(j.dirs) > 0 {
 		places, mounts := "", ""
 		for _, dir := range j.above() {

@@ -211,12 +211,12 @@ on_disk() {
 force() {
 	[ "$durable" = yes ] || return 0
 	[ "${qdisks+found}" ] || find_disks
-	said=$(eval "sync $qdisks" 2>&1) && return
+	said=$(eval "exec sync $qdisks" 2>&1) && return
 	case $said in
 	*'No such file or directory'*)
 		# Something was unmounted meanwhile.
 		find_disks
-		said=$(eval "sync $qdisks" 2>&1) && return
+		said=$(eval "exec sync $qdisks" 2>&1) && return
 		;;
 	esac
 	printf '%s\n' "$said" >&2
@@ -228,15 +228,19 @@ force() {
 # is all of them, where sync takes no directories.
 find_disks() {
 	qdisks=
-	[ "${sync_help+read}" ] || sync_help=$(cat sync.help 2>/dev/null)
-	case $sync_help in *-f*) ;; *) return 0 ;; esac
+	if ! [ "${sync_takes+read}" ]; then
+		sync_takes=
+		IFS= read -r sync_takes <sync.takes
+	fi 2>/dev/null
+	case $sync_takes in '' | 0) return 0 ;; esac
 	at_disks=$(awk '
 		{
 			for (i = 7; i < NF && $i != "-"; i++);
 			disk = $(i + 2) ~ /^\/dev\// || $(i + 1) ~ /^(btrfs|zfs|bcachefs|overlay)$/
 		}
 		!disk || $(i + 1) ~ /^(devtmpfs|fuse.*)$/ || $5 ~ /^\/(proc|sys|dev|run)(\/|$)/ || $3 in seen { next }
-		{ seen[$3]; print $5 }' /proc/self/mountinfo 2>/dev/null) || return 0
+		{ seen[$3] }
+		$5 != "/" { print $5 }' /proc/self/mountinfo 2>/dev/null) || return 0
 	# How the kernel writes odd characters.
 	case $at_disks in *\\*) return 0 ;; esac
 	IFS=$nl

@@ -136,10 +136,17 @@ find_twin() {
 	twin=
 }
 
+# has_lines says whether the file $1, which is short, has $2 lines.
+has_lines() {
+	counted=0
+	while IFS= read -r line; do counted=$((counted + 1)); done <"$1"
+	[ "$counted" = "$2" ]
+}
+
 # show_links PATH… prints where symbolic links lead. One readlink does where it
 # takes several paths and no target has a line break in it.
 show_links() {
-	if [ $# -gt 1 ] && readlink "$@" >targets 2>/dev/null && [ "$(grep -c '' targets)" = $# ]; then
+	if [ $# -gt 1 ] && readlink "$@" >targets 2>/dev/null && has_lines targets $#; then
 		exec 9<targets
 		for f do
 			IFS= read -r to <&9
