@@ -195,7 +195,7 @@ func TestCommandEndsWithItsContext(t *testing.T) {
 			start := time.Now()
 			stop(cancel, c)
 			assert.NotZero(t, cmd.Wait())
-			assert.Less(t, time.Since(start), 2*stopGrace)
+			assert.Less(t, time.Since(start), 4*stopGrace)
 			assert.Empty(t, disk.ProcessesIn(root))
 			require.NoError(t, c.close())
 			require.ErrorContains(t, c.Start(t.Context(), &packersdk.RemoteCmd{Command: "true"}), "closed")
@@ -231,7 +231,7 @@ func TestCommandThatCannotStart(t *testing.T) {
 			assert.Equal(t, cannotRun, got.status)
 			assert.Contains(t, got.errOut, "commands cannot run in this tree: ")
 			assert.Contains(t, got.errOut, tt.want)
-			assert.Less(t, time.Since(start), time.Second)
+			assert.Less(t, time.Since(start), 20*time.Second)
 		})
 	}
 }

@@ -120,7 +120,7 @@ func TestHolesCostNothing(t *testing.T) {
 	finished, err := Finish(t.Context(), copied, FSVerity)
 	require.NoError(t, err)
 	assert.EqualValues(t, 1<<40, finished.Size)
-	assert.Less(t, time.Since(started), 5*time.Second, "a tebibyte was read")
+	assert.Less(t, time.Since(started), time.Minute, "a tebibyte was read")
 }
 
 func TestCopyDiskIsExact(t *testing.T) {

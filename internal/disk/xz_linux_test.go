@@ -98,7 +98,7 @@ func TestXZEndsEarly(t *testing.T) {
 			require.NoError(t, err)
 			started := time.Now()
 			require.NoError(t, end(cancel, r))
-			assert.Less(t, time.Since(started), 2*time.Second)
+			assert.Less(t, time.Since(started), 30*time.Second)
 			assert.NotNil(t, x.cmd.ProcessState, "still runs")
 		})
 	}

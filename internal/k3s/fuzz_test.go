@@ -95,7 +95,7 @@ func TestHostileInput(t *testing.T) {
 			started := time.Now()
 			e := resolve(t, "v1.36", k3s.Server, map[string]string{mainFile: text})
 			assert.NotEmpty(t, e.Problems)
-			assert.Less(t, time.Since(started), 5*time.Second)
+			assert.Less(t, time.Since(started), time.Minute)
 		})
 	}
 }

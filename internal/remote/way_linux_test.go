@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -185,15 +186,21 @@ func TestEarlyAnswer(t *testing.T) {
 	dir := t.TempDir()
 	comm := newChroot(t, dir, "dash")
 	nodetest.Lay(t, dir, nodetest.FaultTree...)
-	comm.enter = `chroot . /bin/sh -c "$4"; sleep 2; exit`
-	machine := New(comm, Options{Early: true})
-	started := time.Now()
+	held := filepath.Join(t.TempDir(), "held")
+	require.NoError(t, os.WriteFile(held, nil, 0o600))
+	comm.enter = `chroot . /bin/sh -c "$4"; while [ -e ` + held + ` ]; do sleep 0.1; done; exit`
+	machine := New(comm, Options{Early: true, Timeout: time.Minute})
 	out, err := machine.Apply(context.Background(), nodetest.FaultChange, nodetest.FaultQuery)
-	require.NoError(t, err)
-	assert.Less(t, time.Since(started), 2*time.Second)
+	require.NoError(t, err, "the answer waits for the command's end")
 	assert.NotEmpty(t, out.Changed)
+	var released atomic.Bool
+	go func() {
+		time.Sleep(200 * time.Millisecond)
+		released.Store(true)
+		_ = os.Remove(held)
+	}()
 	machine.Settle(context.Background())
-	assert.GreaterOrEqual(t, time.Since(started), 2*time.Second, "the command has ended")
+	assert.True(t, released.Load(), "the command has ended")
 	nodetest.Hardened(t, dir, rootfs.At(dir))
 }
 
