@@ -110,6 +110,54 @@ func TestHostDiskIsFull(t *testing.T) {
 	}
 }
 
+// What is certain not to fit is said before it is begun, with what it takes.
+func TestRoomIsAskedFor(t *testing.T) {
+	const size = 16 // MiB
+	content := random(t, size)
+	for name, tt := range map[string]struct{ base, format, option string }{
+		"a tar of a directory":          {"directory", "tar", "output_directory"},
+		"a file system of a directory":  {"directory", "raw", "output_directory"},
+		"one that is then converted":    {"directory", "qcow2", "TMPDIR"},
+		"a file system of a tar":        {"tar", "raw", "output_directory"},
+		"a directory of zeros, to disk": {"zeros", "raw", ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			b := newBench(t)
+			b.need(disk.Mke2fs, disk.Debugfs, disk.E2fsck, disk.QemuImg)
+			options, content := map[string]any{"format": tt.format}, content
+			switch tt.base {
+			case "directory", "zeros":
+				root := b.tree()
+				if tt.base == "zeros" {
+					content = make([]byte, size<<20)
+				}
+				require.NoError(t, os.WriteFile(filepath.Join(root, "etc/content"), content, 0o600))
+				require.NoError(t, os.Link(filepath.Join(root, "etc/content"), filepath.Join(root, "etc/again")))
+				options["rootfs_directory"], options["iso_url"], options["iso_checksum"] = root, nil, nil
+			default:
+				b.needLoop()
+				options["iso_url"] = b.filled(tt.base, content)
+			}
+			small := b.out
+			if tt.option == "TMPDIR" {
+				small = os.Getenv("TMPDIR")
+			} else {
+				require.NoError(t, os.Mkdir(small, 0o755))
+			}
+			smallDisks["tmpfs"](b, small, size-2)
+			before := entries(t, small)
+			_, err := b.run(t.Context(), b.options("", options), provision(leaveMark))
+			if tt.option == "" {
+				require.NoError(t, err)
+				return
+			}
+			require.ErrorContains(t, err, tt.option+": not enough room in "+small)
+			require.ErrorContains(t, err, fmt.Sprintf(" needs at least %d", size))
+			assert.Equal(t, before, entries(t, small), "left on the disk")
+		})
+	}
+}
+
 // filled makes a base of a kind that holds content.
 func (b *bench) filled(kind string, content []byte) string {
 	b.t.Helper()

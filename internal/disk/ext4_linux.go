@@ -40,6 +40,9 @@ func MakeExt4(ctx context.Context, dir, image string, size int64, held *Held, sc
 	if err != nil {
 		return err
 	}
+	if err := checkRoomFor(ctx, dir, image); err != nil {
+		return err
+	}
 	config := filepath.Join(scratch, "mke2fs.conf")
 	if err := os.WriteFile(config, []byte(mke2fsConfig), 0o600); err != nil {
 		return err

@@ -49,6 +49,9 @@ func ExtractFile(ctx context.Context, from, to string, progress Progress) (err e
 // ArchiveFile writes the tree at dir as a plain tar archive to the file to.
 // See Archive.
 func ArchiveFile(ctx context.Context, dir, to string, held *Held) (sockets int, err error) {
+	if err := checkRoomForTar(dir, to, false); err != nil {
+		return 0, err
+	}
 	f, err := os.OpenFile(to, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
 	if err != nil {
 		return 0, err

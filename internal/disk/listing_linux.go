@@ -379,6 +379,9 @@ func CompareDisks(ctx context.Context, raw, path string, format Format) error {
 // Archive writes the mounted tree, with all file systems of the image that
 // are mounted in it, as a plain tar archive to the file to. See Archive.
 func (m *Mounted) Archive(ctx context.Context, to string) (sockets int, err error) {
+	if err := checkRoomForTar(m.Root, to, true); err != nil {
+		return 0, err
+	}
 	f, err := os.OpenFile(to, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
 	if err != nil {
 		return 0, err

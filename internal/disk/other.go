@@ -131,6 +131,9 @@ func CompareDisks(context.Context, string, string, Format) error { return ErrNot
 // LockNew needs Linux.
 func LockNew(string) (*os.File, error) { return nil, ErrNotLinux }
 
+// checkRoomForTar needs Linux.
+func checkRoomForTar(string, string, bool) error { return ErrNotLinux }
+
 // checkSpace needs Linux.
 func checkSpace(context.Context, string, string) error { return ErrNotLinux }
 

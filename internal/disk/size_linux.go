@@ -1,49 +1,24 @@
 package disk
 
-import (
-	"io/fs"
-	"path/filepath"
-
-	"golang.org/x/sys/unix"
-)
+import "golang.org/x/sys/unix"
 
 // Measure returns how much room the tree at dir takes. It does not look into
 // file systems that are mounted in it.
 func Measure(dir string) (Usage, error) {
 	var u Usage
-	seen := map[inode]bool{}
-	var device uint64
-	err := filepath.WalkDir(dir, func(host string, d fs.DirEntry, err error) error {
-		if err != nil {
-			return err
-		}
-		var st unix.Stat_t
-		if err := unix.Lstat(host, &st); err != nil {
-			return &fs.PathError{Op: "lstat", Path: host, Err: err}
-		}
-		if host == dir {
-			device = st.Dev
-		}
-		id := inode{st.Dev, st.Ino}
-		if st.Nlink > 1 && !d.IsDir() {
-			if seen[id] {
-				return nil
-			}
-			seen[id] = true
-		}
+	err := eachFile(dir, false, func(_ string, st *unix.Stat_t) error {
 		u.Inodes++
-		switch {
-		case d.IsDir():
+		switch st.Mode & unix.S_IFMT {
+		case unix.S_IFDIR:
 			u.Bytes += max((st.Size+blockSize-1)/blockSize, 1) * blockSize
-			if st.Dev != device {
-				return fs.SkipDir
-			}
-		case d.Type().IsRegular():
+		case unix.S_IFREG:
 			// A sparse file takes less than its length, and a file that the
 			// host's file system compressed takes more than it says.
 			u.Bytes += (st.Size + blockSize - 1) / blockSize * blockSize
-		case d.Type()&fs.ModeSymlink != 0 && st.Size >= 60:
-			u.Bytes += blockSize
+		case unix.S_IFLNK:
+			if st.Size >= 60 {
+				u.Bytes += blockSize
+			}
 		}
 		return nil
 	})

@@ -47,6 +47,101 @@ func checkSpace(ctx context.Context, from, to string) error {
 	return &SpaceError{Path: to, Needed: needed, Free: free}
 }
 
+// checkRoom returns a SpaceError where a file of at least so many bytes, none of
+// them in a hole, does not fit at the path to.
+func checkRoom(to string, needed int64) error {
+	var st unix.Statfs_t
+	if err := unix.Statfs(filepath.Dir(to), &st); err != nil {
+		return &fs.PathError{Op: "statfs", Path: filepath.Dir(to), Err: err}
+	}
+	if free := Free(filepath.Dir(to)); plain[uint32(st.Type)] && needed > free {
+		return &SpaceError{Path: to, Needed: needed, Free: free}
+	}
+	return nil
+}
+
+// checkRoomFor is checkRoom for a file system with the tree at dir in it, of
+// which blocks of zeros take no room. What is in the files is only read where
+// their lengths do not fit.
+func checkRoomFor(ctx context.Context, dir, to string) error {
+	lengths := func(_ string, st *unix.Stat_t) (int64, error) { return st.Size, nil }
+	contents := func(host string, st *unix.Stat_t) (int64, error) {
+		f, err := os.OpenFile(host, os.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0)
+		if err != nil {
+			return 0, err
+		}
+		defer f.Close()
+		return nonZeroIn(ctx, f, st.Size)
+	}
+	var err error
+	for _, of := range []func(string, *unix.Stat_t) (int64, error){lengths, contents} {
+		needed := int64(0)
+		if werr := eachFile(dir, false, func(host string, st *unix.Stat_t) error {
+			if st.Mode&unix.S_IFMT != unix.S_IFREG {
+				return ctx.Err()
+			}
+			n, err := of(host, st)
+			needed += n
+			return err
+		}); werr != nil {
+			return werr
+		}
+		if err = checkRoom(to, needed); err == nil {
+			return nil
+		}
+	}
+	return err
+}
+
+// checkRoomForTar is checkRoom for an archive of the tree at dir, with the file
+// systems that are mounted in it where they belong to it.
+func checkRoomForTar(dir, to string, across bool) error {
+	needed := int64(0)
+	err := eachFile(dir, across, func(_ string, st *unix.Stat_t) error {
+		needed += tarBlock
+		if st.Mode&unix.S_IFMT == unix.S_IFREG {
+			needed += st.Size
+		}
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	return checkRoom(to, needed)
+}
+
+// eachFile calls f for everything in the tree at dir, once for all links to a
+// file. It looks into file systems that are mounted in it if across is true.
+func eachFile(dir string, across bool, f func(host string, st *unix.Stat_t) error) error {
+	seen := map[inode]bool{}
+	var device uint64
+	return filepath.WalkDir(dir, func(host string, d fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		var st unix.Stat_t
+		if err := unix.Lstat(host, &st); err != nil {
+			return &fs.PathError{Op: "lstat", Path: host, Err: err}
+		}
+		if host == dir {
+			device = st.Dev
+		}
+		if id := (inode{st.Dev, st.Ino}); st.Nlink > 1 && !d.IsDir() {
+			if seen[id] {
+				return nil
+			}
+			seen[id] = true
+		}
+		if err := f(host, &st); err != nil {
+			return err
+		}
+		if d.IsDir() && st.Dev != device && !across {
+			return fs.SkipDir
+		}
+		return nil
+	})
+}
+
 // nearlyFull is so little room, in bytes, that what fails there fails for it.
 const nearlyFull = 1 << 20
 

@@ -163,7 +163,10 @@ func (c *vfatCopy) mtools(ctx context.Context, image, name string, args ...strin
 var spelled = map[string]string{
 	"efi": "EFI", "loader": "loader", "entries": "entries", "grub": "grub", "grub2": "grub2", "grub.cfg": "grub.cfg",
 	"grubenv": "grubenv", "cmdline.txt": "cmdline.txt", "config.txt": "config.txt", "extlinux": "extlinux",
-	"extlinux.conf": "extlinux.conf", "syslinux": "syslinux", "syslinux.cfg": "syslinux.cfg",
+	"extlinux.conf": "extlinux.conf", "syslinux": "syslinux", "syslinux.cfg": "syslinux.cfg", "linux.cfg": "linux.cfg",
+	"memdisk.cfg": "memdisk.cfg", "addons": "addons", "custom.cfg": "custom.cfg", "user.cfg": "user.cfg", "tryboot.txt": "tryboot.txt",
+	"usercfg.txt": "usercfg.txt", "syscfg.txt": "syscfg.txt", "distroconfig.txt": "distroconfig.txt", "boot.scr": "boot.scr",
+	"armbianenv.txt": "armbianEnv.txt", "uenv.txt": "uEnv.txt",
 }
 
 // spell renames, in the copy at dir, what is looked for by a name in other
