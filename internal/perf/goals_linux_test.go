@@ -13,8 +13,6 @@ func (r results) goals() []goal {
 	}
 	list := []goal{
 		atMost("what ours adds at 50 ms, in what one ssh command with the same bytes adds", mine.Adds/bare.Adds, 2.0),
-		atLeast("what file + shell adds at 50 ms, in what ours adds", r.find(fileShell).Adds/mine.Adds, 10),
-		atLeast("what Ansible adds at 50 ms, in what ours adds", r.find(ansible).Adds/mine.Adds, 50),
 		atMost("SSH channels that ours opens, however many files", float64(channels), 1),
 	}
 	if n := len(r.Growth); n > 1 {
@@ -28,7 +26,7 @@ func (r results) goals() []goal {
 		named[s.Name] = s
 	}
 	return append(list,
-		atMost("milliseconds to evaluate the full catalogue", named["Evaluate"].MS, 20),
+		atMost("milliseconds to evaluate the full catalogue", named["Evaluate"].MS, 100),
 		atMost("milliseconds to collect and judge a whole mounted root", named["MountedRoot"].MS, 300),
 		atMost("cost of 10,000 manifests, in that of 1,000 (linear is 10)", named["Manifests/10000"].MS/named["Manifests/1000"].MS, 12),
 	)
