@@ -202,3 +202,16 @@ func compareIDs(a, b string) int {
 	}
 	return slices.Compare(numbers(a), numbers(b))
 }
+
+// Options lists the options of the provisioner that remediations name, each
+// once and sorted.
+func Options() []string {
+	var out []string
+	for _, c := range catalogue() {
+		if c.control.Option != "" {
+			out = append(out, c.control.Option)
+		}
+	}
+	slices.Sort(out)
+	return slices.Compact(out)
+}

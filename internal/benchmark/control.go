@@ -45,6 +45,9 @@ type Control struct {
 	// Remediation says what to do, in K3s's terms; {data} stands for K3s's
 	// data directory.
 	Remediation string
+	// Option is the option of the provisioner that bakes the remediation, with a
+	// dot before what is in a block; "" where there is none.
+	Option string
 
 	ids releases[string]
 	// always: benchmarks that do not number the control judge it as our own.

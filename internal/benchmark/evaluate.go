@@ -58,7 +58,7 @@ func (x *examination) result(c Control) Result {
 	r := Result{
 		ID: c.ID(x.in.Benchmark), Key: c.Key, Title: c.Title, Section: c.section,
 		Status: v.status, Found: oneLine(v.found), Expected: oneLine(v.expected), Reason: oneLine(v.reason),
-		Evidence: limited(v.evidence), revocable: v.status == Pass && v.revocable, Remediation: safetext.Passwords(cmp.Or(v.remediation, x.paths.expand(c.Remediation))),
+		Evidence: limited(v.evidence), revocable: v.status == Pass && v.revocable, Remediation: safetext.Passwords(cmp.Or(v.remediation, x.remediation(c, v.status))),
 	}
 	if r.ID == "" {
 		r.ID = c.Key
@@ -66,6 +66,16 @@ func (x *examination) result(c Control) Result {
 		r.Section = sectionOf(r.ID)
 	}
 	return r
+}
+
+// remediation is what to do about a control, with the option of the provisioner
+// that does it where something is to be done.
+func (x *examination) remediation(c Control, status Status) string {
+	text := x.paths.expand(c.Remediation)
+	if c.Option != "" && (status == Fail || status == Manual) {
+		text = fmt.Sprintf("%s. In the template: %s.", strings.TrimSuffix(text, "."), c.Option)
+	}
+	return text
 }
 
 // maxEvidence is how many pieces of evidence a result holds. Nobody reads more,

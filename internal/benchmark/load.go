@@ -88,6 +88,7 @@ func (d *decoder) control(n *yaml.Node, benchmarks []string) Control {
 		},
 		"title":        func(n *yaml.Node) { c.Title = d.text(n) },
 		"remediation":  func(n *yaml.Node) { c.Remediation = strings.TrimSpace(d.text(n)) },
+		"option":       func(n *yaml.Node) { c.Option = d.text(n) },
 		"reason":       func(n *yaml.Node) { c.reason = d.text(n) },
 		"always":       func(n *yaml.Node) { d.yes(n); c.always = true },
 		"applies_from": func(n *yaml.Node) { c.appliesFrom = d.line(n) },
