@@ -2,6 +2,7 @@ package cis
 
 import (
 	"os"
+	"path"
 	"path/filepath"
 	"testing"
 	"time"
@@ -65,6 +66,9 @@ func write(t *testing.T, tree, name, content string) {
 	file := filepath.Join(tree, name)
 	require.NoError(t, os.MkdirAll(filepath.Dir(file), 0o755))
 	require.NoError(t, os.WriteFile(file, []byte(content), 0o600))
+	if path.Base(name) == "k3s" {
+		require.NoError(t, os.Chmod(file, 0o755)) // which would not start otherwise
+	}
 }
 
 func status(t *testing.T, r *report.Report, id string) benchmark.Result {
