@@ -102,7 +102,6 @@ func TestChecksumOfRaw(t *testing.T) {
 // What a provisioner removes again is not in the image, not even in blocks
 // that no file has.
 func TestRemovedSecretsAreGone(t *testing.T) {
-	const token = "token-that-was-removed"
 	for _, kind := range []string{"tar", "raw", "qcow2"} {
 		for _, format := range []string{"raw", "qcow2"} {
 			t.Run(kind+" to "+format, func(t *testing.T) {
@@ -111,31 +110,59 @@ func TestRemovedSecretsAreGone(t *testing.T) {
 				if kind != "tar" {
 					b.needLoop()
 				}
-				_, err := b.run(t.Context(), b.options(b.base(kind), map[string]any{"format": format}), provision(func(_ context.Context, _ packersdk.Communicator, data map[string]any) error {
-					removed := filepath.Join(rootOf(data), "etc/removed")
-					if err := os.WriteFile(removed, bytes.Repeat([]byte(token+"\n"), 200), 0o600); err != nil {
-						return err
-					}
-					if err := os.WriteFile(filepath.Join(rootOf(data), "etc/kept"), []byte("text-that-was-"+"kept"), 0o600); err != nil {
-						return err
-					}
-					syscall.Sync() // it has been on the disk
-					return os.Remove(removed)
-				}))
-				require.NoError(t, err)
-				image := filepath.Join(b.out, "node."+format)
-				if format == "qcow2" {
-					raw := filepath.Join(b.dir, "made.raw")
-					require.NoError(t, disk.Convert(t.Context(), image, disk.QCOW2, raw, disk.Raw))
-					image = raw
-				}
-				content, err := os.ReadFile(image)
-				require.NoError(t, err)
-				assert.Contains(t, string(content), "text-that-was-kept")
-				assert.Zero(t, bytes.Count(content, []byte(token)))
+				b.removeSecret(b.base(kind), format)
 			})
 		}
 	}
+	for _, kind := range []string{"xfs", "btrfs"} {
+		for _, format := range []string{"raw", "qcow2"} {
+			t.Run(kind+" to "+format, func(t *testing.T) {
+				b := newBench(t)
+				b.need(disk.QemuImg, disk.Tool{Name: "mkfs." + kind, Package: kind + "progs"})
+				b.needLoop()
+				tree, base, mnt := b.tree(), filepath.Join(b.dir, "base.raw"), filepath.Join(b.dir, "mnt")
+				for _, dir := range []string{mnt, filepath.Join(tree, "home"), filepath.Join(tree, "var")} {
+					require.NoError(t, os.MkdirAll(dir, 0o755))
+				}
+				b.sh(`truncate -s 400M "$2"; loop=$(losetup -f --show "$2"); trap 'losetup -d "$loop"' EXIT
+					set -- "$loop" "$1" "$3"; `+rootMakers[kind], tree, base, mnt)
+				b.removeSecret(base, format)
+			})
+		}
+	}
+}
+
+// removeSecret has a provisioner write a token to the disk and remove it, and
+// looks for it in the image.
+func (b *bench) removeSecret(base, format string) {
+	b.t.Helper()
+	const token = "token-that-was-removed"
+	_, err := b.run(b.t.Context(), b.options(base, map[string]any{"format": format}), provision(func(_ context.Context, _ packersdk.Communicator, data map[string]any) error {
+		// One that is kept with the inode or in a tree, where file systems do
+		// that, and one that has blocks of its own.
+		removed := []string{filepath.Join(rootOf(data), "etc/short"), filepath.Join(rootOf(data), "etc/long")}
+		for i, name := range removed {
+			if err := os.WriteFile(name, bytes.Repeat([]byte(token+"\n"), 1+i*1000), 0o600); err != nil {
+				return err
+			}
+		}
+		if err := os.WriteFile(filepath.Join(rootOf(data), "etc/kept"), []byte("text-that-was-"+"kept"), 0o600); err != nil {
+			return err
+		}
+		syscall.Sync() // it has been on the disk
+		return errors.Join(os.Remove(removed[0]), os.Remove(removed[1]))
+	}))
+	require.NoError(b.t, err)
+	image := filepath.Join(b.out, "node."+format)
+	if format == "qcow2" {
+		raw := filepath.Join(b.dir, "made.raw")
+		require.NoError(b.t, disk.Convert(b.t.Context(), image, disk.QCOW2, raw, disk.Raw))
+		image = raw
+	}
+	content, err := os.ReadFile(image)
+	require.NoError(b.t, err)
+	assert.Contains(b.t, string(content), "text-that-was-kept")
+	assert.Zero(b.t, bytes.Count(content, []byte(token)))
 }
 
 func TestFailuresLeaveNothing(t *testing.T) {

@@ -116,6 +116,7 @@ func TestRoomIsAskedFor(t *testing.T) {
 	content := random(t, size)
 	for name, tt := range map[string]struct{ base, format, option string }{
 		"a tar of a directory":          {"directory", "tar", "output_directory"},
+		"a tar of a disk":               {"raw", "tar", "output_directory"},
 		"a file system of a directory":  {"directory", "raw", "output_directory"},
 		"one that is then converted":    {"directory", "qcow2", "TMPDIR"},
 		"a file system of a tar":        {"tar", "raw", "output_directory"},
