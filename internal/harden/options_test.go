@@ -16,7 +16,7 @@ func TestOptionsWin(t *testing.T) {
 	o := newest(t)
 	o.Config = map[string]any{"protect-kernel-defaults": false, "d": "/data/k3s"}
 	o.Args = map[k3s.Component][]string{
-		k3s.Kubelet:   {"streaming-connection-idle-timeout=0", "pod-max-pids=100", "feature-gates=A=true", "feature-gates=B=true"},
+		k3s.Kubelet:   {"streaming-connection-idle-timeout=0", "pod-max-pids=100", "feature-gates=AllAlpha=true", "feature-gates=AllBeta=true"},
 		k3s.APIServer: {"audit-log-maxage=60"},
 	}
 	plan, err := Make(o, nil)
@@ -24,7 +24,7 @@ func TestOptionsWin(t *testing.T) {
 	data := planned(t, plan, k3s.ConfigFile)
 	for _, l := range []string{
 		"protect-kernel-defaults: false\n", "data-dir: /data/k3s\n", "  - streaming-connection-idle-timeout=0\n",
-		"  - pod-max-pids=100\n", "  - feature-gates=A=true\n  - feature-gates=B=true\n", "  - audit-log-maxage=60\n",
+		"  - pod-max-pids=100\n", "  - feature-gates=AllAlpha=true\n  - feature-gates=AllBeta=true\n", "  - audit-log-maxage=60\n",
 	} {
 		assert.Contains(t, data, l)
 	}

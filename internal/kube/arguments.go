@@ -10,8 +10,8 @@ import (
 )
 
 // CheckArguments returns what in args makes component c of release r exit:
-// flags it does not know, values it cannot parse, admission plugins it does
-// not have. args are in the order in which the component gets them; those of
+// flags it does not know, values it cannot parse, admission plugins and feature
+// gates it does not have. args are in the order in which the component gets them; those of
 // which Origin.Default is true are K3s's own and are taken to be right. For a
 // release newer than this package knows, an unknown name is k3s.Unreadable.
 func CheckArguments(r k3s.Release, c k3s.Component, args []k3s.Argument) []k3s.Problem {
@@ -23,6 +23,7 @@ func CheckArguments(r k3s.Release, c k3s.Component, args []k3s.Argument) []k3s.P
 	}
 	out = append(out, checkValues(c, args)...)
 	out = append(out, checkTogether(c, args)...)
+	out = append(out, checkGates(r, c, args)...)
 	if c == k3s.APIServer {
 		out = append(out, checkPlugins(r, args)...)
 		out = append(out, checkAuthorization(args)...)

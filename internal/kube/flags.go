@@ -68,10 +68,10 @@ func checkFlag(r k3s.Release, c k3s.Component, a k3s.Argument) *k3s.Problem {
 	name := canonical(a.Name)
 	f, listed := table[name]
 	switch {
-	case !listed && (newer(r) || !r.AtLeast(1, 20)):
+	case !listed && (newer(r) || !r.AtLeast(1, oldestTable)):
 		return &k3s.Problem{
 			Consequence: k3s.Unreadable, Origin: a.Origin,
-			Text: fmt.Sprintf("--%s is not a flag of %s from v1.20 to v1.%d, and what %s has is not known here; %s", word(name), c, k3s.NewestMinor, r.MinorName(), instead(r, c, name)),
+			Text: fmt.Sprintf("--%s is not a flag of %s from v1.%d to v1.%d, and what %s has is not known here; %s", word(name), c, oldestTable, k3s.NewestMinor, r.MinorName(), instead(r, c, name)),
 		}
 	case !listed:
 		p := fatal(a, "unknown flag: --%s (%s has none of that name); %s", word(name), c, instead(r, c, name))

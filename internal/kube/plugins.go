@@ -25,6 +25,9 @@ const (
 // and without until. 0 stands for "before v1.20" and "still there in the newest".
 type span struct{ since, until int }
 
+// oldestTable is the minor of Kubernetes 1 that the tables begin with.
+const oldestTable = 20
+
 // spanOf reads the two columns of a table that say a span.
 func spanOf(since, until string) span {
 	var s span

@@ -1,8 +1,10 @@
 // Command kube-tables makes the tables of internal/kube anew from the
 // Kubernetes that this module requires: flags.tsv, the flags of each component,
-// and plugins.tsv, the admission plugins of kube-apiserver. What earlier
+// plugins.tsv, the admission plugins of kube-apiserver, and gates.tsv, the feature
+// gates that a process with every component has, as K3s is. What earlier
 // releases had is in the tables already: a name that this release does not have
 // gets it as the first that has it no more, a new name as the first that has it.
+// A feature gate whose stage or default changes is one that goes and one that comes.
 //
 //	go run . DIRECTORY      the tables' directory, ../../internal/kube
 package main
@@ -18,6 +20,7 @@ import (
 	"strings"
 
 	"github.com/spf13/pflag"
+	"k8s.io/apiserver/pkg/util/feature"
 	_ "k8s.io/component-base/logs/json/register" // has flags of its own
 	apiserver "k8s.io/kubernetes/cmd/kube-apiserver/app"
 	controllermanager "k8s.io/kubernetes/cmd/kube-controller-manager/app"
@@ -50,10 +53,12 @@ func run(args []string) error {
 	for _, name := range options.AllOrderedPlugins {
 		plugins = append(plugins, row{key: name[strings.LastIndex(name, "/")+1:]})
 	}
-	if err := update(filepath.Join(args[0], "flags.tsv"), minor, flags); err != nil {
-		return err
+	for table, rows := range map[string][]row{"flags.tsv": flags, "plugins.tsv": plugins, "gates.tsv": featureGates()} {
+		if err := update(filepath.Join(args[0], table), minor, rows); err != nil {
+			return err
+		}
 	}
-	return update(filepath.Join(args[0], "plugins.tsv"), minor, plugins)
+	return nil
 }
 
 // kubernetesMinor is the minor of the Kubernetes that this program is built from.
@@ -103,6 +108,23 @@ func componentFlags() ([]row, error) {
 		}
 	}
 	return rows, nil
+}
+
+// stages are how gates.tsv says what featuregate leaves empty or writes in capitals.
+var stages = map[string]string{"": "ga", "ALPHA": "alpha", "BETA": "beta", "DEPRECATED": "deprecated"}
+
+// featureGates are the gates that the components have registered by now with the
+// one registry that they share where they are one process.
+func featureGates() []row {
+	var rows []row
+	for name, spec := range feature.DefaultMutableFeatureGate.GetAll() {
+		locked := ""
+		if spec.LockToDefault {
+			locked = "locked"
+		}
+		rows = append(rows, row{key: strings.Join([]string{string(name), stages[string(spec.PreRelease)], strconv.FormatBool(spec.Default), locked}, "\t")})
+	}
+	return rows
 }
 
 // canonical writes a flag's name as Kubernetes looks it up.
@@ -164,12 +186,14 @@ func update(path string, minor int, has []row) error {
 	return os.WriteFile(path, []byte(b.String()), 0o644)
 }
 
-// parse reads a row's columns: one or two of the key, a kind after two, since, until.
+// parse reads a row's columns: a flag's are two of the key and a kind before since
+// and until, of the others all before those are the key.
 func parse(c []string) row {
+	until, since, c := c[len(c)-1], c[len(c)-2], c[:len(c)-2]
 	if len(c) == 3 {
-		return row{c[0], "", c[1], c[2]}
+		return row{c[0] + "\t" + c[1], c[2], since, until}
 	}
-	return row{c[0] + "\t" + c[1], c[2], c[3], c[4]}
+	return row{strings.Join(c, "\t"), "", since, until}
 }
 
 // String is the row as a line of its table.
