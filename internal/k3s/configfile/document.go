@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 
+	yamlv2 "go.yaml.in/yaml/v2"
 	"go.yaml.in/yaml/v3"
 
 	"github.com/k3s-cis/packer-plugin-k3s/internal/k3s"
@@ -24,6 +25,8 @@ type Document struct {
 	root    *yaml.Node // the mapping
 	// changed holds the key nodes of entries that were edited, added ones too.
 	changed map[*yaml.Node]bool
+	// lasts holds the last line of entries from which items were removed.
+	lasts map[*yaml.Node]int
 }
 
 // Entry is one key of a document.
@@ -39,7 +42,7 @@ type Entry struct {
 // Parse reads a configuration file. A nil data stands for a file that
 // is not there.
 func Parse(path string, data []byte) (*Document, error) {
-	d := &Document{Path: path, Present: data != nil, data: data, changed: map[*yaml.Node]bool{}}
+	d := &Document{Path: path, Present: data != nil, data: data, changed: map[*yaml.Node]bool{}, lasts: map[*yaml.Node]int{}}
 	d.root = &yaml.Node{Kind: yaml.MappingNode, Tag: "!!map"}
 	dec := yaml.NewDecoder(bytes.NewReader(data))
 	var doc yaml.Node
@@ -167,6 +170,9 @@ func (d *Document) Append(key, value string) {
 // Remove takes one item out of e, whose value is a list from then on.
 func (d *Document) Remove(e Entry, item *yaml.Node) {
 	d.changed[e.Key] = true
+	if last, simple := lastLine(e.value); simple {
+		d.lasts[e.Key] = max(d.lasts[e.Key], last)
+	}
 	if v := resolve(e.value); v.Kind == yaml.SequenceNode {
 		v.Content = slices.DeleteFunc(v.Content, func(n *yaml.Node) bool { return resolve(n) == item })
 		return
@@ -182,9 +188,17 @@ func (d *Document) Rename(e Entry, name string) {
 
 func scalar(v string) *yaml.Node {
 	n := &yaml.Node{Kind: yaml.ScalarNode, Tag: "!!str", Value: v}
-	switch v {
-	case "true", "false":
+	if v == "true" || v == "false" {
 		n.Tag = "!!bool"
+		return n
+	}
+	// K3s reads YAML 1.1, where y, on and no are no text either.
+	var read any
+	if err := yamlv2.Unmarshal([]byte(v), &read); err == nil {
+		switch read.(type) {
+		case bool, int, float64:
+			n.Style = yaml.DoubleQuotedStyle
+		}
 	}
 	return n
 }

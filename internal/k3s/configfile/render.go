@@ -69,7 +69,7 @@ func (d *Document) splice(comment string) ([]byte, bool) {
 		if !simple || k.Column != 1 {
 			return nil, false
 		}
-		patches = append(patches, patch{k.Line, max(last, k.Line), text})
+		patches = append(patches, patch{k.Line, max(last, d.lasts[k], k.Line), text})
 	}
 	slices.SortFunc(patches, func(a, b patch) int { return b.first - a.first })
 	for _, p := range patches {
