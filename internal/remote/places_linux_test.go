@@ -4,6 +4,7 @@ import (
 	"context"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
@@ -95,4 +96,11 @@ func TestSlowMove(t *testing.T) {
 			assert.Equal(t, before, nodetest.Snapshot(t, dir))
 		})
 	}
+}
+
+// What a caller's shell has of its own reads the questions: a pattern in one of
+// them would end it where failglob is set.
+func TestQuestionsHoldNoPattern(t *testing.T) {
+	before, _, _ := strings.Cut((&job{dirs: []jobDir{{Entry: node.Entry{Path: "/etc"}}}}).questions(), "set -f")
+	assert.NotRegexp(t, `[*?[]`, before)
 }

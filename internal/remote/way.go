@@ -37,9 +37,10 @@ const keepFree = "head -c 131072 /dev/zero >room 2>/dev/null"
 
 // questions ask the machine what the scripts will want to know: which tools it
 // has, which kernel, and what lies on which file system. The answers come while
-// the request is on its way.
+// the request is on its way. A caller's shell may take a pattern that no file
+// matches for an error (failglob): there is none before set -f.
 func (j *job) questions() string {
-	list := []string{"tar --version >tar.version", "find --version >find.version", "readlink /proc/self/ns/pid >pid.namespace", "sync --help 2>&1 | grep -c -e [[:space:]]-f >sync.takes"}
+	list := []string{"tar --version >tar.version", "find --version >find.version", "readlink /proc/self/ns/pid >pid.namespace", "sync --help 2>&1 | grep -c -e -f >sync.takes"}
 	if len(j.dirs) > 0 {
 		places, mounts := "", ""
 		for _, dir := range j.above() {
