@@ -184,7 +184,7 @@ func (p podSecurity) judgeAdmission(x *examination, v verdict) verdict {
 		v.status, v.found, v.evidence = Fail, "PodSecurity is off: --disable-admission-plugins="+kube.Shown(k3s.APIServer, "disable-admission-plugins", off), evidenceOf(k3s.APIServer, from)
 		return v
 	}
-	if gates, from, _ := x.in.Effective.Flag(k3s.APIServer, "feature-gates"); kube.GateOff(gates, "PodSecurity") {
+	if gates, from, _ := x.in.Effective.Flag(k3s.APIServer, "feature-gates"); kube.PodSecurityOff(x.in.Effective.Release, gates) {
 		v.status, v.found, v.evidence = Fail, "PodSecurity is off: --feature-gates="+kube.Shown(k3s.APIServer, "feature-gates", gates), evidenceOf(k3s.APIServer, from)
 		return v
 	}

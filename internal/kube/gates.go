@@ -144,3 +144,15 @@ func GateOff(value, gate string) bool {
 	}
 	return named && !on
 }
+
+// PodSecurityOff says whether the value of the API server's flag feature-gates
+// switches Pod Security admission off in release r. AllBeta reaches it only where
+// it is beta; where it is locked, the server exits at any other value.
+func PodSecurityOff(r k3s.Release, value string) bool {
+	const name = "PodSecurity"
+	if on, named := gatesOf(value)[name]; named {
+		return !on
+	}
+	g, has := gateOf(r, name)
+	return has && !g.locked && GateOff(value, name)
+}

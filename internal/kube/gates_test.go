@@ -112,3 +112,24 @@ func TestGateOff(t *testing.T) {
 		assert.Equal(t, off, GateOff(value, "Rotate"), value)
 	}
 }
+
+func TestPodSecurityOff(t *testing.T) {
+	for _, tt := range []struct {
+		minor int
+		value string
+		off   bool
+	}{
+		{23, "AllBeta=false", true},
+		{24, "AllBeta=false", true},
+		{24, "AllBeta=false,PodSecurity=true", false},
+		{24, "PodSecurity=false", true},
+		{24, "AllAlpha=false", false},
+		{25, "AllBeta=false", false},
+		{27, "PodSecurity=false", true},
+		{28, "AllBeta=false", false},
+		{36, "AllBeta=false", false},
+		{36, "", false},
+	} {
+		assert.Equal(t, tt.off, PodSecurityOff(k3s.Release{Major: 1, Minor: tt.minor}, tt.value), "v1.%d %s", tt.minor, tt.value)
+	}
+}
