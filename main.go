@@ -1,6 +1,7 @@
 // Command packer-plugin-k3s is a Packer plugin that bakes CIS-hardened K3s
 // node images: the provisioner k3s-cis hardens and judges a node, the builder
-// k3s-image does it on disk images without booting them.
+// k3s-image does it on disk images without booting them, the post-processor
+// k3s-attest binds the report to the image.
 package main
 
 import (
@@ -12,6 +13,7 @@ import (
 
 	"github.com/k3s-cis/packer-plugin-k3s/builder/image"
 	"github.com/k3s-cis/packer-plugin-k3s/internal/packerui"
+	"github.com/k3s-cis/packer-plugin-k3s/post-processor/attest"
 	"github.com/k3s-cis/packer-plugin-k3s/provisioner/cis"
 	"github.com/k3s-cis/packer-plugin-k3s/version"
 )
@@ -30,6 +32,7 @@ func main() {
 	set := plugin.NewSet()
 	set.RegisterProvisioner("cis", new(cis.Provisioner))
 	set.RegisterBuilder("image", new(image.Builder))
+	set.RegisterPostProcessor("attest", new(attest.PostProcessor))
 	set.SetVersion(version.PluginVersion)
 	if err := set.Run(); err != nil {
 		fmt.Fprintln(os.Stderr, err)

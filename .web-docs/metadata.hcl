@@ -28,4 +28,10 @@ integration {
     name = "K3s node image"
     slug = "image"
   }
+
+  component {
+    type = "post-processor"
+    name = "K3s CIS attestation"
+    slug = "attest"
+  }
 }
