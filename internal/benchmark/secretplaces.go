@@ -127,8 +127,16 @@ func (x *examination) secretsInManifests() ([]Evidence, string) {
 	}
 	files, problem := x.files(names...)
 	var out []Evidence
+	decoded := 0
 	for _, f := range files {
 		out = append(out, looksOfSecrets(f.Path, f.Data)...)
+		out = append(out, credentialURLs(f.Path, f.Data)...)
+		if !mayHoldSecret(f.Data) {
+			continue
+		}
+		if decoded += len(f.Data); decoded > maxManifests {
+			return out, fmt.Sprintf("%s and more: over %d MiB of manifests in which Secrets may be are not searched", f.Path, maxManifests>>20)
+		}
 		dec := yaml.NewDecoder(bytes.NewReader(f.Data))
 		for {
 			var doc yaml.Node
@@ -137,9 +145,17 @@ func (x *examination) secretsInManifests() ([]Evidence, string) {
 			}
 			out = append(out, secretObjects(f.Path, &doc)...)
 		}
-		out = append(out, credentialURLs(f.Path, f.Data)...)
 	}
 	return out, problem
+}
+
+// maxManifests is how much of the manifests is decoded to find Secrets, in bytes.
+const maxManifests = 8 << 20
+
+// mayHoldSecret says whether a manifest has the word Secret, be it written with
+// escapes.
+func mayHoldSecret(data []byte) bool {
+	return bytes.Contains(data, []byte("Secret")) || bytes.IndexByte(data, '\\') >= 0
 }
 
 // containerdDir is where K3s takes containerd's configuration, templates of it

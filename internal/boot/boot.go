@@ -67,7 +67,22 @@ type Changes struct {
 	kernel  map[string][]KernelSetting // by path below /proc/sys
 	missing node.Query
 	seen    map[string]bool // scripts that were read
+	left    int             // how many bytes may still be read
 	problem error
+}
+
+// maxText is how much text of what is done at boot is read, in bytes. A node that
+// is not made to exhaust has a tenth of it.
+const maxText = 4 << 20
+
+// fits says whether the text of e may still be read; where not, what is done at
+// boot is not known.
+func (c *Changes) fits(e node.Entry) bool {
+	c.left -= len(e.Data)
+	if c.left < 0 && c.problem == nil {
+		c.problem = fmt.Errorf("what is done at boot is not known: there is more than %d MiB of it, and %s was not read", maxText>>20, e.Path)
+	}
+	return c.left >= 0
 }
 
 // Missing lists the scripts that are run and were not collected.

@@ -296,3 +296,13 @@ func FuzzScripts(f *testing.F) {
 		}
 	})
 }
+
+// What is made to exhaust is not read to its end, and nothing is known then.
+func TestBoundedText(t *testing.T) {
+	const unit = "/etc/systemd/system/a.service"
+	text := strings.Repeat("\n", 3<<20)
+	_, changes := read(unit, 0o644, text)
+	require.NoError(t, changes.Err())
+	_, changes = read(unit, 0o644, text, node.Entry{Path: "/etc/systemd/system/b.service", Kind: node.KindFile, Mode: 0o644, Data: []byte(text)})
+	require.EqualError(t, changes.Err(), "what is done at boot is not known: there is more than 4 MiB of it, and /etc/systemd/system/b.service was not read")
+}

@@ -71,7 +71,7 @@ func Query() node.Query {
 // Read reads what is done at boot from a node's files. A file that could not be
 // read is an error of the changes: what it does is not known.
 func Read(n *node.Node) *Changes {
-	c := &Changes{node: n, kernel: map[string][]KernelSetting{}, seen: map[string]bool{}}
+	c := &Changes{node: n, kernel: map[string][]KernelSetting{}, seen: map[string]bool{}, left: maxText}
 	c.problem = c.tmpfiles()
 	for _, s := range sources {
 		for _, dir := range s.dirs {
@@ -101,7 +101,9 @@ func (c *Changes) file(s source, e node.Entry) {
 	if e.Kind != node.KindFile || !suffix || s.executable && e.Mode&0o111 == 0 || e.Data == nil {
 		return
 	}
-	s.read(c, e, string(e.Data))
+	if c.fits(e) {
+		s.read(c, e, string(e.Data))
+	}
 }
 
 // shellLine is how a script begins that a shell reads.
@@ -125,7 +127,9 @@ func (c *Changes) script(file string) {
 	e, presence := c.node.Lookup(file)
 	switch {
 	case presence == node.Present && e.Kind == node.KindFile && e.Data != nil:
-		c.wholeScript(e, string(e.Data))
+		if !c.seen[e.Path] && c.fits(e) {
+			c.wholeScript(e, string(e.Data))
+		}
 	case presence == node.Unknown && c.node.Undone(file) == "" && c.node.Hidden(file) == "" && len(c.missing) < maxScripts,
 		presence == node.Present && e.Kind == node.KindFile && e.Unread == "" && len(c.missing) < maxScripts:
 		c.missing = append(c.missing, node.Pick{Path: file, Content: true})

@@ -69,6 +69,9 @@ func logicalLines(text string) (out []logicalLine, tooLong int) {
 		if !marked { // one byte order mark counts, wherever it stands
 			line, marked = strings.CutPrefix(line, "\ufeff")
 		}
+		if line == "" && len(starts) == 0 {
+			continue
+		}
 		if joined.Len()+len(line) > MaxLine {
 			return out, at
 		}

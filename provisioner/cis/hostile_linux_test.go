@@ -142,7 +142,7 @@ func hostileTrees() []hostile {
 		{"60 units that replace 100,000 variables", "more than 2 MiB", slow, func(t *testing.T, tree string) {
 			many(t, tree, "etc/systemd/system/u%d.service", 60, "[Service]\nEnvironment=B%d= A="+strings.Repeat("x", 500)+"\nExecStart=/usr/local/bin/k3s agent "+strings.Repeat("${A}", 10_000)+"\n")
 		}},
-		{"60 units and 20,000 drop-ins of all services", "more than 2 MiB", slow, func(t *testing.T, tree string) {
+		{"60 units and 20,000 drop-ins of all services", "more than 20000 entries", slow, func(t *testing.T, tree string) {
 			many(t, tree, "etc/systemd/system/u%d.service", 60, "[Service]\nEnvironment=A%d=\nExecStart=/usr/local/bin/k3s agent\n")
 			many(t, tree, "etc/systemd/system/service.d/%d.conf", 20_000, "[Service]\nEnvironment=A=%d\n")
 		}},
@@ -262,6 +262,11 @@ func hostileTrees() []hostile {
 		{"60 MB of manifests", "", slow, func(t *testing.T, tree string) {
 			for i := range 15 {
 				write(t, tree, fmt.Sprintf(manifests+"/m%d.yaml", i), "kind: X\nx: [\n"+lots(400_000, "a%d,\n")+"]\n")
+			}
+		}},
+		{"60 MB of manifests that may hold Secrets", "over 8", slow, func(t *testing.T, tree string) {
+			for i := range 15 {
+				write(t, tree, fmt.Sprintf(manifests+"/m%d.yaml", i), "kind: Secret\nx: [\n"+lots(400_000, "a%d,\n")+"]\n")
 			}
 		}},
 		{"a manifest of nested lists", "", quick, func(t *testing.T, tree string) {
