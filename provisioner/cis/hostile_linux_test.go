@@ -264,7 +264,7 @@ func hostileTrees() []hostile {
 				write(t, tree, fmt.Sprintf(manifests+"/m%d.yaml", i), "kind: X\nx: [\n"+lots(400_000, "a%d,\n")+"]\n")
 			}
 		}},
-		{"60 MB of manifests that may hold Secrets", "over 8", slow, func(t *testing.T, tree string) {
+		{"60 MB of manifests that may hold Secrets", "m10.yaml and more: over", slow, func(t *testing.T, tree string) {
 			for i := range 15 {
 				write(t, tree, fmt.Sprintf(manifests+"/m%d.yaml", i), "kind: Secret\nx: [\n"+lots(400_000, "a%d,\n")+"]\n")
 			}
