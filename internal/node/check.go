@@ -76,6 +76,9 @@ func (c Change) Check() error {
 		default:
 			fail("path %q: kind %q cannot be written", e.Path, e.Kind)
 		}
+		if err := e.checkSource(); err != nil {
+			errs = append(errs, err)
+		}
 		if e.Mode&^ModeBits != 0 {
 			fail("path %q: mode %v has more than permission bits", e.Path, e.Mode)
 		}

@@ -41,6 +41,9 @@ type Entry struct {
 	// Data holds a regular file's bytes where the query asked for them and
 	// Unread is empty; an empty file has a non-nil, empty Data.
 	Data []byte
+	// Source is where the bytes of a file to write are, in the place of Data; nil
+	// for Data, and in all that was collected.
+	Source *Source
 	// Target is what the path points to when it is a symbolic link, as
 	// written; empty otherwise.
 	Target string

@@ -72,7 +72,7 @@ func (x *transaction) planWrite(e node.Entry, keep string, planned map[string]st
 	uid, gid := ownerOf(fi)
 	same := fi.Mode()&node.ModeBits == e.Mode && uid == e.UID && gid == e.GID
 	if e.Kind == node.KindFile {
-		bytesSame, err := x.tree.sameBytes(at, fi, e.Data)
+		bytesSame, err := x.tree.sameContent(at, fi, e)
 		if err != nil {
 			return err
 		}

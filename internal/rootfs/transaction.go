@@ -205,7 +205,11 @@ func (x *transaction) write(s *step) error {
 	if err != nil {
 		return err
 	}
-	_, err = f.Write(s.entry.Data)
+	if s.entry.Source != nil {
+		err = s.entry.Source.CopyTo(f)
+	} else {
+		_, err = f.Write(s.entry.Data)
+	}
 	if err == nil {
 		err = x.give(rel(s.staged), s.entry)
 	}
@@ -348,6 +352,23 @@ func ignoreMissing(err error) error {
 		return nil
 	}
 	return err
+}
+
+// sameContent says whether the regular file at p, resolved already, holds what e
+// is to hold: of a source the same digest.
+func (t *tree) sameContent(p string, fi fs.FileInfo, e node.Entry) (bool, error) {
+	if e.Source == nil {
+		return t.sameBytes(p, fi, e.Data)
+	}
+	if fi.Size() != e.Source.Size {
+		return false, nil
+	}
+	f, err := t.open(p)
+	if err != nil {
+		return false, err
+	}
+	defer f.Close()
+	return e.Source.Same(f)
 }
 
 // sameBytes says whether the regular file at p, resolved already, holds data.
