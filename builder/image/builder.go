@@ -14,6 +14,7 @@ import (
 	packersdk "github.com/hashicorp/packer-plugin-sdk/packer"
 
 	"github.com/k3s-cis/packer-plugin-k3s/internal/disk"
+	"github.com/k3s-cis/packer-plugin-k3s/internal/fetch"
 	"github.com/k3s-cis/packer-plugin-k3s/internal/packerui"
 )
 
@@ -110,7 +111,7 @@ func (b *Builder) steps() []multistep.Step {
 			Extension:   c.TargetExtension,
 			ResultKey:   baseKey,
 			TargetPath:  c.TargetPath,
-			Url:         asFiles(c.ISOUrls),
+			Url:         fetch.AsFiles(c.ISOUrls),
 		}),
 		&stepWorkspace{},
 		multistep.If(download, &stepIdentify{Format: format, Partition: c.Partition, DiskSize: c.diskSize}),

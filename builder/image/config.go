@@ -18,6 +18,7 @@ import (
 	"github.com/hashicorp/packer-plugin-sdk/template/interpolate"
 
 	"github.com/k3s-cis/packer-plugin-k3s/internal/disk"
+	"github.com/k3s-cis/packer-plugin-k3s/internal/fetch"
 )
 
 // Config is the builder's options. A base is either downloaded (iso_url) or a
@@ -144,7 +145,7 @@ func (c *Config) prepareBase() (warnings []string, errs []error) {
 			option = "iso_urls"
 		}
 		warnings, errs = c.ISOConfig.Prepare(&c.ctx)
-		errs = append(errs, checkSources(option, c.ISOUrls)...)
+		errs = append(errs, fetch.Check(option, c.ISOUrls)...)
 		if c.Partition != "" {
 			if err := disk.CheckChoice(c.Partition); err != nil {
 				errs = append(errs, err)

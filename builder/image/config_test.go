@@ -7,6 +7,8 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
+	"github.com/k3s-cis/packer-plugin-k3s/internal/fetch"
 )
 
 func tarBase(change map[string]any) map[string]any {
@@ -66,7 +68,7 @@ func TestConfigAccepts(t *testing.T) {
 		"directory and image": {directoryBase(map[string]any{"format": "qcow2", "disk_size": "4G"}), func(*testing.T, *Config) {}},
 		"own root, read-only": {directoryBase(map[string]any{"rootfs_directory": "/", "read_only": true}), func(*testing.T, *Config) {}},
 		"several urls": {tarBase(map[string]any{"iso_url": nil, "iso_urls": []string{"https://a/x", "https://b/x"}}), func(t *testing.T, c *Config) {
-			assert.Equal(t, []string{"https://a/x?archive=false", "https://b/x?archive=false"}, asFiles(c.ISOUrls))
+			assert.Equal(t, []string{"https://a/x?archive=false", "https://b/x?archive=false"}, fetch.AsFiles(c.ISOUrls))
 		}},
 	}
 	for name, tt := range tests {

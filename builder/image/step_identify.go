@@ -8,6 +8,7 @@ import (
 	"github.com/hashicorp/packer-plugin-sdk/multistep"
 
 	"github.com/k3s-cis/packer-plugin-k3s/internal/disk"
+	"github.com/k3s-cis/packer-plugin-k3s/internal/fetch"
 )
 
 // stepIdentify finds out what the downloaded base holds and whether the rest
@@ -22,7 +23,7 @@ func (s *stepIdentify) Run(_ context.Context, state multistep.StateBag) multiste
 	w, ui := of(state)
 	w.base, _ = state.Get(baseKey).(string)
 	source, _ := state.Get("SourceImageURL").(string)
-	w.source = provenance(source)
+	w.source = fetch.Provenance(source)
 	kind, err := disk.Identify(w.base)
 	if err != nil {
 		return halt(state, fmt.Errorf("iso_url: %w", err))

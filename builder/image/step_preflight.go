@@ -12,6 +12,7 @@ import (
 	"github.com/hashicorp/packer-plugin-sdk/multistep"
 
 	"github.com/k3s-cis/packer-plugin-k3s/internal/disk"
+	"github.com/k3s-cis/packer-plugin-k3s/internal/fetch"
 )
 
 // stepPreflight stops a build that cannot end well before it begins: on
@@ -63,7 +64,7 @@ func localBase(urls []string) string {
 	if len(urls) != 1 {
 		return ""
 	}
-	if path := localFile(urls[0]); path != "" {
+	if path := fetch.LocalFile(urls[0]); path != "" {
 		return path
 	}
 	u, err := url.Parse(urls[0])

@@ -1,4 +1,4 @@
-package image
+package fetch
 
 import (
 	"testing"
@@ -19,6 +19,6 @@ func TestProvenance(t *testing.T) {
 		"git::https://me:secret@a/b.git?ref=x&archive=false":         "git::https://me:xxxxx@a/b.git",
 		"s3::https://s3.amazonaws.com/b/k?aws_access_key_secret=abc": "s3::https://s3.amazonaws.com/b/k",
 	} {
-		assert.Equal(t, want, provenance(source), source)
+		assert.Equal(t, want, Provenance(source), source)
 	}
 }
