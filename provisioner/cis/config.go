@@ -1,5 +1,5 @@
 //go:generate go tool packer-sdc struct-markdown
-//go:generate go tool packer-sdc mapstructure-to-hcl2 -type Config,PodSecurityConfig,AuditConfig,EventRateLimitConfig,RateLimitConfig,NetworkPoliciesConfig,SealConfig,WaiverConfig
+//go:generate go tool packer-sdc mapstructure-to-hcl2 -type Config,PodSecurityConfig,AuditConfig,EventRateLimitConfig,RateLimitConfig,NetworkPoliciesConfig,SealConfig,InstallConfig,WaiverConfig
 
 package cis
 
@@ -105,8 +105,11 @@ type Config struct {
 	// by default that is a warning.
 	StrictManifests bool `mapstructure:"strict_manifests"`
 
+	// Present: K3s itself is put into the image. See [Installing K3s](#installing-k3s).
+	Install *InstallConfig `mapstructure:"install"`
 	// Present: what belongs to the machine that the image was built on, and not to
-	// the fleet, is removed. See [Sealing the image](#sealing-the-image).
+	// the fleet, is removed, also where `install` is present. See
+	// [Sealing the image](#sealing-the-image).
 	Seal *SealConfig `mapstructure:"seal"`
 
 	// Accept that one control fails, with a reason, an owner and an end. May be
@@ -231,9 +234,29 @@ type NetworkPoliciesConfig struct {
 	Manifests []string `mapstructure:"manifests"`
 }
 
+// InstallConfig is the block `install`.
+type InstallConfig struct {
+	// The binary of a K3s release, such as `k3s` or `k3s-arm64`: the path of a file on
+	// the build host, or a URL as in `iso_url` of other builders.
+	Binary string `mapstructure:"binary" required:"true"`
+	// The checksum of `binary`: `sha256:` and the digest, or `file:` and the path or
+	// URL of a list of them such as the release's `sha256sum-amd64.txt`. Required
+	// for a URL.
+	Checksum string `mapstructure:"checksum"`
+	// Archives of container images that K3s imports at its start, each the path of a
+	// file on the build host or a URL with its checksum, such as
+	// `https://…/k3s-airgap-images-amd64.tar.zst?checksum=sha256:…`.
+	AirgapImages []string `mapstructure:"airgap_images"`
+	// Where the binary goes: `/usr/local/bin` (default), `/opt/bin` or `/usr/bin`.
+	BinDir string `mapstructure:"bin_dir"`
+	// What starts K3s: `systemd` or `openrc`. Default: the one that the image has.
+	Service string `mapstructure:"service"`
+}
+
 // SealConfig is the block `seal`.
 type SealConfig struct {
-	// `false` turns sealing off. Default `true` where the block is present.
+	// `false` turns sealing off. Default `true` where the block is present, or
+	// `install` is.
 	Enabled config.Trilean `mapstructure:"enabled"`
 	// Items that stay, by their names in the table below, such as
 	// `["authorized-keys"]`.

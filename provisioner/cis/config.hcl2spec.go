@@ -78,6 +78,7 @@ type FlatConfig struct {
 	TLSCipherSuites           []string                   `mapstructure:"tls_cipher_suites" cty:"tls_cipher_suites" hcl:"tls_cipher_suites"`
 	DenyServiceExternalIPs    *bool                      `mapstructure:"deny_service_external_ips" cty:"deny_service_external_ips" hcl:"deny_service_external_ips"`
 	StrictManifests           *bool                      `mapstructure:"strict_manifests" cty:"strict_manifests" hcl:"strict_manifests"`
+	Install                   *FlatInstallConfig         `mapstructure:"install" cty:"install" hcl:"install"`
 	Seal                      *FlatSealConfig            `mapstructure:"seal" cty:"seal" hcl:"seal"`
 	Waivers                   []FlatWaiverConfig         `mapstructure:"waiver" cty:"waiver" hcl:"waiver"`
 	Controls                  []string                   `mapstructure:"controls" cty:"controls" hcl:"controls"`
@@ -133,6 +134,7 @@ func (*FlatConfig) HCL2Spec() map[string]hcldec.Spec {
 		"tls_cipher_suites":            &hcldec.AttrSpec{Name: "tls_cipher_suites", Type: cty.List(cty.String), Required: false},
 		"deny_service_external_ips":    &hcldec.AttrSpec{Name: "deny_service_external_ips", Type: cty.Bool, Required: false},
 		"strict_manifests":             &hcldec.AttrSpec{Name: "strict_manifests", Type: cty.Bool, Required: false},
+		"install":                      &hcldec.BlockSpec{TypeName: "install", Nested: hcldec.ObjectSpec((*FlatInstallConfig)(nil).HCL2Spec())},
 		"seal":                         &hcldec.BlockSpec{TypeName: "seal", Nested: hcldec.ObjectSpec((*FlatSealConfig)(nil).HCL2Spec())},
 		"waiver":                       &hcldec.BlockListSpec{TypeName: "waiver", Nested: hcldec.ObjectSpec((*FlatWaiverConfig)(nil).HCL2Spec())},
 		"controls":                     &hcldec.AttrSpec{Name: "controls", Type: cty.List(cty.String), Required: false},
@@ -164,6 +166,37 @@ func (*EventRateLimitConfig) FlatMapstructure() interface{ HCL2Spec() map[string
 func (*FlatEventRateLimitConfig) HCL2Spec() map[string]hcldec.Spec {
 	s := map[string]hcldec.Spec{
 		"limit": &hcldec.BlockListSpec{TypeName: "limit", Nested: hcldec.ObjectSpec((*FlatRateLimitConfig)(nil).HCL2Spec())},
+	}
+	return s
+}
+
+// FlatInstallConfig is an auto-generated flat version of InstallConfig.
+// Where the contents of a field with a `mapstructure:,squash` tag are bubbled up.
+type FlatInstallConfig struct {
+	Binary       *string  `mapstructure:"binary" required:"true" cty:"binary" hcl:"binary"`
+	Checksum     *string  `mapstructure:"checksum" cty:"checksum" hcl:"checksum"`
+	AirgapImages []string `mapstructure:"airgap_images" cty:"airgap_images" hcl:"airgap_images"`
+	BinDir       *string  `mapstructure:"bin_dir" cty:"bin_dir" hcl:"bin_dir"`
+	Service      *string  `mapstructure:"service" cty:"service" hcl:"service"`
+}
+
+// FlatMapstructure returns a new FlatInstallConfig.
+// FlatInstallConfig is an auto-generated flat version of InstallConfig.
+// Where the contents a fields with a `mapstructure:,squash` tag are bubbled up.
+func (*InstallConfig) FlatMapstructure() interface{ HCL2Spec() map[string]hcldec.Spec } {
+	return new(FlatInstallConfig)
+}
+
+// HCL2Spec returns the hcl spec of a InstallConfig.
+// This spec is used by HCL to read the fields of InstallConfig.
+// The decoded values from this spec will then be applied to a FlatInstallConfig.
+func (*FlatInstallConfig) HCL2Spec() map[string]hcldec.Spec {
+	s := map[string]hcldec.Spec{
+		"binary":        &hcldec.AttrSpec{Name: "binary", Type: cty.String, Required: false},
+		"checksum":      &hcldec.AttrSpec{Name: "checksum", Type: cty.String, Required: false},
+		"airgap_images": &hcldec.AttrSpec{Name: "airgap_images", Type: cty.List(cty.String), Required: false},
+		"bin_dir":       &hcldec.AttrSpec{Name: "bin_dir", Type: cty.String, Required: false},
+		"service":       &hcldec.AttrSpec{Name: "service", Type: cty.String, Required: false},
 	}
 	return s
 }

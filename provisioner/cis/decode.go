@@ -60,8 +60,9 @@ func dropUnknown(v reflect.Value) (found bool) {
 			return true
 		}
 	case reflect.Pointer:
-		if !v.IsNil() {
-			return dropUnknown(v.Elem())
+		if !v.IsNil() && dropUnknown(v.Elem()) {
+			v.SetZero()
+			return true
 		}
 	case reflect.Struct:
 		for i := range v.NumField() {

@@ -56,6 +56,6 @@ func (p *Provisioner) Provision(ctx context.Context, ui packersdk.Ui, comm packe
 	if access.settle != nil {
 		defer access.settle(ctx)
 	}
-	s := &session{config: p.config, inputs: p.inputs, access: access, prepared: p.prepared, say: say, complain: n.by(ui.Error)}
+	s := &session{config: p.config, inputs: p.inputs, access: access, ui: ui, prepared: p.prepared, say: say, complain: n.by(ui.Error)}
 	return packerui.Error(s.run(ctx))
 }

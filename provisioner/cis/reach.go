@@ -31,6 +31,8 @@ type access struct {
 	// root is the directory on the build host that holds the node; nil when the
 	// node is behind a communicator.
 	root *rootfs.Directory
+	// rootPath is that directory; empty where root is nil.
+	rootPath string
 	// readOnly is true where nothing may be written.
 	readOnly bool
 	// ssh is true for a machine that Packer needs a login at until it is shut down;
@@ -69,6 +71,7 @@ func reach(c Config, comm packersdk.Communicator, data map[string]any, say func(
 			target:   tree,
 			name:     "root directory",
 			root:     tree,
+			rootPath: root,
 			readOnly: data[rootReadOnlyKey] == "true",
 		}, nil
 	}

@@ -11,6 +11,14 @@ import (
 	"github.com/k3s-cis/packer-plugin-k3s/internal/rootfs"
 )
 
+// becomes is the release of the K3s binary that the image will have.
+func (s *session) becomes(have *node.Node) (k3s.Release, error) {
+	if s.install != nil {
+		return s.install.Binary.Release, nil
+	}
+	return s.installed(have)
+}
+
 // installed is the release of the K3s binary in the image; zero where there is
 // none, or nothing was collected yet. A binary that does not tell its release
 // is an error only where the user does not tell it either.

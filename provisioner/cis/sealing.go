@@ -67,7 +67,7 @@ func (s *session) sealed(ctx context.Context, o harden.Options, have *node.Node)
 			return nil, nil, err
 		}
 	}
-	return nil, nil, fmt.Errorf("the node's K3s configuration points from one file to the next more than %d times: simplify it", rounds)
+	return nil, nil, errWinding
 }
 
 // join adds what sealing changes to what hardening does.

@@ -11,9 +11,12 @@ import (
 	"strings"
 	"time"
 
+	packersdk "github.com/hashicorp/packer-plugin-sdk/packer"
+
 	"github.com/k3s-cis/packer-plugin-k3s/internal/benchmark"
 	"github.com/k3s-cis/packer-plugin-k3s/internal/boot"
 	"github.com/k3s-cis/packer-plugin-k3s/internal/harden"
+	"github.com/k3s-cis/packer-plugin-k3s/internal/install"
 	"github.com/k3s-cis/packer-plugin-k3s/internal/k3s"
 	"github.com/k3s-cis/packer-plugin-k3s/internal/node"
 	"github.com/k3s-cis/packer-plugin-k3s/internal/report"
@@ -29,6 +32,10 @@ type session struct {
 	// more is what the node's own configuration points to, such as a data
 	// directory elsewhere; known only once that configuration was read.
 	more node.Query
+	// install is what is put into the image; nil for nothing.
+	install *install.Options
+	// ui shows how far downloads are.
+	ui packersdk.Ui
 	// prepared is when the options were first checked, at the beginning of
 	// Packer's run.
 	prepared time.Time
@@ -47,6 +54,10 @@ func (s *session) run(ctx context.Context) error {
 		if err := report.MakeDirectory(s.config.ReportDir); err != nil {
 			return err // before anything is done that nobody would be told of
 		}
+	}
+	var err error
+	if s.install, err = s.fetched(ctx, mode); err != nil {
+		return err
 	}
 	have, err := s.look(ctx, mode)
 	if err != nil {
@@ -81,6 +92,9 @@ func (s *session) query() node.Query {
 	if s.config.seals() {
 		q = append(q, q.Lacks(seal.Query(s.sealOptions(dataDir)))...)
 	}
+	if s.install != nil {
+		q = append(q, q.Lacks(install.Query(*s.install))...)
+	}
 	return append(q, s.more...)
 }
 
@@ -96,10 +110,10 @@ func (s *session) read(ctx context.Context) (*node.Node, error) {
 // look collects what the node has before anything is done. Hardening a remote
 // machine of a known release does without: its plan assumes a machine that has
 // no K3s configuration yet, which the one remote command verifies. What is to be
-// sealed has to be seen first.
+// sealed or replaced has to be seen first.
 func (s *session) look(ctx context.Context, mode string) (*node.Node, error) {
 	known := s.inputs.options.Release != (k3s.Release{})
-	if mode == modeApply && known && s.access.root == nil && s.inputs.options.Role != k3s.Both && !s.config.seals() {
+	if mode == modeApply && known && s.access.root == nil && s.inputs.options.Role != k3s.Both && !s.config.seals() && s.install == nil {
 		return nil, nil
 	}
 	return s.read(ctx)
@@ -109,7 +123,7 @@ func (s *session) look(ctx context.Context, mode string) (*node.Node, error) {
 // have is nil where nothing was collected yet.
 func (s *session) complete(have *node.Node) (harden.Options, error) {
 	o := s.inputs.options
-	installed, err := s.installed(have)
+	installed, err := s.becomes(have)
 	if err != nil {
 		return o, err
 	}
@@ -148,12 +162,14 @@ const rounds = 4
 
 // plan prints what apply would change.
 func (s *session) plan(ctx context.Context, o harden.Options, have *node.Node) error {
-	plan, sealed, have, err := s.draw(ctx, o, have)
+	d, have, err := s.draw(ctx, o, have)
 	if err != nil {
 		return err
 	}
-	s.tell(plan)
-	s.tellSealed("Sealing would remove:", sealed)
+	s.tell(d)
+	s.tellInstalled("Installing would write:", d.installed)
+	s.tellSealed("Sealing would remove:", d.sealed)
+	plan := d.hardened
 	diff := harden.Diff(plan, have)
 	if diff == "" {
 		diff = "Nothing would change: the node is hardened already."
@@ -162,32 +178,48 @@ func (s *session) plan(ctx context.Context, o harden.Options, have *node.Node) e
 	return nil
 }
 
-// draw makes the plans of hardening and of sealing, and the node they were made
-// from where that had to be read again. What is sealed is not there any more for
-// what is hardened: a datastore that goes decides nothing.
-func (s *session) draw(ctx context.Context, o harden.Options, have *node.Node) (*harden.Plan, *seal.Plan, *node.Node, error) {
+// drawn is all that is planned for a node.
+type drawn struct {
+	installed *install.Plan
+	hardened  *harden.Plan
+	sealed    *seal.Plan
+}
+
+// change puts together what is planned for the node have.
+func (d drawn) change(have *node.Node) node.Change {
+	return joined(withInstalled(d.hardened.Change, d.installed, have), d.sealed)
+}
+
+// draw makes the plans, and returns the node they were made from where that had to
+// be read again. What is hardened has what is installed; what is sealed is not there
+// any more for it: a datastore that goes decides nothing.
+func (s *session) draw(ctx context.Context, o harden.Options, have *node.Node) (d drawn, _ *node.Node, err error) {
 	for range rounds {
-		var sealed *seal.Plan
-		var err error
-		if sealed, have, err = s.sealed(ctx, o, have); err != nil {
-			return nil, nil, nil, err
+		if d.installed, have, err = s.installation(ctx, o, have); err != nil {
+			return d, nil, err
 		}
-		plan, err := harden.Make(o, have.WithoutHidden().Without(sealed.Gone()...))
+		if d.sealed, have, err = s.sealed(ctx, o, have); err != nil {
+			return d, nil, err
+		}
+		d.hardened, err = harden.Make(o, d.installed.On(have.WithoutHidden().Without(d.sealed.Gone()...)))
 		var incomplete *harden.Incomplete
 		if errors.As(err, &incomplete) {
 			s.more = append(s.more, incomplete.Query...)
 			if have, err = s.read(ctx); err != nil {
-				return nil, nil, nil, err
+				return d, nil, err
 			}
 			continue
 		}
 		if err != nil {
-			return nil, nil, nil, fmt.Errorf("nothing was changed on the node:\n%w", withControls(err, o.Benchmark))
+			return d, nil, fmt.Errorf("nothing was changed on the node:\n%w", withControls(err, o.Benchmark))
 		}
-		return plan, sealed, have, nil
+		return d, have, nil
 	}
-	return nil, nil, nil, fmt.Errorf("the node's K3s configuration points from one file to the next more than %d times: simplify it", rounds)
+	return d, nil, errWinding
 }
+
+// errWinding is the error of a node that is read again and again.
+var errWinding = fmt.Errorf("the node's K3s configuration points from one file to the next more than %d times: simplify it", rounds)
 
 // withControls adds to each conflict of err the controls that are at stake.
 func withControls(err error, release string) error {
@@ -213,14 +245,15 @@ func (s *session) apply(ctx context.Context, o harden.Options, have *node.Node) 
 	// The second try is for a node that has a K3s configuration of its own: the
 	// first command found it, touched nothing and brought it back.
 	for range 2 {
-		plan, sealed, _, err := s.draw(ctx, o, have)
+		d, read, err := s.draw(ctx, o, have)
 		if err != nil {
 			return nil, err
 		}
-		for _, kept := range slices.Sorted(maps.Values(plan.Change.Keep)) {
+		change := d.change(read)
+		for _, kept := range slices.Sorted(maps.Values(change.Keep)) {
 			s.more = append(s.more, node.Pick{Path: kept, Content: true})
 		}
-		out, err := s.access.target.Apply(ctx, joined(plan.Change, sealed), s.query())
+		out, err := s.access.target.Apply(ctx, change, s.query())
 		if err != nil {
 			return nil, fmt.Errorf("hardening the node: %w", err)
 		}
@@ -228,9 +261,13 @@ func (s *session) apply(ctx context.Context, o harden.Options, have *node.Node) 
 			have = out.Node
 			continue
 		}
-		s.tell(plan)
-		s.say(outcome(plan, out))
-		s.tellSealed("Sealed:", sealed)
+		s.tell(d)
+		s.say(outcome(change, out))
+		s.tellInstalled("Installed:", d.installed)
+		s.tellSealed("Sealed:", d.sealed)
+		if err := unseen(d.installed, out); err != nil {
+			return nil, err
+		}
 		if len(out.Hidden) > 0 {
 			s.complain("Warning: not written, since a booted node does not see what is there:\n  " + strings.Join(out.Hidden, "\n  ") +
 				"\nThe builder's log names the file system. Mount it over what holds data alone, such as server/db, agent/containerd or storage in K3s's data directory.")
@@ -247,21 +284,21 @@ func (s *session) apply(ctx context.Context, o harden.Options, have *node.Node) 
 	return nil, errors.New("the K3s configuration on the node changed while it was being hardened: nothing was written; let only one thing at a time configure the node")
 }
 
-// tell prints what the plan decided.
-func (s *session) tell(p *harden.Plan) {
-	if len(p.Notes) > 0 {
-		s.say("Note: " + strings.Join(p.Notes, "\nNote: "))
+// tell prints what the plans decided.
+func (s *session) tell(d drawn) {
+	if notes := slices.Concat(d.installed.Notes, d.hardened.Notes); len(notes) > 0 {
+		s.say("Note: " + strings.Join(notes, "\nNote: "))
 	}
-	if len(p.Warnings) > 0 {
-		s.complain("Warning: " + strings.Join(p.Warnings, "\nWarning: "))
+	if warnings := d.hardened.Warnings; len(warnings) > 0 {
+		s.complain("Warning: " + strings.Join(warnings, "\nWarning: "))
 	}
 }
 
 // outcome says in one block what was done.
-func outcome(p *harden.Plan, out *node.Outcome) string {
+func outcome(c node.Change, out *node.Outcome) string {
 	took := out.Took.Round(time.Millisecond)
 	if len(out.Changed) == 0 && len(out.KernelSet) == 0 {
-		return fmt.Sprintf("Nothing changed: all %d files and directories are as planned already (%s, %s).", len(p.Change.Write), out.Way, took)
+		return fmt.Sprintf("Nothing changed: all %d files and directories are as planned already (%s, %s).", len(c.Write), out.Way, took)
 	}
 	text := fmt.Sprintf("Changed (%s, %s):", out.Way, took)
 	for _, path := range out.Changed {

@@ -14,6 +14,7 @@ import (
 
 	"github.com/k3s-cis/packer-plugin-k3s/internal/benchmark"
 	"github.com/k3s-cis/packer-plugin-k3s/internal/harden"
+	"github.com/k3s-cis/packer-plugin-k3s/internal/install"
 	"github.com/k3s-cis/packer-plugin-k3s/internal/k3s"
 	"github.com/k3s-cis/packer-plugin-k3s/internal/report"
 )
@@ -77,6 +78,10 @@ func (c *Config) validate() (inputs, []error) {
 	errs = append(errs, in.options.Validate()...)
 
 	errs = append(errs, c.Seal.validate()...)
+	errs = append(errs, c.Install.validate()...)
+	if c.Install != nil && c.K3sCommand != "" {
+		wrong("k3s_command and install exclude each other: the service that install writes starts k3s itself")
+	}
 
 	in.controls = c.readControls(&errs)
 	in.waivers = c.parseWaivers(&errs)
@@ -110,6 +115,12 @@ func (c *Config) setDefaults() {
 	for option, value := range map[*string]string{&c.Role: string(k3s.Server), &c.Mode: modeApply, &c.Benchmark: "auto"} {
 		if *option == "" {
 			*option = value
+		}
+	}
+	if i := c.Install; i != nil {
+		i.BinDir = cmp.Or(i.BinDir, install.BinDirs()[0])
+		if c.Seal == nil {
+			c.Seal = &SealConfig{}
 		}
 	}
 	if c.CommandTimeout == 0 {

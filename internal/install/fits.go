@@ -1,0 +1,47 @@
+package install
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+
+	"github.com/k3s-cis/packer-plugin-k3s/internal/node"
+)
+
+// loaders start programs of an architecture on Linux, with glibc and with musl:
+// a system that has those of one alone is of that architecture.
+var loaders = map[string][]string{
+	"amd64":   {"/lib64/ld-linux-x86-64.so.2", "/lib/ld-musl-x86_64.so.1"},
+	"arm64":   {"/lib/ld-linux-aarch64.so.1", "/lib/ld-musl-aarch64.so.1"},
+	"arm":     {"/lib/ld-linux-armhf.so.3", "/lib/ld-musl-armhf.so.1", "/lib/ld-musl-armv7.so.1"},
+	"s390x":   {"/lib/ld64.so.1", "/lib/ld-musl-s390x.so.1"},
+	"riscv64": {"/lib/ld-linux-riscv64-lp64d.so.1", "/lib/ld-musl-riscv64.so.1"},
+}
+
+// wider are the architectures whose kernels run programs of another: a system of
+// the latter may have either kernel.
+var wider = map[string]string{"arm": "arm64", "386": "amd64"}
+
+// fits refuses a binary that cannot run on the node.
+func (o Options) fits(have *node.Node) error {
+	found := []string{o.Architecture}
+	if o.Architecture == "" {
+		found = nil
+		for _, name := range slices.Sorted(maps.Keys(loaders)) {
+			if slices.ContainsFunc(loaders[name], func(p string) bool {
+				_, presence := have.Lookup(p)
+				return presence == node.Present
+			}) {
+				found = append(found, name)
+			}
+		}
+	}
+	runs := func(name string) bool {
+		return name == o.Binary.Architecture || wider[name] == o.Binary.Architecture
+	}
+	if len(found) == 0 || slices.ContainsFunc(found, runs) {
+		return nil
+	}
+	return fmt.Errorf("install.binary: it is for %s, and the node's programs are for %s: take the K3s of that architecture", o.Binary.Architecture, strings.Join(found, ", "))
+}

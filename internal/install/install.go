@@ -1,0 +1,283 @@
+package install
+
+import (
+	"bytes"
+	"embed"
+	"errors"
+	"fmt"
+	"io/fs"
+	"path"
+	"slices"
+	"strings"
+	"text/template"
+
+	"github.com/docker/go-units"
+
+	"github.com/k3s-cis/packer-plugin-k3s/internal/k3s"
+	"github.com/k3s-cis/packer-plugin-k3s/internal/node"
+)
+
+// Manager is what starts services.
+type Manager string
+
+// The service managers that K3s's own installer knows.
+const (
+	Systemd Manager = "systemd"
+	OpenRC  Manager = "openrc"
+)
+
+// Options say what is installed.
+type Options struct {
+	// Binary is put into BinDir as k3s.
+	Binary Binary
+	BinDir string
+	// Manager starts the service; empty for the one that the node has.
+	Manager Manager
+	// Roles are those that the node can have. With more than one each has its
+	// service, and none is enabled.
+	Roles []k3s.Role
+	// Images are archives of container images.
+	Images []Archive
+	// Architecture is the node's, as Go names it; empty where that is not known.
+	Architecture string
+}
+
+// Archive holds container images, which K3s imports at each start.
+type Archive struct {
+	// Name is the file's name on the node.
+	Name string
+	node.Source
+}
+
+// BinDirs are the directories in which K3s is looked for, the usual one first.
+func BinDirs() []string {
+	var out []string
+	for _, p := range k3s.BinaryPaths() {
+		out = append(out, path.Dir(p))
+	}
+	return out
+}
+
+// Plan is what installing means for one node.
+type Plan struct {
+	// Write lists what is written, and Keep what of it is kept as it was.
+	Write []node.Entry
+	Keep  map[string]string
+	// Notes are for the log.
+	Notes []string
+}
+
+// managers are the programs of the service managers.
+var managers = map[Manager][]string{
+	Systemd: {"/usr/lib/systemd/systemd", "/lib/systemd/systemd"},
+	OpenRC:  {"/sbin/openrc-run", "/usr/sbin/openrc-run"},
+}
+
+// Query returns what Make wants to know of a node.
+func Query(o Options) node.Query {
+	q := node.Query{{Path: path.Join(o.BinDir, "k3s")}}
+	for _, name := range []Manager{Systemd, OpenRC} {
+		for _, p := range managers[name] {
+			q = append(q, node.Pick{Path: p})
+		}
+	}
+	for _, names := range loaders {
+		for _, p := range names {
+			q = append(q, node.Pick{Path: p})
+		}
+	}
+	for _, role := range o.Roles {
+		for _, m := range []Manager{Systemd, OpenRC} {
+			for _, e := range o.service(m, role) {
+				q = append(q, node.Pick{Path: e.Path, Content: true})
+			}
+		}
+	}
+	return node.Query{}.Lacks(q)
+}
+
+// Make plans the installation on have. Its error lists everything that is wrong.
+func Make(o Options, have *node.Node) (*Plan, error) {
+	p := &Plan{Keep: map[string]string{}}
+	have = have.WithoutHidden()
+	manager, err := o.manager(have)
+	errs := []error{err, o.fits(have)}
+	p.Write = append(p.Write, sourced(path.Join(o.BinDir, "k3s"), 0o755, o.Binary.Source))
+	if err == nil {
+		for _, role := range o.Roles {
+			for _, e := range o.service(manager, role) {
+				errs = append(errs, p.file(e, have))
+			}
+		}
+	}
+	for _, e := range p.Write {
+		if old, presence := have.Lookup(e.Path); presence == node.Present && old.Kind != e.Kind {
+			errs = append(errs, fmt.Errorf("%s: found %s where a file is to be put: remove it%s", e.Path, kindOf(old), unmask(old)))
+		}
+	}
+	if len(o.Roles) > 1 {
+		p.Notes = append(p.Notes, "no service of K3s is enabled, as the image has one for each role: let the first boot of a node enable and start its own")
+	}
+	return p, errors.Join(errs...)
+}
+
+func kindOf(e node.Entry) string {
+	if e.Target != "" {
+		return "a link to " + e.Target
+	}
+	return "a " + string(e.Kind)
+}
+
+func unmask(e node.Entry) string {
+	if e.Target == "/dev/null" {
+		return ", as it masks the service"
+	}
+	return ""
+}
+
+// file plans a file of the service. What the node has of an environment file
+// stays; another file is kept beside, where it is not from here.
+func (p *Plan) file(e node.Entry, have *node.Node) error {
+	old, presence := have.Lookup(e.Path)
+	switch {
+	case presence == node.Unknown:
+		return fmt.Errorf("%s could not be looked at", e.Path)
+	case presence == node.Absent || old.Kind != node.KindFile:
+	case len(e.Data) == 0:
+		return nil
+	case old.Data == nil:
+		return fmt.Errorf("%s: what is there cannot be read: %s", e.Path, old.Unread)
+	case !bytes.Equal(old.Data, e.Data) && !bytes.Contains(old.Data, []byte(header)):
+		kept := keptAs(e.Path)
+		p.Keep[e.Path] = kept
+		p.Notes = append(p.Notes, fmt.Sprintf("%s is replaced, and kept as it was in %s", e.Path, kept))
+	}
+	p.Write = append(p.Write, e)
+	return nil
+}
+
+// header is in every file from here.
+const header = "# Written by packer-plugin-k3s (provisioner k3s-cis)."
+
+// keptAs is where the copy of a file goes. OpenRC takes every file in its
+// directory for a service.
+func keptAs(name string) string {
+	if path.Dir(name) == "/etc/init.d" {
+		name = path.Join(k3s.ConfigDir, path.Base(name)+".init")
+	}
+	return name + node.KeptSuffix
+}
+
+// AddImages plans the archives for K3s's data directories.
+func (p *Plan) AddImages(o Options, dataDirs ...string) {
+	var done []string
+	for _, dir := range dataDirs {
+		images := k3s.LayoutOf(dir).Images()
+		if slices.Contains(done, images) {
+			continue
+		}
+		done = append(done, images)
+		for _, a := range o.Images {
+			p.Write = append(p.Write, sourced(path.Join(images, a.Name), 0o600, a.Source))
+		}
+	}
+}
+
+// On returns the node as it is with what the plan writes.
+func (p *Plan) On(n *node.Node) *node.Node {
+	if p == nil || n == nil || len(p.Write) == 0 {
+		return n
+	}
+	var paths []string
+	for _, e := range p.Write {
+		paths = append(paths, e.Path)
+	}
+	out := node.New(n.Query(), slices.Concat(n.Without(paths...).Entries(), p.Write))
+	out.Kernel, out.Mounts, out.K3sVersion = n.Kernel, n.Mounts, n.K3sVersion
+	return out
+}
+
+// Text says what is installed, one line a file; empty where nothing is.
+func (p *Plan) Text() string {
+	var lines []string
+	for _, e := range p.Write {
+		line := "  " + e.Path
+		if e.Source != nil {
+			line += fmt.Sprintf(" (%s, sha256 %x)", units.HumanSize(float64(e.Source.Size)), e.Source.SHA256)
+		}
+		lines = append(lines, line)
+	}
+	return strings.Join(lines, "\n")
+}
+
+// manager is the service manager of the node.
+func (o Options) manager(have *node.Node) (Manager, error) {
+	if o.Manager != "" {
+		return o.Manager, nil
+	}
+	var found []Manager
+	for _, m := range []Manager{Systemd, OpenRC} {
+		if slices.ContainsFunc(managers[m], func(p string) bool {
+			_, presence := have.Lookup(p)
+			return presence == node.Present
+		}) {
+			found = append(found, m)
+		}
+	}
+	switch len(found) {
+	case 0:
+		return "", fmt.Errorf("install.service: the node has neither systemd nor OpenRC, so that nothing would start K3s: install one of them first, or write service = %q or %q if it comes later", Systemd, OpenRC)
+	case 1:
+		return found[0], nil
+	}
+	return "", fmt.Errorf("install.service: the node has both systemd and OpenRC: write which of them starts it, service = %q or %q", Systemd, OpenRC)
+}
+
+// sourced is a file with the content of one of the build host.
+func sourced(p string, mode fs.FileMode, source node.Source) node.Entry {
+	return node.Entry{Path: p, Kind: node.KindFile, Mode: mode, Size: source.Size, Source: &source}
+}
+
+//go:embed files
+var files embed.FS
+
+var templates = template.Must(template.ParseFS(files, "files/*"))
+
+// service is what starts K3s in a role: what is run, what sets its environment,
+// and what has it started at boot.
+func (o Options) service(m Manager, role k3s.Role) []node.Entry {
+	name := role.ServiceName()
+	values := map[string]string{
+		"Role": string(role), "Service": name, "Binary": path.Join(o.BinDir, "k3s"), "Type": "notify",
+		"Environment": k3s.SystemdDir + "/" + name + ".service.env",
+	}
+	if role == k3s.Agent {
+		values["Type"] = "exec" // an agent is started once it runs: it may wait for its server
+	}
+	render := func(file string) []byte {
+		var b bytes.Buffer
+		if err := templates.ExecuteTemplate(&b, file, values); err != nil {
+			panic(err) // the templates are in the program
+		}
+		return b.Bytes()
+	}
+	var out []node.Entry
+	add := func(p string, mode fs.FileMode, data []byte) {
+		out = append(out, node.Entry{Path: p, Kind: node.KindFile, Mode: mode, Data: data, Size: int64(len(data))})
+	}
+	if m == OpenRC {
+		values["Environment"] = k3s.ConfigDir + "/" + name + ".env"
+		add("/etc/init.d/"+name, 0o755, render("openrc"))
+	} else {
+		add(k3s.SystemdDir+"/"+name+".service", 0o644, render("k3s.service"))
+	}
+	add(values["Environment"], 0o600, []byte{})
+	switch {
+	case len(o.Roles) > 1:
+	case m == OpenRC: // which goes by the name
+		add("/etc/runlevels/default/"+name, 0o644, []byte{})
+	default: // as a link in multi-user.target.wants does
+		add(k3s.SystemdDir+"/multi-user.target.d/"+name+".conf", 0o644, render("wants.conf"))
+	}
+	return out
+}

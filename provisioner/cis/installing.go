@@ -1,0 +1,217 @@
+package cis
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/k3s-cis/packer-plugin-k3s/internal/disk"
+	"github.com/k3s-cis/packer-plugin-k3s/internal/fetch"
+	"github.com/k3s-cis/packer-plugin-k3s/internal/harden"
+	"github.com/k3s-cis/packer-plugin-k3s/internal/install"
+	"github.com/k3s-cis/packer-plugin-k3s/internal/k3s"
+	"github.com/k3s-cis/packer-plugin-k3s/internal/k3s/deploy"
+	"github.com/k3s-cis/packer-plugin-k3s/internal/node"
+)
+
+// binary is where the binary comes from.
+func (c *InstallConfig) binary() fetch.Source {
+	return fetch.Source{Option: "install.binary", Address: c.Binary, Checksum: c.Checksum}
+}
+
+// archives are where the archives of container images come from.
+func (c *InstallConfig) archives() []fetch.Source {
+	out := make([]fetch.Source, len(c.AirgapImages))
+	for i, address := range c.AirgapImages {
+		out[i] = fetch.Source{Option: fmt.Sprintf("install.airgap_images[%d]", i), Address: address}
+	}
+	return out
+}
+
+// validate returns what is wrong with the block, which may be absent.
+func (c *InstallConfig) validate() []error {
+	if c == nil {
+		return nil
+	}
+	var errs []error
+	wrong := func(format string, args ...any) { errs = append(errs, fmt.Errorf(format, args...)) }
+	if c.Binary == "" {
+		wrong("install.binary: is missing: write the path of K3s's binary on the build host, or the URL of a release's")
+	} else {
+		errs = append(errs, c.binary().Validate()...)
+	}
+	var names []string
+	for _, a := range c.archives() {
+		if a.Address == "" {
+			wrong("%s: is empty: write a path or a URL", a.Option)
+			continue
+		}
+		errs = append(errs, a.Validate()...)
+		name := a.Name()
+		switch {
+		case !deploy.IsImageArchive(name) || !node.PlainName(name):
+			wrong("%s: K3s imports no file named %q: its archives end in %s", a.Option, name, strings.Join(deploy.ArchiveSuffixes(), ", "))
+		case slices.Contains(names, name):
+			wrong("%s: another archive is named %q too: give each a name of its own", a.Option, name)
+		}
+		names = append(names, name)
+	}
+	if dirs := install.BinDirs(); !slices.Contains(dirs, c.BinDir) {
+		wrong("install.bin_dir: %q is not one of %s", c.BinDir, quoted(dirs))
+	}
+	if c.Service != "" && c.Service != string(install.Systemd) && c.Service != string(install.OpenRC) {
+		wrong("install.service: %q is not one of %s", c.Service, quoted([]string{string(install.Systemd), string(install.OpenRC)}))
+	}
+	return errs
+}
+
+// fetched brings what is to be installed to the build host and reads it; nil where
+// nothing is to be installed.
+func (s *session) fetched(ctx context.Context, mode string) (*install.Options, error) {
+	c := s.config.Install
+	if c == nil || mode == modeCheck {
+		return nil, nil
+	}
+	if s.access.root == nil {
+		return nil, fmt.Errorf("install: K3s is put into trees of the builder k3s-image, and this node is reached by %s: build with k3s-image, or put K3s into the image before k3s-cis and take the block out", s.access.name)
+	}
+	o := &install.Options{
+		BinDir: c.BinDir, Manager: install.Manager(c.Service), Roles: s.inputs.options.Role.Roles(), Architecture: s.access.architecture(),
+	}
+	file, err := c.binary().File(ctx, s.ui)
+	if err == nil {
+		if o.Binary, err = install.ReadBinary(file); err != nil {
+			err = fmt.Errorf("install.binary: %w", err)
+		}
+	}
+	errs := []error{err}
+	for _, source := range c.archives() {
+		a := install.Archive{Name: source.Name()}
+		file, err := source.File(ctx, s.ui)
+		if err == nil {
+			if a.Source, err = install.ReadFile(file); err != nil {
+				err = fmt.Errorf("%s: %w", source.Option, err)
+			}
+		}
+		o.Images, errs = append(o.Images, a), append(errs, err)
+	}
+	if err := errors.Join(errs...); err != nil {
+		return nil, err
+	}
+	if chosen := s.inputs.options.Release; chosen != (k3s.Release{}) && chosen != o.Binary.Release {
+		return nil, fmt.Errorf("k3s_version is %s but install.binary is %s: write k3s_version = %q or leave it out", chosen, o.Binary.Release, o.Binary.Release)
+	}
+	s.say(fmt.Sprintf("To install: K3s %s for %s, and %d archives of images.", o.Binary.Release, o.Binary.Architecture, len(o.Images)))
+	return o, nil
+}
+
+// architecture is that of the programs of a tree; empty where it is not known.
+func (a access) architecture() string {
+	if a.rootPath == "" {
+		return ""
+	}
+	name, err := disk.Architecture(a.rootPath)
+	if err != nil {
+		return "" // a tree without programs, to which the node's loaders may say more
+	}
+	return name
+}
+
+// installation plans what is installed on have, and returns have as it was read
+// last. The plan is empty where nothing is to be installed.
+func (s *session) installation(ctx context.Context, o harden.Options, have *node.Node) (*install.Plan, *node.Node, error) {
+	if s.install == nil {
+		return &install.Plan{}, have, nil
+	}
+	for range rounds {
+		plan, err := install.Make(*s.install, have)
+		if err != nil {
+			return nil, nil, fmt.Errorf("nothing was changed on the node:\n%w", err)
+		}
+		dataDirs, missing, err := s.dataDirs(o, plan.On(have.WithoutHidden()))
+		if err != nil {
+			return nil, nil, err
+		}
+		if len(missing) == 0 {
+			plan.AddImages(*s.install, dataDirs...)
+			return plan, have, nil
+		}
+		s.more = append(s.more, missing...)
+		if have, err = s.read(ctx); err != nil {
+			return nil, nil, err
+		}
+	}
+	return nil, nil, errWinding
+}
+
+// dataDirs are K3s's data directories, one a role: what is hardened may move them.
+func (s *session) dataDirs(o harden.Options, n *node.Node) (dirs []string, missing node.Query, err error) {
+	for _, role := range o.Role.Roles() {
+		effective, err := k3s.ResolveDeclared(n, o.Release, role, o.K3sCommand)
+		if err != nil {
+			return nil, nil, fmt.Errorf("computing K3s's effective configuration: %w", err)
+		}
+		dir := effective.DataDir
+		if chosen, _ := o.Config["data-dir"].(string); chosen != "" {
+			dir = chosen
+		}
+		dirs, missing = append(dirs, dir), append(missing, effective.Missing...)
+	}
+	return dirs, n.Query().Lacks(missing), nil
+}
+
+// tellInstalled prints what is put into the image, under a heading.
+func (s *session) tellInstalled(heading string, p *install.Plan) {
+	if text := p.Text(); text != "" {
+		s.say(heading + "\n" + text)
+	}
+}
+
+// withInstalled adds what is installed to a change that was planned for a node with
+// it. What that change took for granted of the files is what they were before.
+func withInstalled(c node.Change, p *install.Plan, have *node.Node) node.Change {
+	if len(p.Write) == 0 {
+		return c
+	}
+	written := func(path string) bool {
+		return slices.ContainsFunc(p.Write, func(e node.Entry) bool { return e.Path == path })
+	}
+	c.Write = slices.Concat(p.Write, slices.DeleteFunc(slices.Clone(c.Write), func(e node.Entry) bool { return written(e.Path) }))
+	slices.SortStableFunc(c.Write, func(a, b node.Entry) int { return strings.Compare(a.Path, b.Path) })
+	c.Assume = slices.Clone(c.Assume)
+	for i, a := range c.Assume {
+		if a.Children || !written(a.Path) {
+			continue
+		}
+		before := ""
+		if e, presence := have.WithoutHidden().Lookup(a.Path); presence == node.Present {
+			sum := sha256.Sum256(e.Data)
+			before = hex.EncodeToString(sum[:])
+		}
+		c.Assume[i].Either = []string{before}
+	}
+	kept := make(map[string]string, len(c.Keep)+len(p.Keep))
+	for _, keep := range []map[string]string{c.Keep, p.Keep} {
+		for from, to := range keep {
+			kept[from] = to
+		}
+	}
+	c.Keep = kept
+	return c
+}
+
+// unseen is an error where what was installed is not what a node sees once it has
+// booted.
+func unseen(p *install.Plan, out *node.Outcome) error {
+	var errs []error
+	for _, e := range p.Write {
+		if slices.ContainsFunc(out.Hidden, func(hidden string) bool { return node.Within(hidden, e.Path) }) {
+			errs = append(errs, fmt.Errorf("%s could not be installed: another file system hides it once the node has booted", e.Path))
+		}
+	}
+	return errors.Join(errs...)
+}

@@ -1,0 +1,334 @@
+package cis
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	packersdk "github.com/hashicorp/packer-plugin-sdk/packer"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/k3s-cis/packer-plugin-k3s/internal/benchmark"
+)
+
+// k3sBinaries are programs that were built the way K3s is, by architecture.
+var k3sBinaries = sync.OnceValues(func() (map[string][]byte, error) {
+	dir, err := os.MkdirTemp("", "k3s-program")
+	if err != nil {
+		return nil, err
+	}
+	defer os.RemoveAll(dir)
+	for name, text := range map[string]string{
+		"go.mod":                 "module github.com/k3s-io/k3s\n\ngo 1.24\n",
+		"main.go":                "package main\n\nimport (\n\t\"fmt\"\n\n\t\"github.com/k3s-io/k3s/pkg/version\"\n)\n\nfunc main() { fmt.Printf(\"k3s version %s (abcdef01)\\n\", version.Version) }\n",
+		"pkg/version/version.go": "package version\n\nvar Version = \"dev\"\n",
+	} {
+		p := filepath.Join(dir, name)
+		if err := os.MkdirAll(filepath.Dir(p), 0o755); err != nil {
+			return nil, err
+		}
+		if err := os.WriteFile(p, []byte(text), 0o644); err != nil {
+			return nil, err
+		}
+	}
+	out := map[string][]byte{}
+	for _, arch := range []string{"amd64", "arm64"} {
+		cmd := exec.Command("go", "build", "-o", arch, "-ldflags", "-s -w -X github.com/k3s-io/k3s/pkg/version.Version="+release)
+		cmd.Dir = dir
+		cmd.Env = append(os.Environ(), "GOOS=linux", "GOARCH="+arch, "CGO_ENABLED=0", "GOFLAGS=-buildvcs=false")
+		if message, err := cmd.CombinedOutput(); err != nil {
+			return nil, fmt.Errorf("%w: %s", err, message)
+		}
+		if out[arch], err = os.ReadFile(filepath.Join(dir, arch)); err != nil {
+			return nil, err
+		}
+	}
+	return out, nil
+})
+
+func k3sBinary(t *testing.T, arch string) []byte {
+	t.Helper()
+	all, err := k3sBinaries()
+	require.NoError(t, err)
+	return all[arch]
+}
+
+func digest(data []byte) string {
+	sum := sha256.Sum256(data)
+	return "sha256:" + hex.EncodeToString(sum[:])
+}
+
+func localFile(t *testing.T, name string, data []byte) string {
+	t.Helper()
+	p := filepath.Join(t.TempDir(), name)
+	require.NoError(t, os.WriteFile(p, data, 0o600))
+	return p
+}
+
+// systemdTree has systemd and a program that shows its architecture.
+func systemdTree(t *testing.T, arch string) string {
+	t.Helper()
+	tree := newTree(t)
+	write(t, tree, "usr/lib/systemd/systemd", string(k3sBinary(t, arch)))
+	return tree
+}
+
+func modeOf(t *testing.T, name string) os.FileMode {
+	t.Helper()
+	info, err := os.Stat(name)
+	require.NoError(t, err)
+	return info.Mode()
+}
+
+// K3s is put into a tree for any architecture, judged there, and a second run has
+// nothing to do.
+func TestInstalled(t *testing.T) {
+	for _, arch := range []string{"amd64", "arm64"} {
+		t.Run(arch, func(t *testing.T) {
+			tree := systemdTree(t, arch)
+			images := []byte(strings.Repeat("images", 1<<20)) // more than what can be read back
+			options := map[string]any{"install": map[string]any{
+				"binary":        localFile(t, "k3s", k3sBinary(t, arch)),
+				"airgap_images": []string{localFile(t, "k3s-airgap-images-"+arch+".tar.zst", images)},
+			}}
+			write(t, tree, "root/.bash_history", "secret\n")
+			options["mode"] = "plan"
+			before := files(t, tree)
+			x := try(t, tree, options, nil)
+			require.NoError(t, x.err, x.log)
+			assert.Contains(t, x.log, "Installing would write:")
+			assert.Equal(t, before, files(t, tree))
+
+			options["mode"] = "apply"
+			x = try(t, tree, options, nil)
+			require.NoError(t, x.err, x.log)
+			assert.Equal(t, release, x.report.K3sVersion)
+			installed, err := os.ReadFile(filepath.Join(tree, "usr/local/bin/k3s"))
+			require.NoError(t, err)
+			assert.True(t, bytes.Equal(k3sBinary(t, arch), installed))
+			assert.Equal(t, os.FileMode(0o755), modeOf(t, filepath.Join(tree, "usr/local/bin/k3s")))
+			assert.Equal(t, os.FileMode(0o644), modeOf(t, filepath.Join(tree, "etc/systemd/system/k3s.service")))
+			assert.Equal(t, os.FileMode(0o600), modeOf(t, filepath.Join(tree, "etc/systemd/system/k3s.service.env")))
+			assert.FileExists(t, filepath.Join(tree, "etc/systemd/system/multi-user.target.d/k3s.conf"))
+			archive, err := os.ReadFile(filepath.Join(tree, "var/lib/rancher/k3s/agent/images/k3s-airgap-images-"+arch+".tar.zst"))
+			require.NoError(t, err)
+			assert.True(t, bytes.Equal(images, archive))
+			assert.Equal(t, os.ModeDir|0o700, modeOf(t, filepath.Join(tree, "var/lib/rancher/k3s/agent")))
+			for _, key := range []string{"node.binary.mode", "node.unit.mode", "node.k3s-starts"} {
+				assert.Equal(t, benchmark.Pass, status(t, x.report, key).Status, key)
+			}
+			assert.NoFileExists(t, filepath.Join(tree, "root/.bash_history"), "what is installed is sealed")
+			assert.Contains(t, x.log, "Sealed:")
+
+			before = files(t, tree)
+			x = try(t, tree, options, nil)
+			require.NoError(t, x.err, x.log)
+			assert.Contains(t, x.log, "Nothing changed")
+			assert.Equal(t, before, files(t, tree))
+		})
+	}
+}
+
+func TestInstalledElsewhere(t *testing.T) {
+	tree := newTree(t)
+	write(t, tree, "sbin/openrc-run", "openrc")
+	write(t, tree, "etc/init.d/k3s", "#!/sbin/openrc-run\ncommand=\"/usr/bin/k3s\"\ncommand_args=\"server --snapshotter native\"\n")
+	write(t, tree, "etc/rancher/k3s/k3s.env", "K3S_DEBUG=true\n")
+	write(t, tree, "etc/rancher/k3s/config.yaml", "data-dir: /data/k3s\n")
+	x := try(t, tree, map[string]any{"seal": map[string]any{"enabled": false}, "install": map[string]any{
+		"binary": localFile(t, "k3s", k3sBinary(t, "amd64")), "bin_dir": "/opt/bin",
+		"airgap_images": []string{localFile(t, "images.tar", []byte("images"))},
+	}}, nil)
+	require.NoError(t, x.err, x.log)
+	assert.NotContains(t, x.log, "Seal")
+	assert.Contains(t, x.log, "/etc/init.d/k3s is replaced, and kept as it was in /etc/rancher/k3s/k3s.init.before-k3s-cis")
+	kept, err := os.ReadFile(filepath.Join(tree, "etc/rancher/k3s/k3s.init.before-k3s-cis"))
+	require.NoError(t, err)
+	assert.Contains(t, string(kept), "--snapshotter native")
+	script, err := os.ReadFile(filepath.Join(tree, "etc/init.d/k3s"))
+	require.NoError(t, err)
+	assert.Contains(t, string(script), `command="/opt/bin/k3s"`)
+	out, err := exec.Command("sh", "-n", filepath.Join(tree, "etc/init.d/k3s")).CombinedOutput()
+	require.NoError(t, err, string(out))
+	env, err := os.ReadFile(filepath.Join(tree, "etc/rancher/k3s/k3s.env"))
+	require.NoError(t, err)
+	assert.Equal(t, "K3S_DEBUG=true\n", string(env), "an environment of the image's own stays")
+	assert.FileExists(t, filepath.Join(tree, "etc/runlevels/default/k3s"))
+	assert.FileExists(t, filepath.Join(tree, "data/k3s/agent/images/images.tar"))
+	assert.Equal(t, benchmark.Pass, status(t, x.report, "node.unit.mode").Status)
+}
+
+// An image for both roles gets both services, and none is enabled.
+func TestInstalledForBoth(t *testing.T) {
+	tree := systemdTree(t, "amd64")
+	x := try(t, tree, map[string]any{"role": "both", "install": map[string]any{"binary": localFile(t, "k3s", k3sBinary(t, "amd64"))}}, nil)
+	require.NoError(t, x.err, x.log)
+	assert.FileExists(t, filepath.Join(tree, "etc/systemd/system/k3s.service"))
+	agent, err := os.ReadFile(filepath.Join(tree, "etc/systemd/system/k3s-agent.service"))
+	require.NoError(t, err)
+	assert.Contains(t, string(agent), "Type=exec\n")
+	assert.Contains(t, string(agent), "ExecStart=/usr/local/bin/k3s agent\n")
+	assert.NoDirExists(t, filepath.Join(tree, "etc/systemd/system/multi-user.target.d"))
+	assert.Contains(t, x.log, "no service of K3s is enabled")
+}
+
+// What does not fit is refused before anything is touched.
+func TestInstallRefused(t *testing.T) {
+	amd64 := localFile(t, "k3s", k3sBinary(t, "amd64"))
+	for name, c := range map[string]struct {
+		tree func() string
+		raw  map[string]any
+		want string
+	}{
+		"another architecture": {raw: map[string]any{"install": map[string]any{"binary": localFile(t, "k3s", k3sBinary(t, "arm64"))}}, want: "it is for arm64, and the node's programs are for amd64"},
+		"by the loader": {tree: func() string {
+			tree := newTree(t)
+			write(t, tree, "usr/lib/systemd/systemd", "systemd")
+			write(t, tree, "lib/ld-linux-aarch64.so.1", "loader")
+			return tree
+		}, raw: map[string]any{"install": map[string]any{"binary": amd64}}, want: "it is for amd64, and the node's programs are for arm64"},
+		"another release":    {raw: map[string]any{"k3s_version": "v1.35.1+k3s1", "install": map[string]any{"binary": amd64}}, want: "k3s_version is v1.35.1+k3s1 but install.binary is v1.36.3+k3s1"},
+		"no service manager": {tree: func() string { return newTree(t) }, raw: map[string]any{"install": map[string]any{"binary": amd64}}, want: "neither systemd nor OpenRC"},
+		"both managers": {tree: func() string {
+			tree := systemdTree(t, "amd64")
+			write(t, tree, "sbin/openrc-run", "openrc")
+			return tree
+		}, raw: map[string]any{"install": map[string]any{"binary": amd64}}, want: "both systemd and OpenRC"},
+		"masked": {tree: func() string {
+			tree := systemdTree(t, "amd64")
+			require.NoError(t, os.MkdirAll(filepath.Join(tree, "etc/systemd/system"), 0o755))
+			require.NoError(t, os.Symlink("/dev/null", filepath.Join(tree, "etc/systemd/system/k3s.service")))
+			return tree
+		}, raw: map[string]any{"install": map[string]any{"binary": amd64}}, want: "found a link to /dev/null where a file is to be put: remove it, as it masks the service"},
+		"no program":      {raw: map[string]any{"install": map[string]any{"binary": localFile(t, "k3s", []byte("#!/bin/sh\n"))}}, want: "no program that Linux runs"},
+		"a part":          {raw: map[string]any{"install": map[string]any{"binary": localFile(t, "k3s", k3sBinary(t, "amd64")[:1<<20])}}, want: "no program that Linux runs"},
+		"another digest":  {raw: map[string]any{"install": map[string]any{"binary": amd64, "checksum": digest([]byte("other"))}}, want: "Checksums did not match"},
+		"another program": {raw: map[string]any{"install": map[string]any{"binary": "/bin/true"}}, want: "it is no K3s release binary"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Setenv("PACKER_CACHE_DIR", t.TempDir())
+			newTree := c.tree
+			if newTree == nil {
+				newTree = func() string { return systemdTree(t, "amd64") }
+			}
+			tree := newTree()
+			before := files(t, tree)
+			x := try(t, tree, c.raw, nil)
+			require.ErrorContains(t, x.err, c.want)
+			assert.Equal(t, before, files(t, tree), "nothing was touched")
+		})
+	}
+}
+
+// A release is served as GitHub serves one, well and badly.
+func TestInstallFetches(t *testing.T) {
+	binary, images := k3sBinary(t, "amd64"), []byte(strings.Repeat("images", 1000))
+	list := fmt.Sprintf("%s  k3s-airgap-images-amd64.tar.zst\n%s  k3s\n", digest(images)[len("sha256:"):], digest(binary)[len("sha256:"):])
+	var short, wrong bool
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		name := filepath.Base(r.URL.Path)
+		if dir := filepath.Base(filepath.Dir(r.URL.Path)); dir == "moved" {
+			http.Redirect(w, r, "/"+release+"/"+name, http.StatusFound)
+			return
+		}
+		data, found := map[string][]byte{"k3s": binary, "k3s-airgap-images-amd64.tar.zst": images, "sha256sum-amd64.txt": []byte(list)}[name]
+		switch {
+		case !found:
+			http.NotFound(w, r)
+		case wrong && name == "k3s":
+			http.ServeContent(w, r, name, time.Time{}, bytes.NewReader(bytes.Repeat([]byte{'x'}, len(data))))
+		case short && name == "k3s":
+			w.Header().Set("Content-Length", fmt.Sprint(len(data)))
+			_, _ = w.Write(data[:len(data)/2])
+		default:
+			http.ServeContent(w, r, name, time.Time{}, bytes.NewReader(data))
+		}
+	}))
+	defer server.Close()
+	t.Setenv("PACKER_CACHE_DIR", t.TempDir())
+	options := func(dir, checksum string) map[string]any {
+		return map[string]any{"install": map[string]any{
+			"binary": server.URL + dir + "/k3s", "checksum": checksum,
+			"airgap_images": []string{server.URL + dir + "/k3s-airgap-images-amd64.tar.zst?checksum=file:" + server.URL + dir + "/sha256sum-amd64.txt"},
+		}}
+	}
+	byList := options("/moved", "file:"+server.URL+"/moved/sha256sum-amd64.txt")
+	tree := systemdTree(t, "amd64")
+	before := files(t, tree)
+
+	short = true
+	x := try(t, tree, byList, nil)
+	require.Error(t, x.err)
+	assert.ErrorContains(t, x.err, "install.binary: ")
+	assert.Equal(t, before, files(t, tree), "half a file is not installed")
+
+	short, wrong = false, true
+	x = try(t, tree, options("/bad", digest(binary)), nil)
+	require.ErrorContains(t, x.err, "Checksums did not match")
+	assert.Equal(t, before, files(t, tree), "nor another one")
+
+	wrong = false
+	x = try(t, tree, byList, nil)
+	require.NoError(t, x.err, x.log)
+	assert.FileExists(t, filepath.Join(tree, "usr/local/bin/k3s"))
+	assert.FileExists(t, filepath.Join(tree, "var/lib/rancher/k3s/agent/images/k3s-airgap-images-amd64.tar.zst"))
+}
+
+// A machine is left alone, and nothing is fetched for it.
+func TestInstallNeedsATree(t *testing.T) {
+	var p Provisioner
+	require.NoError(t, p.Prepare(map[string]any{"report_dir": t.TempDir(), "install": map[string]any{"binary": localFile(t, "k3s", nil)}}))
+	comm := new(packersdk.MockCommunicator)
+	err := p.Provision(t.Context(), new(packersdk.MockUi), comm, map[string]any{"ConnType": "ssh"})
+	require.ErrorContains(t, err, "install: K3s is put into trees of the builder k3s-image, and this node is reached by ssh")
+	assert.False(t, comm.StartCalled)
+}
+
+func TestInstallOptions(t *testing.T) {
+	file := localFile(t, "k3s", []byte("k3s"))
+	sum := digest(nil)
+	for name, c := range map[string]struct {
+		raw  map[string]any
+		want string
+	}{
+		"no binary":           {map[string]any{}, "install.binary: is missing"},
+		"no such file":        {map[string]any{"binary": "/nowhere/k3s"}, "is no file on the build host"},
+		"URL unchecked":       {map[string]any{"binary": "https://a/k3s"}, "has no checksum"},
+		"URL checked by none": {map[string]any{"binary": "https://a/k3s", "checksum": "none"}, "has no checksum"},
+		"weak checksum":       {map[string]any{"binary": "https://a/k3s", "checksum": "md5:d41d8cd98f00b204e9800998ecf8427e"}, "neither sha256:"},
+		"object store":        {map[string]any{"binary": "s3::https://a/k3s", "checksum": sum}, "needs a client of that store"},
+		"bin_dir":             {map[string]any{"binary": file, "bin_dir": "/srv"}, `install.bin_dir: "/srv" is not one of`},
+		"service":             {map[string]any{"binary": file, "service": "runit"}, `install.service: "runit" is not one of`},
+		"no archive":          {map[string]any{"binary": file, "airgap_images": []string{file}}, "K3s imports no file named"},
+		"archive unchecked":   {map[string]any{"binary": file, "airgap_images": []string{"https://a/i.tar"}}, "install.airgap_images[0]: \"https://a/i.tar\" has no checksum"},
+		"archives alike":      {map[string]any{"binary": file, "airgap_images": []string{"https://a/i.tar?checksum=" + sum, "https://b/i.tar?checksum=" + sum}}, `another archive is named "i.tar" too`},
+	} {
+		t.Run(name, func(t *testing.T) {
+			var p Provisioner
+			require.ErrorContains(t, p.Prepare(map[string]any{"install": c.raw}), c.want)
+		})
+	}
+	for name, raw := range map[string]map[string]any{
+		"file": {"binary": file}, "URL": {"binary": "https://a/k3s", "checksum": sum},
+		"list": {"binary": "https://a/k3s", "checksum": "file:https://a/sums"}, "query": {"binary": "https://a/k3s?checksum=" + sum},
+		"unknown": {"binary": unknown, "checksum": unknown},
+	} {
+		t.Run(name, func(t *testing.T) {
+			var p Provisioner
+			require.NoError(t, p.Prepare(map[string]any{"install": raw}))
+		})
+	}
+	var p Provisioner
+	require.ErrorContains(t, p.Prepare(map[string]any{"k3s_command": "server", "install": map[string]any{"binary": file}}), "k3s_command and install exclude each other")
+}
