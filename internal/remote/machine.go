@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 
@@ -119,6 +120,9 @@ func (r *Machine) Apply(ctx context.Context, c node.Change, q node.Query) (*node
 	}
 	if err := c.Check(); err != nil {
 		return nil, fmt.Errorf("changing the machine: %w", err)
+	}
+	if i := slices.IndexFunc(c.Write, func(e node.Entry) bool { return e.Source != nil }); i >= 0 {
+		return nil, fmt.Errorf("changing the machine: %s: a request carries what is in memory, and this lies in %s", c.Write[i].Path, c.Write[i].Source.Path)
 	}
 	started := time.Now()
 	rep, way, err := r.request(ctx, newJob(&c, q, r.opt))
