@@ -306,3 +306,13 @@ func TestBoundedText(t *testing.T) {
 	_, changes = read(unit, 0o644, text, node.Entry{Path: "/etc/systemd/system/b.service", Kind: node.KindFile, Mode: 0o644, Data: []byte(text)})
 	require.EqualError(t, changes.Err(), "what is done at boot is not known: there is more than 4 MiB of it, and /etc/systemd/system/b.service was not read")
 }
+
+// A file that says what is run and could not be read may say anything.
+func TestUnreadText(t *testing.T) {
+	for name, mode := range map[string]fs.FileMode{"/etc/rc.local": 0o755, "/etc/systemd/system/a.service": 0o644} {
+		_, changes := read("/etc/crontab", 0o644, "", node.Entry{Path: name, Kind: node.KindFile, Mode: mode, Unread: "it is too large"})
+		require.EqualError(t, changes.Err(), "what is done at boot is not known: "+name+" could not be read: it is too large")
+	}
+	_, changes := read("/etc/crontab", 0o644, "", node.Entry{Path: "/etc/rc.local", Kind: node.KindFile, Mode: 0o644, Unread: "it is too large"})
+	require.NoError(t, changes.Err(), "nothing runs it")
+}

@@ -2,6 +2,8 @@ package boot
 
 import (
 	"bytes"
+	"cmp"
+	"fmt"
 	"path"
 	"regexp"
 	"slices"
@@ -98,10 +100,13 @@ func (c *Changes) source(s source, dir string) {
 
 func (c *Changes) file(s source, e node.Entry) {
 	suffix := len(s.suffix) == 0 || slices.ContainsFunc(s.suffix, func(end string) bool { return strings.HasSuffix(e.Path, end) })
-	if e.Kind != node.KindFile || !suffix || s.executable && e.Mode&0o111 == 0 || e.Data == nil {
-		return
-	}
-	if c.fits(e) {
+	switch {
+	case e.Kind != node.KindFile || !suffix || s.executable && e.Mode&0o111 == 0:
+	case e.Data == nil:
+		if c.problem == nil {
+			c.problem = fmt.Errorf("what is done at boot is not known: %s could not be read: %s", e.Path, cmp.Or(e.Unread, "its content was not looked at"))
+		}
+	case c.fits(e):
 		s.read(c, e, string(e.Data))
 	}
 }
