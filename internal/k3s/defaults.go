@@ -2,24 +2,26 @@ package k3s
 
 // A condition of a default: what of the configuration it depends on.
 const (
-	ifEtcd            = "embedded etcd"
-	ifSQLite          = "sqlite"
-	ifExternal        = "external datastore"
-	ifExternalCA      = "datastore-cafile"
-	ifExternalCert    = "datastore-certfile"
-	ifExternalKey     = "datastore-keyfile"
-	ifEncryption      = "secrets-encryption"
-	ifEgress          = "egress-selector-mode is not disabled"
-	ifInternalFirst   = "flannel-external-ip is off"
-	ifExternalFirst   = "flannel-external-ip"
-	ifCloudController = "disable-cloud-controller is off"
-	ifServiceLB       = "servicelb is not disabled"
-	ifProtectKernel   = "protect-kernel-defaults"
-	ifNoAuthzConfig   = "no authorization-config"
-	ifNoAuthnConfig   = "no authentication-config"
-	ifNodeName        = "node-name"
-	ifResolvConf      = "resolv-conf"
-	ifNoExposure      = "etcd-expose-metrics is off"
+	ifEtcd              = "embedded etcd"
+	ifSQLite            = "sqlite"
+	ifExternal          = "external datastore"
+	ifExternalCA        = "datastore-cafile"
+	ifExternalCert      = "datastore-certfile"
+	ifExternalKey       = "datastore-keyfile"
+	ifEncryption        = "secrets-encryption"
+	ifEgress            = "egress-selector-mode is not disabled"
+	ifInternalFirst     = "flannel-external-ip is off"
+	ifExternalFirst     = "flannel-external-ip"
+	ifCloudController   = "disable-cloud-controller is off"
+	ifNoCloudController = "disable-cloud-controller"
+	ifAdvertised        = "an address is given"
+	ifServiceLB         = "servicelb is not disabled"
+	ifProtectKernel     = "protect-kernel-defaults"
+	ifNoAuthzConfig     = "no authorization-config"
+	ifNoAuthnConfig     = "no authentication-config"
+	ifNodeName          = "node-name"
+	ifResolvConf        = "resolv-conf"
+	ifNoExposure        = "etcd-expose-metrics is off"
 )
 
 // fallback is one argument that K3s passes to a component by itself. In value,
@@ -39,6 +41,7 @@ type fallback struct {
 // pkg/cli/server/server.go, pkg/etcd/etcd.go).
 var fallbacks = map[Component][]fallback{
 	APIServer: {
+		{flag: "advertise-address", value: "{advertised}", when: ifAdvertised},
 		{flag: "advertise-port", value: "{key:https-listen-port}"},
 		{flag: "allow-privileged", value: "true"},
 		{flag: "anonymous-auth", value: "false", when: ifNoAuthnConfig},
@@ -76,7 +79,7 @@ var fallbacks = map[Component][]fallback{
 		{flag: "requestheader-extra-headers-prefix", value: "X-Remote-Extra-"},
 		{flag: "requestheader-group-headers", value: "X-Remote-Group"},
 		{flag: "requestheader-username-headers", value: "X-Remote-User"},
-		{flag: "secure-port", value: "6444"},
+		{flag: "secure-port", value: "{api-port}"},
 		{flag: "service-account-issuer", value: "https://kubernetes.default.svc.{key:cluster-domain}", since: 20},
 		{flag: "service-account-key-file", value: "{server}/tls/service.key"},
 		{flag: "service-account-signing-key-file", value: "{server}/tls/service.key", until: 25},
@@ -110,7 +113,9 @@ var fallbacks = map[Component][]fallback{
 		{flag: "configure-cloud-routes", value: "false", when: ifCloudController},
 		{flag: "controllers", value: "*,-service,-route,-cloud-node-lifecycle", when: ifCloudController, until: 21},
 		{flag: "controllers", value: "*,tokencleaner,-service,-route,-cloud-node-lifecycle", when: ifCloudController, since: 22},
+		{flag: "controllers", value: "*,tokencleaner", when: ifNoCloudController, since: 22},
 		{flag: "kubeconfig", value: "{server}/cred/controller.kubeconfig"},
+		{flag: "leader-elect", value: "false", when: ifSQLite},
 		{flag: "port", value: "10252", until: 21},
 		{flag: "profiling", value: "false"},
 		{flag: "root-ca-file", value: "{server}/tls/server-ca.crt"},
@@ -129,6 +134,7 @@ var fallbacks = map[Component][]fallback{
 		{flag: "authorization-kubeconfig", value: "{server}/cred/scheduler.kubeconfig", since: 22},
 		{flag: "bind-address", value: "127.0.0.1"},
 		{flag: "kubeconfig", value: "{server}/cred/scheduler.kubeconfig"},
+		{flag: "leader-elect", value: "false", when: ifSQLite},
 		{flag: "port", value: "10251", until: 21},
 		{flag: "profiling", value: "false"},
 		{flag: "secure-port", value: "0", until: 21},

@@ -45,6 +45,9 @@ type Argument struct {
 	Name   string
 	Value  string
 	Origin Origin
+	// File is true where a configuration file of the component says it, and not
+	// its command line.
+	File bool
 }
 
 // Setting is one K3s configuration key after merging.

@@ -1,6 +1,10 @@
 package k3s
 
-import "strings"
+import (
+	"net"
+	"strconv"
+	"strings"
+)
 
 // defaults lists what K3s passes to a component by itself.
 func (r *resolver) defaults(c Component, user []Value) []Argument {
@@ -15,7 +19,7 @@ func (r *resolver) defaults(c Component, user []Value) []Argument {
 			origin = because[0].Origin
 		}
 		origin.Default = true
-		out = append(out, Argument{f.flag, r.fill(f.value), origin})
+		out = append(out, Argument{Name: f.flag, Value: r.fill(f.value), Origin: origin})
 	}
 	return out
 }
@@ -25,7 +29,10 @@ func (r *resolver) fill(value string) string {
 	if !strings.Contains(value, "{") {
 		return value
 	}
-	value = r.places.Replace(value)
+	value = strings.ReplaceAll(r.places.Replace(value), "{api-port}", r.apiPort())
+	if strings.Contains(value, "{advertised}") {
+		value = strings.ReplaceAll(value, "{advertised}", r.advertised())
+	}
 	for {
 		before, rest, ok := strings.Cut(value, "{key:")
 		if !ok {
@@ -34,6 +41,31 @@ func (r *resolver) fill(value string) string {
 		key, after, _ := strings.Cut(rest, "}")
 		value = before + r.setting(key) + after
 	}
+}
+
+// apiPort is where the API server listens, behind K3s's own port
+// (pkg/daemons/control/server.go, defaults).
+func (r *resolver) apiPort() string {
+	port, err := strconv.Atoi(r.setting("https-listen-port"))
+	if err != nil || port == 0 {
+		return "6444"
+	}
+	return strconv.Itoa(port + 1)
+}
+
+// advertised is the address that the configuration makes the API server
+// advertise; "" where it finds one of the machine's (pkg/cli/server/server.go).
+func (r *resolver) advertised() string {
+	for _, key := range []string{"advertise-address", "node-external-ip", "node-ip"} {
+		for _, v := range r.effective.Settings[key].Values {
+			for item := range strings.SplitSeq(v.Text, ",") {
+				if item = strings.TrimSpace(item); key == "advertise-address" && item != "" || net.ParseIP(item) != nil {
+					return item
+				}
+			}
+		}
+	}
+	return ""
 }
 
 // setting is the value of a key, or what K3s takes where it is not given.
@@ -74,6 +106,10 @@ func (r *resolver) holds(when string, user []Value) bool {
 		return !r.disabled("servicelb")
 	case ifNodeName, ifResolvConf:
 		return e.Text(when) != ""
+	case ifNoCloudController:
+		return e.Bool("disable-cloud-controller")
+	case ifAdvertised:
+		return r.advertised() != ""
 	case ifNoExposure:
 		return !e.Bool("etcd-expose-metrics")
 	case ifNoAuthzConfig:

@@ -60,6 +60,7 @@ func (r *resolver) kubeletFiles(user []Value, defaults []Argument) ([]Value, []A
 	}
 	for _, a := range layers.arguments() {
 		if !given[a.Name] || a.Name == "feature-gates" { // the kubelet joins gates of file and flags
+			a.File = true
 			fromFiles = append(fromFiles, a)
 		}
 	}

@@ -30,7 +30,7 @@ func (l kubeletLayers) defaults(own []Argument) {
 		v := l.keyed(a.Name, f.joiner)
 		for pair := range strings.SplitSeq(a.Value, ",") {
 			key, _, _ := strings.Cut(pair, f.joiner)
-			v.byKey[key] = Argument{a.Name, pair, a.Origin}
+			v.byKey[key] = Argument{Name: a.Name, Value: pair, Origin: a.Origin}
 		}
 	}
 }
@@ -52,13 +52,13 @@ func (l kubeletLayers) add(f kubeletField, n *yaml.Node, file string) {
 	case n.Tag == "!!null":
 		delete(l, f.flag)
 	case n.Kind == yaml.ScalarNode:
-		l[f.flag] = kubeletValue{whole: &Argument{f.flag, f.text(n), origin}}
+		l[f.flag] = kubeletValue{whole: &Argument{Name: f.flag, Value: f.text(n), Origin: origin}}
 	case n.Kind == yaml.SequenceNode:
 		var items []string
 		for _, item := range n.Content {
 			items = append(items, item.Value)
 		}
-		l[f.flag] = kubeletValue{whole: &Argument{f.flag, strings.Join(items, ","), origin}}
+		l[f.flag] = kubeletValue{whole: &Argument{Name: f.flag, Value: strings.Join(items, ","), Origin: origin}}
 	case n.Kind == yaml.MappingNode && f.joiner != "":
 		v := l.keyed(f.flag, f.joiner)
 		for i := 0; i+1 < len(n.Content); i += 2 {
@@ -67,7 +67,7 @@ func (l kubeletLayers) add(f kubeletField, n *yaml.Node, file string) {
 				delete(v.byKey, key)
 				continue
 			}
-			v.byKey[key] = Argument{f.flag, key + f.joiner + value.Value, Origin{Source: file, Line: value.Line}}
+			v.byKey[key] = Argument{Name: f.flag, Value: key + f.joiner + value.Value, Origin: Origin{Source: file, Line: value.Line}}
 		}
 	}
 }
