@@ -252,10 +252,30 @@ func (f file) deferred(x *examination, v verdict, missing []string) verdict {
 	v.status, v.found = Deferred, "not there before K3s has run: "+few(missing)
 	v.reason = fmt.Sprintf("K3s makes it at first start, mode %04o, owner root:root", mode)
 	if m, limited := maxMode(f.mode, x.in.Benchmark); limited && mode&^m != 0 {
+		if by, tightened := f.tightenedBy(x, m); tightened {
+			v.reason += fmt.Sprintf("; %s then makes that %04o, after each start", by.Source, m)
+			v.evidence = append(v.evidence, Evidence{Source: by.Source, Line: by.Line, Detail: "the service tightens it after each start"})
+			return v
+		}
 		v.status = Manual
 		v.reason += fmt.Sprintf("; that is more than %04o, so somebody has to tighten it after the first start", m)
 	}
 	return v
+}
+
+// tightenedBy is what has the service give all that f speaks of mode m or less
+// after each start.
+func (f file) tightenedBy(x *examination, m fs.FileMode) (by k3s.Origin, tightened bool) {
+	for _, s := range f.paths {
+		dir, match := x.paths.expand(s), f.match
+		if match == "" {
+			dir, match = path.Dir(dir), path.Base(dir)
+		}
+		if by, tightened = x.in.Effective.TightenedBy(x.node(), dir, match, m); !tightened {
+			return k3s.Origin{}, false
+		}
+	}
+	return by, tightened
 }
 
 func (f file) wanted(x *examination) string {

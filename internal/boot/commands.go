@@ -64,6 +64,9 @@ type command struct {
 	args       []word
 	input      string
 	inputKnown bool
+	// only limits what is below its operands to base names of that pattern; ""
+	// for all.
+	only string
 }
 
 // commands are the programs that change files or the kernel, or run something.
@@ -119,6 +122,10 @@ func (c command) each(all []word, f fileChange) {
 			continue
 		}
 		f.pattern = strings.TrimSuffix(c.absolute(w.text), "/.")
+		if c.only != "" && f.deep {
+			itself, _ := path.Match(c.only, path.Base(f.pattern))
+			f.name, f.inside = c.only, !itself
+		}
 		c.changes.change(f)
 	}
 }
@@ -403,19 +410,41 @@ func (c command) find() {
 			if len(run) > 1 && slices.Contains([]string{"chmod", "chown", "chgrp", "rm"}, path.Base(run[0].text)) {
 				run = slices.Insert(slices.Clone(run), 1, word{"-R", true})
 			}
-			c.call(c.at, append(slices.Clone(run), roots...), "", false)
+			c.onFound(append(slices.Clone(run), roots...))
 		}
 	}
 }
 
-// findName is the pattern of names that find looks for; "" for all.
+// onFound runs a command that find is given, on what has the name that it looks for.
+func (c command) onFound(words []word) {
+	words = c.bare(words)
+	does, ok := commands[path.Base(words[0].text)]
+	if name := findName(c.args); ok && words[0].known && name != "" {
+		does(command{shell: c.shell, at: c.at, args: words[1:], only: name})
+		return
+	}
+	c.call(c.at, words, "", false)
+}
+
+// findName is the pattern of names that find looks for; "" for all, or where more
+// than one word decides.
 func findName(args []word) string {
+	name := ""
 	for i, w := range args {
-		if (w.text == "-name" || w.text == "-iname") && i+1 < len(args) && args[i+1].known {
-			return args[i+1].text
+		switch w.text {
+		case "!", "-not", "-o", "-or":
+			return ""
+		case "-name", "-iname":
+			if name != "" || i+1 == len(args) || !args[i+1].known {
+				return ""
+			}
+			name = args[i+1].text
+			if w.text == "-iname" {
+				name = strings.ToLower(name) // as the files' own are
+			}
 		}
 	}
-	return ""
+	return name
 }
 
 // interpret runs a file, or the text behind -c.

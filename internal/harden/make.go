@@ -159,6 +159,7 @@ func (p *planner) draft() []want {
 	if p.c.Role == k3s.Server {
 		p.server()
 	}
+	p.afterStart()
 	p.tighten()
 	sort.SliceStable(p.plan.Change.Write, func(i, j int) bool {
 		return p.plan.Change.Write[i].Path < p.plan.Change.Write[j].Path

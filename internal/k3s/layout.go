@@ -48,6 +48,9 @@ func (l Layout) Manifests() string { return l.Server() + "/manifests" }
 // Logs is where the guide puts the audit log.
 func (l Layout) Logs() string { return l.Server() + "/logs" }
 
+// TLS holds certificates and keys.
+func (l Layout) TLS() string { return l.Server() + "/tls" }
+
 // Cred holds kubeconfigs, the encryption configuration and passwords.
 func (l Layout) Cred() string { return l.Server() + "/cred" }
 

@@ -23,6 +23,7 @@ func Query(role Role, dataDir string) node.Query {
 		{Path: DropInDir(ConfigFile), Depth: 1, Content: true},
 		{Path: layout.KubeletConfigDir(), Depth: node.Deep, Content: true},
 		{Path: layout.DB(), Depth: 1},
+		{Path: FindProgram},
 	}
 	q = append(q, servicesQuery()...)
 	q = append(q, service.SystemdQuery(role.ServiceName(), role.EnvironmentFiles()...)...)

@@ -44,6 +44,12 @@ type Service struct {
 	Files []string
 	// Start is the command line, the program first.
 	Start []Word
+	// Type is when a unit counts as started (systemd.service(5)), as it is
+	// written; "" where it is not.
+	Type string
+	// AfterStart are the commands that a unit runs once it counts as started
+	// (ExecStartPost), as far as their words are known.
+	AfterStart [][]Word
 	// Environment holds the variables that the command will see, each once.
 	Environment []Variable
 	// Faults tells what in the files the service manager refuses, or what
@@ -233,6 +239,12 @@ func (p *unitParser) read(e node.Entry) ([]byte, error) {
 // command decides what the service starts.
 func (p *unitParser) command(unit string) {
 	s := p.service
+	s.Type = p.kind
+	for _, c := range p.post {
+		if len(c.faults) == 0 && !c.shell {
+			s.AfterStart = append(s.AfterStart, c.words)
+		}
+	}
 	switch {
 	case len(p.start) == 0:
 		s.refuse(unit, 0, "no ExecStart: systemd refuses the unit")

@@ -78,7 +78,7 @@ type unitParser struct {
 	specifiers
 	systemd       *Systemd
 	service       *Service
-	start         []command
+	start, post   []command
 	kind, restart string
 	assigned      []assignedVariable
 	files         []Word // EnvironmentFile values, the leading dash kept
@@ -108,7 +108,7 @@ var unitSettings = map[string]func(p *unitParser, file string, s iniSetting) err
 	"ExecStart":        (*unitParser).setStart,
 	"ExecCondition":    (*unitParser).checkCommands,
 	"ExecStartPre":     (*unitParser).checkCommands,
-	"ExecStartPost":    (*unitParser).checkCommands,
+	"ExecStartPost":    (*unitParser).setPost,
 	"ExecReload":       (*unitParser).checkCommands,
 	"ExecStop":         (*unitParser).checkCommands,
 	"ExecStopPost":     (*unitParser).checkCommands,
@@ -152,6 +152,16 @@ func (p *unitParser) setStart(file string, s iniSetting) error {
 	}
 	commands, err := p.commands(file, s)
 	p.start = append(p.start, commands...)
+	return err
+}
+
+func (p *unitParser) setPost(file string, s iniSetting) error {
+	if s.value == "" {
+		p.post = nil
+		return nil
+	}
+	commands, err := p.commands(file, s)
+	p.post = append(p.post, commands...)
 	return err
 }
 

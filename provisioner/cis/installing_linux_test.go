@@ -81,6 +81,7 @@ func systemdTree(t *testing.T, arch string) string {
 	t.Helper()
 	tree := newTree(t)
 	write(t, tree, "usr/lib/systemd/systemd", string(k3sBinary(t, arch)))
+	write(t, tree, "usr/bin/find", "find")
 	return tree
 }
 
@@ -121,6 +122,7 @@ func TestInstalled(t *testing.T) {
 			assert.Equal(t, os.FileMode(0o644), modeOf(t, filepath.Join(tree, "etc/systemd/system/k3s.service")))
 			assert.Equal(t, os.FileMode(0o600), modeOf(t, filepath.Join(tree, "etc/systemd/system/k3s.service.env")))
 			assert.FileExists(t, filepath.Join(tree, "etc/systemd/system/multi-user.target.d/k3s.conf"))
+			assert.Equal(t, os.FileMode(0o644), modeOf(t, filepath.Join(tree, "etc/systemd/system/k3s.service.d/60-k3s-cis.conf")))
 			archive, err := os.ReadFile(filepath.Join(tree, "var/lib/rancher/k3s/agent/images/k3s-airgap-images-"+arch+".tar.zst"))
 			require.NoError(t, err)
 			assert.True(t, bytes.Equal(images, archive))
@@ -143,6 +145,7 @@ func TestInstalled(t *testing.T) {
 func TestInstalledElsewhere(t *testing.T) {
 	tree := newTree(t)
 	write(t, tree, "sbin/openrc-run", "openrc")
+	write(t, tree, "usr/bin/find", "find")
 	write(t, tree, "etc/init.d/k3s", "#!/sbin/openrc-run\ncommand=\"/usr/bin/k3s\"\ncommand_args=\"server --snapshotter native\"\n")
 	write(t, tree, "etc/rancher/k3s/k3s.env", "K3S_DEBUG=true\n")
 	write(t, tree, "etc/rancher/k3s/config.yaml", "data-dir: /data/k3s\n")
@@ -165,6 +168,9 @@ func TestInstalledElsewhere(t *testing.T) {
 	require.NoError(t, err)
 	assert.Equal(t, "K3S_DEBUG=true\n", string(env), "an environment of the image's own stays")
 	assert.FileExists(t, filepath.Join(tree, "etc/runlevels/default/k3s"))
+	settings, err := os.ReadFile(filepath.Join(tree, "etc/conf.d/k3s"))
+	require.NoError(t, err)
+	assert.Contains(t, string(settings), "find /data/k3s/server/tls -type f -name '*.crt' -exec chmod 0600 '{}' +")
 	assert.FileExists(t, filepath.Join(tree, "data/k3s/agent/images/images.tar"))
 	assert.Equal(t, benchmark.Pass, status(t, x.report, "node.unit.mode").Status)
 }

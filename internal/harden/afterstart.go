@@ -1,0 +1,34 @@
+package harden
+
+import (
+	"github.com/k3s-cis/packer-plugin-k3s/internal/k3s"
+	"github.com/k3s-cis/packer-plugin-k3s/internal/node"
+)
+
+const afterStartComment = `# After each start of K3s: certificates and kubeconfigs that it makes for everybody
+# to read are for root alone (CIS 1.1.13, 1.1.15, 1.1.17, 1.1.20).
+`
+
+// afterStart has the service of a server tighten after each start what K3s makes
+// too open, where that is known to work.
+func (p *planner) afterStart() {
+	if p.have == nil || p.c.Role != k3s.Server {
+		return
+	}
+	name, unit := p.eff.TightenPlace(p.have)
+	if _, presence := p.have.Lookup(k3s.FindProgram); name == "" || presence != node.Present {
+		return
+	}
+	text := k3s.TightenUnit(p.c.layout())
+	if !unit {
+		text = k3s.TightenScript(p.c.layout())
+	}
+	switch {
+	case text == "":
+		p.note("K3s's certificates stay as K3s makes them, 0644: the name of the data directory %q needs quotes, and the service tightens nothing there", p.c.dataDir)
+	case foreign(p.have, name):
+		p.note("K3s's certificates stay as K3s makes them, 0644: %s is the node's own, and its service tightens nothing", name)
+	default:
+		p.write(file(name, 0o644, []byte(header+"\n"+afterStartComment+text)))
+	}
+}
