@@ -29,6 +29,12 @@ const (
 	// RootHidden is a JSON object of the directories of the tree that show
 	// something else once a node has booted, and of what that is.
 	RootHidden = "RootHidden"
+	// RootImage is the file name of the image to be; empty where none is made.
+	RootImage = "RootImage"
+	// RootBase is where the base came from, without what gives access to it, and
+	// RootBaseDigest its digest with the name of the algorithm; empty for a directory.
+	RootBase       = "RootBase"
+	RootBaseDigest = "RootBaseDigest"
 	// artifactID is what Packer itself calls the artifact's Id: build.ID. Only
 	// post-processors can have it.
 	artifactID = "ID"
@@ -51,7 +57,7 @@ func (b *Builder) Prepare(raws ...any) (generated, warnings []string, err error)
 	if err != nil {
 		return nil, warnings, packerui.Error(err)
 	}
-	return []string{RootDirectory, RootReadOnly, RootHidden}, warnings, nil
+	return []string{RootDirectory, RootReadOnly, RootHidden, RootImage, RootBase, RootBaseDigest}, warnings, nil
 }
 
 // Run makes the image.
@@ -114,12 +120,12 @@ func (b *Builder) steps() []multistep.Step {
 			Url:         fetch.AsFiles(c.ISOUrls),
 		}),
 		&stepWorkspace{},
-		multistep.If(download, &stepIdentify{Format: format, Partition: c.Partition, DiskSize: c.diskSize}),
+		multistep.If(download, &stepIdentify{Format: format, Partition: c.Partition, DiskSize: c.diskSize, Checksum: c.ISOChecksum}),
 		&stepTree{
 			Directory: c.RootfsDirectory, ReadOnly: c.ReadOnly, Format: format,
 			Partition: c.Partition, DiskSize: c.diskSize, Architecture: c.Architecture,
 		},
-		&stepCommunicator{ReadOnly: c.ReadOnly},
+		&stepCommunicator{ReadOnly: c.ReadOnly, Image: c.imageName()},
 		&commonsteps.StepProvision{},
 		&stepSeal{},
 		multistep.If(makesImage, &stepRecord{}),

@@ -210,6 +210,14 @@ const (
 	diskGrain = 1 << 20
 )
 
+// imageName is the name of the image where one is made.
+func (c *Config) imageName() string {
+	if c.Format == "" {
+		return ""
+	}
+	return c.fileName()
+}
+
 // fileName is the name of the image.
 func (c *Config) fileName() string {
 	ending := "." + c.Format

@@ -140,7 +140,7 @@ func TestPrepareTwice(t *testing.T) {
 	raw := tarBase(map[string]any{"iso_url": base, "disk_size": "1G"})
 	generated, warnings, err := b.Prepare(raw)
 	require.NoError(t, err)
-	assert.Equal(t, []string{"RootDirectory", "RootReadOnly", "RootHidden"}, generated)
+	assert.Equal(t, []string{"RootDirectory", "RootReadOnly", "RootHidden", "RootImage", "RootBase", "RootBaseDigest"}, generated)
 	assert.Len(t, warnings, 1, "the checksum is none")
 	first := b.config
 	_, _, err = b.Prepare(raw)

@@ -14,6 +14,8 @@ import (
 // those that need none where the tree is.
 type stepCommunicator struct {
 	ReadOnly bool
+	// Image is the file name of the image to be; empty for none.
+	Image string
 }
 
 func (s *stepCommunicator) Run(ctx context.Context, state multistep.StateBag) multistep.StepAction {
@@ -42,6 +44,9 @@ func (s *stepCommunicator) Run(ctx context.Context, state multistep.StateBag) mu
 		return halt(state, err)
 	}
 	data.Put(RootHidden, string(text))
+	data.Put(RootImage, s.Image)
+	data.Put(RootBase, w.source)
+	data.Put(RootBaseDigest, w.baseDigest)
 	return multistep.ActionContinue
 }
 

@@ -2,8 +2,13 @@ package image
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"fmt"
+	"io"
+	"os"
+	"strings"
 
 	"github.com/hashicorp/packer-plugin-sdk/multistep"
 
@@ -17,6 +22,8 @@ type stepIdentify struct {
 	Format    disk.Format
 	Partition string
 	DiskSize  int64
+	// Checksum is what the base was held against.
+	Checksum string
 }
 
 func (s *stepIdentify) Run(_ context.Context, state multistep.StateBag) multistep.StepAction {
@@ -29,6 +36,9 @@ func (s *stepIdentify) Run(_ context.Context, state multistep.StateBag) multiste
 		return halt(state, fmt.Errorf("iso_url: %w", err))
 	}
 	w.kind = kind
+	if w.baseDigest, err = baseDigest(s.Checksum, w.base); err != nil {
+		return halt(state, fmt.Errorf("iso_url: %w", err))
+	}
 	var errs []error
 	if kind.Format == disk.Tar && s.Partition != "" {
 		errs = append(errs, errors.New("partition: only a disk has partitions, and the base is a tar; remove it"))
@@ -39,6 +49,33 @@ func (s *stepIdentify) Run(_ context.Context, state multistep.StateBag) multiste
 	}
 	ui.Say(fmt.Sprintf("Base %s: %s", w.source, kind))
 	return multistep.ActionContinue
+}
+
+// digestNames are the algorithms of iso_checksum by how long their digests are in
+// hexadecimal.
+var digestNames = map[int]string{32: "md5", 40: "sha1", 64: "sha256", 128: "sha512"}
+
+// baseDigest is the digest of the base with the name of its algorithm: the one that
+// the download was held against, or where that is in a file or there is none, the
+// SHA-256 of what was downloaded.
+func baseDigest(checksum, file string) (string, error) {
+	name, digest, named := strings.Cut(strings.ToLower(checksum), ":")
+	if !named {
+		digest = name
+	}
+	if raw, err := hex.DecodeString(digest); err == nil && digestNames[2*len(raw)] != "" {
+		return digestNames[2*len(raw)] + ":" + digest, nil
+	}
+	f, err := os.Open(file)
+	if err != nil {
+		return "", err
+	}
+	defer f.Close()
+	sum := sha256.New()
+	if _, err := io.Copy(sum, f); err != nil {
+		return "", err
+	}
+	return "sha256:" + hex.EncodeToString(sum.Sum(nil)), nil
 }
 
 func (s *stepIdentify) Cleanup(multistep.StateBag) {}

@@ -18,9 +18,10 @@ const (
 // work is what the steps hand to one another.
 type work struct {
 	// base is the path of the downloaded base, kind what it holds; by
-	// stepIdentify. source is where it came from.
-	base, source string
-	kind         disk.Kind
+	// stepIdentify. source is where it came from, baseDigest the digest with the
+	// name of the algorithm.
+	base, source, baseDigest string
+	kind                     disk.Kind
 	// entry lists what the build makes, for those that find it killed; by
 	// stepReclaim.
 	entry *disk.Entry

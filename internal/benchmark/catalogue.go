@@ -80,7 +80,7 @@ func readCatalogue(read func(string) ([]byte, error), files, known []string) ([]
 	var all []located
 	d := &decoder{}
 	for _, f := range files {
-		if f == benchmarkTable {
+		if f == benchmarkTable || f == levelTable {
 			continue
 		}
 		raw, err := read(f)

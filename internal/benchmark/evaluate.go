@@ -63,7 +63,7 @@ func (x *examination) result(c Control) Result {
 	if r.ID == "" {
 		r.ID = c.Key
 	} else {
-		r.Section = sectionOf(r.ID)
+		r.Section, r.Level = sectionOf(r.ID), Level(x.in.Benchmark, r.ID)
 	}
 	return r
 }

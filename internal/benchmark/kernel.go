@@ -33,6 +33,21 @@ func (kernel) picks(paths) node.Query {
 // after its release.
 var moduleDirectories = []string{"/lib/modules", "/usr/lib/modules"}
 
+// Kernels are the releases of the kernels that are installed on a node, sorted;
+// none where their modules were not looked at.
+func Kernels(n *node.Node) []string {
+	var out []string
+	for _, dir := range moduleDirectories {
+		for _, e := range n.Below(dir) {
+			if e.Kind == node.KindDirectory && path.Dir(e.Path) == dir {
+				out = append(out, path.Base(e.Path))
+			}
+		}
+	}
+	slices.Sort(out)
+	return slices.Compact(out)
+}
+
 // linuxes are the releases of the kernels that the node may boot, each with the
 // place that tells.
 func (x *examination) linuxes() []Evidence {

@@ -35,6 +35,9 @@ type Result struct {
 	Key    string `json:"key"`
 	Title  string `json:"title"`
 	Status Status `json:"status"`
+	// Level is CIS's profile level of a numbered control, 1 or 2; 0 where it is not
+	// known, see Level.
+	Level int `json:"level,omitempty"`
 	// Section is the benchmark section the control stands in, such as "1.2".
 	Section string `json:"section"`
 	// Found is what the node has, in one line; never a secret.

@@ -2,6 +2,7 @@ package report
 
 import (
 	"strings"
+	"time"
 
 	"github.com/k3s-cis/packer-plugin-k3s/internal/benchmark"
 	"github.com/k3s-cis/packer-plugin-k3s/internal/safetext"
@@ -34,4 +35,53 @@ func cleanResult(res benchmark.Result) benchmark.Result {
 		res.Waiver = &w
 	}
 	return res
+}
+
+// lines makes each of list one printable line; nil stays nil.
+func lines(list []string) []string {
+	if list == nil {
+		return nil
+	}
+	out := make([]string, len(list))
+	for i, s := range list {
+		out[i] = line(s)
+	}
+	return out
+}
+
+// clean makes every text of n printable. It leaves n alone.
+func (n Node) clean() Node {
+	for _, p := range []*string{
+		&n.Build, &n.Datastore, &n.Access, &n.Image, &n.OS, &n.Architecture, &n.Base, &n.BaseDigest, &n.Commit, &n.Run,
+	} {
+		*p = line(*p)
+	}
+	n.Kernels = lines(n.Kernels)
+	return n
+}
+
+// clean makes every text of j printable. It leaves j alone.
+func (j Judge) clean() Judge {
+	j.PluginDigest, j.CatalogueDigest = line(j.PluginDigest), line(j.CatalogueDigest)
+	if j.Options != nil {
+		options := make(map[string]string, len(j.Options))
+		for name, value := range j.Options {
+			options[line(name)] = text(value)
+		}
+		j.Options = options
+	}
+	return j
+}
+
+// clean makes every text of d printable. It leaves d alone; nil stays nil.
+func (d *DriftRecord) clean() *DriftRecord {
+	if d == nil {
+		return nil
+	}
+	out := &DriftRecord{Since: d.Since.UTC().Truncate(time.Second), Subject: lines(d.Subject), Changes: make([]DriftChange, len(d.Changes))}
+	for i, c := range d.Changes {
+		c.Kind, c.ID, c.Key, c.Title = line(c.Kind), line(c.ID), line(c.Key), line(c.Title)
+		out.Changes[i] = c
+	}
+	return out
 }

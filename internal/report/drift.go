@@ -3,6 +3,7 @@ package report
 import (
 	"fmt"
 	"strings"
+	"time"
 
 	"github.com/k3s-cis/packer-plugin-k3s/internal/benchmark"
 )
@@ -145,6 +146,51 @@ func (d Drift) Log() string {
 	}
 	b.WriteString("drift: " + d.counts() + "\n")
 	return b.String()
+}
+
+// DriftRecord is what a report says of how it differs from an earlier one.
+type DriftRecord struct {
+	// Since is when the earlier report was made.
+	Since time.Time `json:"since"`
+	// Subject lists what else differs, see Drift.
+	Subject []string      `json:"subject"`
+	Changes []DriftChange `json:"changes"`
+}
+
+// DriftChange is one control in a DriftRecord.
+type DriftChange struct {
+	// Kind is worse, better, changed, new or gone.
+	Kind  string `json:"kind"`
+	ID    string `json:"id"`
+	Key   string `json:"key"`
+	Title string `json:"title"`
+	// From and To are the verdicts; empty where the report lacks the control.
+	From benchmark.Status `json:"from,omitempty"`
+	To   benchmark.Status `json:"to,omitempty"`
+}
+
+// heading is the control's number and title.
+func (c DriftChange) heading() string {
+	return heading(benchmark.Result{ID: c.ID, Key: c.Key, Title: c.Title})
+}
+
+// Record makes the drift since the earlier report a part of a report.
+func (d Drift) Record(earlier Report) *DriftRecord {
+	out := &DriftRecord{Since: earlier.Created, Subject: d.Subject, Changes: []DriftChange{}}
+	if out.Subject == nil {
+		out.Subject = []string{}
+	}
+	for _, g := range []struct {
+		kind    string
+		changes []Change
+	}{
+		{"worse", d.Regressions}, {"better", d.Improvements}, {"changed", d.Others}, {"new", d.New}, {"gone", d.Gone},
+	} {
+		for _, c := range g.changes {
+			out.Changes = append(out.Changes, DriftChange{g.kind, c.Result.ID, c.Result.Key, c.Result.Title, c.From, c.To})
+		}
+	}
+	return out.clean()
 }
 
 // String says a change in one line.

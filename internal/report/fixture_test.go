@@ -4,6 +4,7 @@ import (
 	"flag"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -35,7 +36,24 @@ func fixtureMeta() Meta {
 		K3sVersion:    "v1.36.3+k3s1",
 		Role:          "server",
 		Benchmark:     "cis-2.1",
-		Node:          Node{Build: "qemu.node", Datastore: "sqlite", Access: "ssh"},
+		BenchmarkName: benchmark.FullName("cis-2.1"),
+		Node: Node{
+			Build: "qemu.node", Datastore: "sqlite", Access: "ssh",
+			Image: "node.qcow2", OS: "Debian GNU/Linux 12 (bookworm)", Kernels: []string{"6.1.0-31-amd64"}, Architecture: "amd64",
+			Base: "debian-12-genericcloud-amd64.qcow2", BaseDigest: "sha256:" + strings.Repeat("0b", 32),
+			Commit: strings.Repeat("c0", 20) + "-dirty", Run: "9e107d9d-372b-5d3e-8e1f-6f2d1a3f4c5b",
+		},
+		Judge: Judge{
+			PluginDigest: strings.Repeat("a1", 32), CatalogueDigest: strings.Repeat("b2", 32),
+			Options: map[string]string{"role": "server", "config.token": "(hidden)", "audit.max_age": "30"},
+		},
+		Drift: &DriftRecord{
+			Since: time.Date(2026, 10, 1, 8, 0, 0, 0, time.UTC), Subject: []string{"K3s: v1.36.2+k3s1 before, v1.36.3+k3s1 now"},
+			Changes: []DriftChange{
+				{Kind: "worse", ID: "1.2.16", Key: "apiserver.audit-log-path", Title: "Audit log path set", From: benchmark.Pass, To: benchmark.Fail},
+				{Kind: "new", ID: "acme.motd", Key: "acme.motd", Title: "Message of the day names the owner", To: benchmark.Pass},
+			},
+		},
 	}
 }
 
@@ -59,7 +77,7 @@ func fixtureResults() []benchmark.Result {
 		},
 		{
 			ID: "1.2.9", Key: "apiserver.admission.eventratelimit", Title: "EventRateLimit admission on",
-			Status: benchmark.Waived, Section: "1.2",
+			Status: benchmark.Waived, Section: "1.2", Level: 2,
 			Found:       "enable-admission-plugins=NodeRestriction",
 			Expected:    "enable-admission-plugins has EventRateLimit",
 			Remediation: "Add an event_rate_limit block.",

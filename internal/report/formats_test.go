@@ -39,14 +39,17 @@ func hostile() Report {
 		})
 	}
 	m := fixtureMeta()
-	m.PluginVersion, m.K3sVersion, m.Node.Build, m.Node.Access = nasty, nasty, nasty, nasty
+	m.PluginVersion, m.K3sVersion, m.BenchmarkName = nasty, nasty, nasty
+	m.Node = Node{nasty, "sqlite", nasty, nasty, nasty, []string{nasty}, nasty, nasty, nasty, nasty, nasty}
+	m.Judge.Options = map[string]string{nasty: nasty}
+	m.Drift = &DriftRecord{Subject: []string{nasty}, Changes: []DriftChange{{Kind: "worse", ID: nasty, Key: nasty, Title: nasty}}}
 	return New(m, results)
 }
 
 // reports are what every format must render into something valid.
 func reports() map[string]Report {
 	m := fixtureMeta()
-	m.Node = Node{}
+	m.Node, m.Judge, m.Drift, m.BenchmarkName = Node{}, Judge{}, nil, ""
 	m.Role = "agent"
 	return map[string]Report{"fixture": fixture(), "hostile": hostile(), "empty": New(m, nil)}
 }

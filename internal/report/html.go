@@ -9,6 +9,7 @@ import (
 	"html/template"
 	"math"
 	"strconv"
+	"strings"
 	"sync"
 	"time"
 
@@ -42,8 +43,9 @@ type pageData struct {
 	Headline string
 	Verdict  string
 	// Totals has a line for the benchmark, the image and the user's controls.
-	Totals []string
-	Facts  [][2]string
+	Totals         []string
+	Facts, Options [][2]string
+	Waivers        []pageWaiver
 	// Proven and Total count the benchmark's controls; Ring shows them.
 	Proven, Total int
 	Ring          []arc
@@ -75,11 +77,17 @@ type pageSection struct {
 // pageControl is a result, its id in the page and how its status reads.
 type pageControl struct {
 	benchmark.Result
-	Anchor, Label string
+	Anchor, Label, Level string
 	// Numbered says that CIS numbers the control.
 	Numbered bool
 	// Blocking says that the result keeps the image from being made.
 	Blocking bool
+}
+
+// pageWaiver is a line of the table of waivers.
+type pageWaiver struct {
+	Anchor, ID, Title, Found    string
+	Owner, Until, Scope, Reason string
 }
 
 // pageLink leads to a control.
@@ -109,27 +117,51 @@ func renderHTML(v *view) ([]byte, error) {
 	return b.Bytes(), err
 }
 
-// pagePolicy lets nothing but the page's own style and script run.
-var pagePolicy = sync.OnceValue(func() string {
-	return "default-src 'none'; base-uri 'none'; form-action 'none'; " +
-		"style-src " + cspHash(pageStyle) + "; script-src " + cspHash(pageScript)
-})
+// pagePolicy lets nothing but the page's own style, by its hash, and script run.
+func pagePolicy(style string) string {
+	return "default-src 'none'; base-uri 'none'; form-action 'none'; style-src " + style + "; script-src " + scriptHash()
+}
+
+var scriptHash = sync.OnceValue(func() string { return cspHash(pageScript) })
+
+// runningHead is the style that names the build at the head of every printed page.
+func runningHead(r Report) string {
+	return "@media print { @page { @top-left { content: " + cssString(r.Node.Build+", "+r.Benchmark) + " } } }\n"
+}
+
+// cssString writes s as a string of CSS, with everything escaped that is not a
+// letter, a digit or what stands in names and times.
+func cssString(s string) string {
+	var b strings.Builder
+	b.WriteByte('"')
+	for _, c := range s {
+		if c < 0x80 && (c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c >= '0' && c <= '9' || strings.ContainsRune(" .,:-_", c)) {
+			b.WriteRune(c)
+			continue
+		}
+		fmt.Fprintf(&b, `\%06x`, c)
+	}
+	b.WriteByte('"')
+	return b.String()
+}
 
 func newPage(v *view) pageData {
 	r := v.Report
 	n, total := r.tallied(fromCIS)
+	style := pageStyle + runningHead(r)
 	p := pageData{
 		Report:   r,
 		Title:    fmt.Sprintf("%s: K3s node image %s", r.Benchmark, r.Node.Build),
 		Headline: headline(r),
 		Verdict:  v.Verdict(),
-		Facts:    r.facts(),
+		Facts:    labelled(r.facts()),
+		Options:  labelled(r.options()),
 		Proven:   n[benchmark.Pass],
 		Total:    total,
 		Ring:     arcs(n, total),
 		Created:  r.Created.Format(time.RFC3339),
-		CSP:      pagePolicy(),
-		Style:    template.CSS(pageStyle), //nolint:gosec // this package's own file
+		CSP:      pagePolicy(cspHash(style)),
+		Style:    template.CSS(style),     //nolint:gosec // this package's own file, and a CSS string
 		Script:   template.JS(pageScript), //nolint:gosec // this package's own file
 	}
 	p.Totals = []string{r.Benchmark + ": " + totals(n, total)}
@@ -146,6 +178,14 @@ func newPage(v *view) pageData {
 			Anchor: controlAnchor(res), Label: labels[res.Status], ID: res.ID, Title: res.Title, Status: res.Status,
 		})
 	}
+	for _, res := range r.with(benchmark.Waived) {
+		w := pageWaiver{Anchor: controlAnchor(res), ID: res.ID, Title: res.Title, Found: res.Found}
+		if res.Waiver != nil {
+			w.Owner, w.Until = res.Waiver.Owner, res.Waiver.Expires.Format(time.DateOnly)
+			w.Scope, w.Reason = scope(res.Waiver), res.Waiver.Reason
+		}
+		p.Waivers = append(p.Waivers, w)
+	}
 	for _, s := range v.sections() {
 		p.Sections = append(p.Sections, newPageSection(s))
 	}
@@ -159,11 +199,20 @@ func newPageSection(s section) pageSection {
 	}
 	for _, res := range s.Results {
 		p.Results = append(p.Results, pageControl{
-			Result: res, Anchor: controlAnchor(res), Label: labels[res.Status], Numbered: from(res) == fromCIS,
+			Result: res, Anchor: controlAnchor(res), Label: labels[res.Status], Level: levelOf(res), Numbered: from(res) == fromCIS,
 			Blocking: res.Status == benchmark.Fail || res.Status == benchmark.Error,
 		})
 	}
 	return p
+}
+
+// labelled are facts for people: labels and values.
+func labelled(facts []fact) [][2]string {
+	var out [][2]string
+	for _, f := range facts {
+		out = append(out, [2]string{f.label, f.value})
+	}
+	return out
 }
 
 // headline says in a few words whether the node may become an image.

@@ -26,18 +26,8 @@ func renderJUnit(v *view) ([]byte, error) {
 	for i, s := range v.sections() {
 		suite := junit.Testsuite{Name: s.name(r), ID: i, Time: noTime}
 		suite.SetTimestamp(r.Created)
-		for _, p := range [][2]string{
-			{"plugin_version", r.PluginVersion},
-			{"k3s_version", r.K3sVersion},
-			{"role", r.Role},
-			{"benchmark", r.Benchmark},
-			{"build", r.Node.Build},
-			{"datastore", r.Node.Datastore},
-			{"access", r.Node.Access},
-		} {
-			if p[1] != "" {
-				suite.AddProperty(p[0], p[1])
-			}
+		for _, f := range append(r.facts(), r.options()...) {
+			suite.AddProperty(f.name, f.value)
 		}
 		for _, res := range s.Results {
 			suite.AddTestcase(junitCase(s.class(r), res))
@@ -110,6 +100,7 @@ func details(res benchmark.Result) string {
 		}
 	}
 	add("key", res.Key)
+	add("level", levelOf(res))
 	add("found", res.Found)
 	add("expected", res.Expected)
 	add("reason", res.Reason)

@@ -90,7 +90,8 @@ type (
 
 // renderKubeBench renders kube-bench.json in the shape of kube-bench --json,
 // for DefectDojo and dashboards that read that. "audit" names the evidence
-// where kube-bench has the command it ran: this plugin runs none. The image's
+// where kube-bench has the command it ran: this plugin runs none. What was judged
+// stands behind each chapter's text, since no member of kube-bench's is for it. The image's
 // and the user's own controls follow the benchmark's, with node type node.
 func renderKubeBench(v *view) ([]byte, error) {
 	out := kbReport{Controls: []*kbChapter{}}
@@ -122,7 +123,7 @@ func (t *kbTotals) add(s kbSection) {
 func newKBChapter(id string, r Report) *kbChapter {
 	return &kbChapter{
 		ID: id, Version: "k3s-" + r.Benchmark, DetectedVersion: minor(r.K3sVersion),
-		Text: cmp.Or(chapters[id], "Section "+id), NodeType: cmp.Or(kbNodeTypes[id], "node"),
+		Text: cmp.Or(chapters[id], "Section "+id) + " (" + r.identity() + ")", NodeType: cmp.Or(kbNodeTypes[id], "node"),
 	}
 }
 

@@ -30,7 +30,8 @@ func LoadReport(data []byte) (Report, error) {
 	// The file may have passed through other hands since New cleaned it.
 	return New(Meta{
 		PluginVersion: r.PluginVersion, Created: r.Created, K3sVersion: r.K3sVersion,
-		Role: r.Role, Benchmark: r.Benchmark, Node: r.Node,
+		Role: r.Role, Benchmark: r.Benchmark, BenchmarkName: r.BenchmarkName, Node: r.Node,
+		Judge: r.Judge, Drift: r.Drift,
 	}, r.Results), nil
 }
 

@@ -21,14 +21,16 @@ var labels = map[benchmark.Status]string{
 }
 
 // renderMarkdown renders report.md (GitHub's dialect): the verdict, the
-// figures by section, the controls that failed, the waived ones, and a table of
-// all. What comes from the node is escaped.
+// waivers, what changed since an earlier report, the figures by section, the
+// controls that failed, a table of all, and the options. What comes from the node is escaped.
 func renderMarkdown(v *view) ([]byte, error) {
 	r := v.Report
 	var b strings.Builder
 	fmt.Fprintf(&b, "# K3s node image: %s\n\n", md(r.Benchmark))
 	fmt.Fprintf(&b, "**%s**\n\n", md(v.Verdict()))
 	mdFacts(&b, r)
+	mdWaived(&b, r)
+	mdDrift(&b, r.Drift)
 	mdSummary(&b, v)
 	if failed := r.Failed(); len(failed) > 0 {
 		b.WriteString("\n## Remediation\n")
@@ -36,23 +38,18 @@ func renderMarkdown(v *view) ([]byte, error) {
 			mdControl(&b, res)
 		}
 	}
-	if waived := r.with(benchmark.Waived); len(waived) > 0 {
-		b.WriteString("\n## Waived\n\n| Control | Found | Owner | Until | Reason |\n| --- | --- | --- | --- | --- |\n")
-		for _, res := range waived {
-			mdRow(&b, append([]string{heading(res), res.Found}, waiverCells(res.Waiver)...)...)
-		}
-	}
 	b.WriteString("\n## All controls\n")
 	for _, s := range v.sections() {
-		fmt.Fprintf(&b, "\n### %s\n\n| Control | Status | Found | Expected | Evidence |\n| --- | --- | --- | --- | --- |\n", md(s.name(r)))
+		fmt.Fprintf(&b, "\n### %s\n\n| Control | Level | Status | Found | Expected | Evidence |\n| --- | --- | --- | --- | --- | --- |\n", md(s.name(r)))
 		for _, res := range s.Results {
 			found := res.Found
 			if found == "" {
 				found = res.Reason
 			}
-			mdRow(&b, heading(res), labels[res.Status], found, res.Expected, places(res.Evidence))
+			mdRow(&b, heading(res), levelOf(res), labels[res.Status], found, res.Expected, places(res.Evidence))
 		}
 	}
+	mdOptions(&b, r)
 	return []byte(b.String()), nil
 }
 
@@ -68,28 +65,51 @@ func waiverCells(w *benchmark.Waiver) []string {
 func mdFacts(b *strings.Builder, r Report) {
 	b.WriteString("| | |\n| --- | --- |\n")
 	for _, f := range r.facts() {
-		mdRow(b, f[0], f[1])
+		mdRow(b, f.label, f.value)
 	}
 }
 
-// facts are the report's head: names and values, without empty values.
-func (r Report) facts() [][2]string {
-	var out [][2]string
-	for _, f := range [][2]string{
-		{"K3s", r.K3sVersion},
-		{"Role", Roles(r.Role)},
-		{"Datastore", r.Node.Datastore},
-		{"Benchmark", r.Benchmark},
-		{"Packer build", r.Node.Build},
-		{"Read through", r.Node.Access},
-		{"Judged", r.Created.Format(time.RFC3339)},
-		{"Plugin", r.PluginVersion},
-	} {
-		if f[1] != "" {
-			out = append(out, f)
-		}
+// mdWaived is the table of waivers.
+func mdWaived(b *strings.Builder, r Report) {
+	waived := r.with(benchmark.Waived)
+	if len(waived) == 0 {
+		return
 	}
-	return out
+	b.WriteString("\n## Waived\n\n| Control | Found | Owner | Until | Reason |\n| --- | --- | --- | --- | --- |\n")
+	for _, res := range waived {
+		mdRow(b, append([]string{heading(res), res.Found}, waiverCells(res.Waiver)...)...)
+	}
+}
+
+// mdDrift is the table of what changed since an earlier report.
+func mdDrift(b *strings.Builder, d *DriftRecord) {
+	if d == nil {
+		return
+	}
+	fmt.Fprintf(b, "\n## Drift since %s\n\n", d.Since.Format(time.RFC3339))
+	for _, s := range d.Subject {
+		fmt.Fprintf(b, "- %s\n", md(s))
+	}
+	if len(d.Changes) == 0 {
+		b.WriteString("\nNo verdict changed.\n")
+		return
+	}
+	b.WriteString("\n| Drift | Control | Before | Now |\n| --- | --- | --- | --- |\n")
+	for _, c := range d.Changes {
+		mdRow(b, c.Kind, c.heading(), orAbsent(c.From), orAbsent(c.To))
+	}
+}
+
+// mdOptions is the table of the options as given.
+func mdOptions(b *strings.Builder, r Report) {
+	options := r.options()
+	if len(options) == 0 {
+		return
+	}
+	b.WriteString("\n## Options as given\n\n| Option | Value |\n| --- | --- |\n")
+	for _, f := range options {
+		mdRow(b, f.label, f.value)
+	}
 }
 
 // mdSummary is the table of figures: a row a section.

@@ -120,14 +120,22 @@ func (d *oscalDoc) assessment() oscal.Result {
 		Findings:         listed(findings...),
 		LocalDefinitions: d.definitions(),
 		Observations:     listed(observations...),
-		Props: props("plugin-version", d.PluginVersion, "k3s-version", d.K3sVersion, "role", d.Role,
-			"benchmark", d.Benchmark, "build", d.Node.Build, "datastore", d.Node.Datastore, "access", d.Node.Access),
+		Props:            d.identity(),
 		ReviewedControls: oscal.ReviewedControls{ControlSelections: []oscal.AssessedControls{selection}},
 		Risks:            listed(risks...),
 		Start:            d.Created,
 		Title:            d.title,
 		UUID:             d.id("result"),
 	}
+}
+
+// identity are the report's facts as properties, whose names have dashes.
+func (d *oscalDoc) identity() *[]oscal.Property {
+	var pairs []string
+	for _, f := range append(d.facts(), d.options()...) {
+		pairs = append(pairs, token(strings.ReplaceAll(f.name, "_", "-")), f.value)
+	}
+	return props(pairs...)
 }
 
 // definitions names the node and the tool, which the document refers to.

@@ -58,7 +58,7 @@ func (d *oscalDoc) observation(res *benchmark.Result) oscal.Observation {
 		Description: sentence(*res),
 		Methods:     []string{"EXAMINE"},
 		Origins:     listed(oscal.Origin{Actors: []oscal.OriginActor{{ActorUuid: d.tool, Type: "tool"}}}),
-		Props: props("status", string(res.Status), "control-number", res.ID, "section", sectionID(*res),
+		Props: props("status", string(res.Status), "control-number", res.ID, "level", levelOf(*res), "section", sectionID(*res),
 			"found", res.Found, "expected", res.Expected, "reason", res.Reason),
 		RelevantEvidence: listed(evidence...),
 		Subjects:         listed(oscal.SubjectReference{SubjectUuid: d.node, Type: "inventory-item"}),

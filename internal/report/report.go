@@ -19,8 +19,14 @@ type Report struct {
 	Role       string    `json:"role"`
 	// Benchmark is the CIS release, such as cis-2.1.
 	Benchmark string `json:"benchmark"`
+	// BenchmarkName is its full name with its version.
+	BenchmarkName string `json:"benchmark_name,omitempty"`
 	// Node names what was judged: the Packer build and how it was reached.
 	Node Node `json:"node"`
+	// Judge names by what it was judged.
+	Judge Judge `json:"judge,omitzero"`
+	// Drift is what changed since an earlier report; nil where none was given.
+	Drift *DriftRecord `json:"drift,omitempty"`
 	// Summary counts results by status; every status is present.
 	Summary map[benchmark.Status]int `json:"summary"`
 	Results []benchmark.Result       `json:"results"`
@@ -34,6 +40,35 @@ type Node struct {
 	Datastore string `json:"datastore,omitempty"`
 	// Access says how the evidence was collected: "ssh", "root directory", ….
 	Access string `json:"access"`
+	// What follows is empty where it is not known.
+
+	// Image is the machine's or the image's name.
+	Image string `json:"image,omitempty"`
+	// OS is the operating system as its os-release names it.
+	OS string `json:"os,omitempty"`
+	// Kernels are the releases of the kernels that the image may boot.
+	Kernels []string `json:"kernels,omitempty"`
+	// Architecture is K3s's name of it, such as arm64.
+	Architecture string `json:"architecture,omitempty"`
+	// Base is what the image was made of, and BaseDigest its digest.
+	Base       string `json:"base,omitempty"`
+	BaseDigest string `json:"base_digest,omitempty"`
+	// Commit is the git commit of the directory that Packer ran in; it ends in
+	// -dirty where files that git knows were changed since.
+	Commit string `json:"commit,omitempty"`
+	// Run is Packer's UUID of its run.
+	Run string `json:"run,omitempty"`
+}
+
+// Judge names by what a node was judged, beside the plugin's version.
+type Judge struct {
+	// PluginDigest is the SHA-256 of the plugin's binary, in hexadecimal.
+	PluginDigest string `json:"plugin_digest,omitempty"`
+	// CatalogueDigest is benchmark.Digest of that plugin.
+	CatalogueDigest string `json:"catalogue_digest,omitempty"`
+	// Options are the options as they were given, such as audit.max_age, without
+	// secrets.
+	Options map[string]string `json:"options,omitempty"`
 }
 
 // Meta is what a report says besides the results; see Report for the fields.
@@ -43,7 +78,10 @@ type Meta struct {
 	K3sVersion    string
 	Role          string
 	Benchmark     string
+	BenchmarkName string
 	Node          Node
+	Judge         Judge
+	Drift         *DriftRecord
 }
 
 // New makes the report of results, in their order. Created is kept to the
@@ -59,12 +97,11 @@ func New(m Meta, results []benchmark.Result) Report {
 		K3sVersion:    line(m.K3sVersion),
 		Role:          line(m.Role),
 		Benchmark:     line(m.Benchmark),
-		Node: Node{
-			Build:     line(m.Node.Build),
-			Datastore: line(m.Node.Datastore),
-			Access:    line(m.Node.Access),
-		},
-		Results: make([]benchmark.Result, 0, len(results)),
+		BenchmarkName: line(m.BenchmarkName),
+		Node:          m.Node.clean(),
+		Judge:         m.Judge.clean(),
+		Drift:         m.Drift.clean(),
+		Results:       make([]benchmark.Result, 0, len(results)),
 	}
 	for _, res := range results {
 		r.Results = append(r.Results, cleanResult(res))

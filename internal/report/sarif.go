@@ -100,6 +100,7 @@ type (
 	}
 	sarifRuleProperties struct {
 		ID      string   `json:"id,omitempty"`
+		Level   string   `json:"level,omitempty"`
 		Origin  string   `json:"origin"`
 		Section string   `json:"section,omitempty"`
 		Status  string   `json:"status"`
@@ -155,10 +156,7 @@ func renderSARIF(v *view) ([]byte, error) {
 		Language:           sarifLanguage,
 		NewlineSequences:   []string{"\r\n", "\n"},
 		OriginalURIBaseIDs: map[string]sarifBase{rootBase: {sarifMessage{"The root directory of the node image."}}},
-		Properties: present(map[string]string{
-			"access": v.Node.Access, "benchmark": v.Benchmark, "build": v.Node.Build, "datastore": v.Node.Datastore,
-			"k3s_version": v.K3sVersion, "role": v.Role, "verdict": v.Verdict(),
-		}),
+		Properties:         v.sarifIdentity(),
 		// An empty list says that nothing fails; without one it would not be SARIF.
 		Results: []sarifResult{},
 	}
@@ -195,7 +193,7 @@ func newSARIFRule(res benchmark.Result, release string) sarifRule {
 		ID:                   res.Key,
 		Name:                 shortened(res.ID, sarifMaxName),
 		Properties: sarifRuleProperties{
-			ID: res.ID, Origin: from(res), Section: sectionID(res), Status: string(res.Status),
+			ID: res.ID, Level: levelOf(res), Origin: from(res), Section: sectionID(res), Status: string(res.Status),
 			Tags: []string{"security", "kubernetes", "k3s"},
 		},
 		ShortDescription: sarifMessage{shortened(heading(res), sarifMaxDescription)},
@@ -208,6 +206,15 @@ func newSARIFRule(res benchmark.Result, release string) sarifRule {
 		r.Properties.Tags = append(r.Properties.Tags, "cis", release)
 	}
 	return r
+}
+
+// sarifIdentity are the report's facts and verdict as properties.
+func (v *view) sarifIdentity() map[string]string {
+	out := map[string]string{"verdict": v.Verdict()}
+	for _, f := range append(v.facts(), v.options()...) {
+		out[f.name] = f.value
+	}
+	return out
 }
 
 // shortened is s, or so much of it that it has limit characters with the sign

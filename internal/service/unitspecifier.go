@@ -199,6 +199,16 @@ func (x specifiers) osRelease(key string) (string, error) {
 	return "", errUndetermined
 }
 
+// OSName is what a node's os-release calls its system, such as
+// "Debian GNU/Linux 12 (bookworm)"; "" where none was collected.
+func OSName(n *node.Node) string {
+	name, err := specifiers{node: n}.osRelease("PRETTY_NAME")
+	if err != nil {
+		return ""
+	}
+	return name
+}
+
 func prefixOf(name string) string {
 	prefix, _, _ := strings.Cut(name, "@")
 	return prefix

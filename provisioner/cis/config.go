@@ -142,6 +142,8 @@ type Config struct {
 	CommandTimeout time.Duration `mapstructure:"command_timeout"`
 
 	ctx interpolate.Context
+	// given are the options as they were written, see givenOptions.
+	given map[string]string
 }
 
 // PodSecurityConfig is the block `pod_security`.

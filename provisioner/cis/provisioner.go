@@ -33,6 +33,7 @@ func (p *Provisioner) Prepare(raws ...any) error {
 		p.prepared = time.Now()
 	}
 	undecoded := p.config.decode(raws...)
+	p.config.given = givenOptions(p.config)
 	in, errs := p.config.validate()
 	p.inputs = in
 	if undecoded != nil { // what could be decoded is checked all the same
@@ -45,6 +46,7 @@ func (p *Provisioner) Prepare(raws ...any) error {
 // It returns an error, which ends the build before an image is made, when the
 // node could not be hardened or judged, or when a control does not hold.
 func (p *Provisioner) Provision(ctx context.Context, ui packersdk.Ui, comm packersdk.Communicator, generatedData map[string]any) error {
+	go ownDigest() // while the machine is waited for
 	n := newNarrator()
 	defer n.end()
 	ui = packerui.New(ui)
@@ -56,6 +58,6 @@ func (p *Provisioner) Provision(ctx context.Context, ui packersdk.Ui, comm packe
 	if access.settle != nil {
 		defer access.settle(ctx)
 	}
-	s := &session{config: p.config, inputs: p.inputs, access: access, ui: ui, prepared: p.prepared, say: say, complain: n.by(ui.Error)}
+	s := &session{config: p.config, inputs: p.inputs, access: access, data: generatedData, ui: ui, prepared: p.prepared, say: say, complain: n.by(ui.Error)}
 	return packerui.Error(s.run(ctx))
 }

@@ -34,6 +34,8 @@ type session struct {
 	more node.Query
 	// install is what is put into the image; nil for nothing.
 	install *install.Options
+	// data is what the builder generated.
+	data map[string]any
 	// ui shows how far downloads are.
 	ui packersdk.Ui
 	// prepared is when the options were first checked, at the beginning of
@@ -95,6 +97,7 @@ func (s *session) query() node.Query {
 	if s.install != nil {
 		q = append(q, q.Lacks(install.Query(*s.install))...)
 	}
+	q = append(q, q.Lacks(identityQuery())...)
 	return append(q, s.more...)
 }
 
@@ -332,13 +335,17 @@ func (s *session) assess(ctx context.Context, o harden.Options, n *node.Node) (r
 		s.say(toCome(results))
 	}
 	s.waiting(n, results)
+	subject := s.identify(ctx, n)
+	subject.Datastore = string(datastore)
 	return report.New(report.Meta{
 		PluginVersion: version.PluginVersion.FormattedVersion(),
 		Created:       now,
 		K3sVersion:    o.Release.String(),
 		Role:          string(o.Role),
 		Benchmark:     o.Benchmark,
-		Node:          report.Node{Build: s.config.buildName(), Datastore: string(datastore), Access: s.access.name},
+		BenchmarkName: benchmark.FullName(o.Benchmark),
+		Node:          subject,
+		Judge:         s.config.judge(),
 	}, results), nil
 }
 
@@ -422,6 +429,11 @@ func (s *session) resolve(ctx context.Context, o harden.Options, role k3s.Role, 
 // publish writes and prints the report and turns it into the build's fate.
 func (s *session) publish(r report.Report) error {
 	s.ownDirectory(r)
+	var drift report.Drift
+	if s.inputs.baseline != nil {
+		drift = report.Compare(*s.inputs.baseline, r)
+		r.Drift = drift.Record(*s.inputs.baseline)
+	}
 	written := report.Write(s.config.ReportDir, r)
 	var blocks []string
 	role, build := s.inputs.options.Role, s.config.buildName()
@@ -432,8 +444,7 @@ func (s *session) publish(r report.Report) error {
 		blocks = append(blocks, fmt.Sprintf("Note: the waiver for %s (%s) is for another %s and not used in %s.", w.Control, w.Owner, scope(w), build))
 	}
 	var verdicts []error
-	if baseline := s.inputs.baseline; baseline != nil {
-		drift := report.Compare(*baseline, r)
+	if s.inputs.baseline != nil {
 		blocks = append(blocks, drift.Log())
 		if drift.Regressed() {
 			verdicts = append(verdicts, fmt.Errorf("%d controls are further from proven than in the baseline %s", len(drift.Regressions), s.config.Baseline))

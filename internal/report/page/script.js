@@ -93,14 +93,6 @@
   document.getElementById("unfold").addEventListener("click", () => fold(true));
   document.getElementById("fold").addEventListener("click", () => fold(false));
 
-  // Paper cannot be unfolded.
-  let folded = [];
-  addEventListener("beforeprint", () => {
-    folded = controls.filter((control) => !control.details.open);
-    for (const control of folded) control.details.open = true;
-  });
-  addEventListener("afterprint", () => { for (const control of folded) control.details.open = false; });
-
   addEventListener("hashchange", load);
   form.hidden = false;
   load();
