@@ -218,9 +218,11 @@ func (eventRateLimit) judge(x *examination) verdict {
 }
 
 // etcd wants nothing of what K3s writes into etcd's configuration at first
-// start to be overridden.
+// start to be overridden, and etcd to be reached by TLS alone.
 type etcd struct {
 	overrides []string
+	// urls are arguments that name what etcd listens on.
+	urls      []string
 	firstBoot string
 }
 
@@ -228,6 +230,7 @@ func (d *decoder) etcd(n *yaml.Node) expectation {
 	var e etcd
 	d.fields(n, "etcd", map[string]func(*yaml.Node){
 		"overrides":  func(n *yaml.Node) { e.overrides = d.texts(n) },
+		"urls":       func(n *yaml.Node) { e.urls = d.texts(n) },
 		"first_boot": func(n *yaml.Node) { e.firstBoot = d.text(n) },
 	}, "overrides", "first_boot")
 	return e
@@ -243,7 +246,11 @@ func (e etcd) judge(x *examination) verdict {
 	}
 	var found []string
 	for _, a := range x.in.Effective.Args[k3s.Etcd] {
-		if slices.Contains(e.overrides, a.Name) && !a.Origin.Default {
+		if a.Origin.Default {
+			continue
+		}
+		plain := slices.Contains(e.urls, a.Name) && strings.Contains(","+strings.ToLower(strings.ReplaceAll(a.Value, " ", "")), ",http:")
+		if plain || slices.Contains(e.overrides, a.Name) {
 			found = append(found, a.Name+"="+kube.Shown(k3s.Etcd, a.Name, a.Value))
 			v.evidence = append(v.evidence, evidenceOf(k3s.Etcd, []k3s.Argument{a})...)
 		}

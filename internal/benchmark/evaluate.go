@@ -185,7 +185,10 @@ func (x *examination) applies(c Control) *verdict {
 }
 
 // needNames are what a control can need of a node so as to apply.
-func needNames() []string { return componentNames() }
+func needNames() []string { return append(componentNames(), etcdClient) }
+
+// etcdClient is an API server that keeps its state in an etcd, K3s's own or another.
+const etcdClient = "etcd-client"
 
 // lacks says why a node does not run component need, and what decides that;
 // "" when it does.
@@ -196,6 +199,12 @@ func (x *examination) lacks(need string) (string, []Evidence) {
 			return "", nil
 		}
 		return fmt.Sprintf("the datastore is %s, so K3s runs no etcd", e.Datastore), x.settings("datastore-endpoint", "cluster-init", "server", "disable-etcd")
+	}
+	if need == etcdClient {
+		if e.ClientOfEtcd() {
+			return "", nil
+		}
+		return fmt.Sprintf("the datastore is %s, which is no etcd", e.Datastore), x.settings("datastore-endpoint", "cluster-init", "server", "disable-etcd")
 	}
 	if _, runs := e.Args[k3s.Component(need)]; runs {
 		return "", nil

@@ -3,6 +3,7 @@ package benchmark
 import (
 	"cmp"
 	"fmt"
+	"net/netip"
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
@@ -70,12 +71,16 @@ func (networkPolicies) component() k3s.Component { return k3s.APIServer }
 func (n networkPolicies) judge(x *examination) verdict {
 	isolated, opened := map[string]kube.Object{}, map[string]kube.Object{}
 	contested := map[string]string{}
+	var pods []netip.Prefix
+	if x.in.Effective != nil {
+		pods = x.in.Effective.PodNetworks()
+	}
 	return x.perNamespace(n.namespaces, "a NetworkPolicy for every pod that admits only named traffic, and none that opens it again",
 		func(o kube.Object, m *manifests) {
 			p, ok := o.Typed.(*networkingv1.NetworkPolicy)
 			switch ns := namespaceOf(o); {
 			case !ok || !kube.RestrictsIngress(p):
-			case kube.OpensIngress(p):
+			case kube.OpensIngress(p, pods):
 				opened[ns] = o
 			case m.Contested(o):
 				contested[ns] = o.Name

@@ -164,6 +164,11 @@ func TestNeighbours(t *testing.T) {
 		{true, "A10 open ipblock halves", file(m+"x.yaml", 0o600, np("default", "{podSelector: {}, ingress: [{from: [{ipBlock: {cidr: 0.0.0.0/1}}, {ipBlock: {cidr: 128.0.0.0/1}}]}]}"))},
 		{true, "A10 open expr", file(m+"x.yaml", 0o600, np("default", "{podSelector: {matchExpressions: [{key: x, operator: DoesNotExist}]}, ingress: [{}]}"))},
 		{true, "A10 open ns expr", file(m+"x.yaml", 0o600, np("default", "{podSelector: {}, ingress: [{from: [{namespaceSelector: {matchExpressions: [{key: kubernetes.io/metadata.name, operator: Exists}]}}]}]}"))},
+		{true, "A10 open to all pods by address", file(m+"x.yaml", 0o600, np("default", "{podSelector: {}, ingress: [{from: [{ipBlock: {cidr: 10.42.0.0/16}}]}]}"))},
+		{false, "A10 another network than the pods'", func(tr *tree) {
+			drop("cluster-cidr: 172.20.0.0/16\n")(tr)
+			tr.file(m+"x.yaml", 0o600, np("default", "{podSelector: {}, ingress: [{from: [{ipBlock: {cidr: 10.0.0.0/8}}]}]}"))
+		}},
 		{false, "A10 one app", file(m+"x.yaml", 0o600, np("default", "{podSelector: {matchLabels: {app: web}}, ingress: [{ports: [{port: 80}]}]}"))},
 		{true, "A11 50-x.conf", file("/var/lib/rancher/k3s/agent/etc/kubelet.conf.d/50-x.conf", 0o600, "apiVersion: kubelet.config.k8s.io/v1beta1\nkind: KubeletConfiguration\nauthentication: {anonymous: {enabled: true}}\n")},
 		{true, "A11 readOnlyPort", file("/var/lib/rancher/k3s/agent/etc/kubelet.conf.d/50-x.conf", 0o600, "apiVersion: kubelet.config.k8s.io/v1beta1\nkind: KubeletConfiguration\nauthorization: {mode: AlwaysAllow}\n")},
@@ -197,6 +202,17 @@ func TestNeighbours(t *testing.T) {
 		{true, "grub panic", func(tr *tree) {
 			tr.file("/boot/grub/grub.cfg", 0o600, "linux /vmlinuz sysctl.vm.overcommit_memory=0\n")
 		}},
+		{true, "audit log to nowhere", arg(k3s.APIServer, "audit-log-path=/dev/null")},
+		{true, "audit log gone at boot", arg(k3s.APIServer, "audit-log-path=/run/../run/k3s/audit.log")},
+		{true, "rootless has another data directory", file(unit, 0o644, "[Service]\nExecStart=/usr/local/bin/k3s server --rootless\n")},
+		{true, "rootless in config.yaml", drop("rootless: true\n")},
+		{false, "rootless with the data directory", drop("rootless: true\ndata-dir: /var/lib/rancher/k3s\n")},
+		{true, "etcd without TLS", drop("cluster-init: true\netcd-arg: [\"listen-client-urls=https://127.0.0.1:2379,http://0.0.0.0:2380\"]\n")},
+		{true, "etcd peers without TLS", drop("cluster-init: true\netcd-arg: [listen-peer-urls=HTTP://0.0.0.0:2380]\n")},
+		{false, "etcd listens elsewhere", drop("cluster-init: true\netcd-arg: [\"listen-client-urls=https://10.0.0.1:2379\"]\n")},
+		{true, "an etcd of one's own without TLS", drop("datastore-endpoint: http://10.0.0.1:2379\n")},
+		{true, "an etcd of one's own without a client's key", drop("datastore-endpoint: https://10.0.0.1:2379\ndatastore-cafile: /etc/ssl/etcd.pem\n")},
+		{false, "a database of one's own", drop("datastore-endpoint: \"mysql://tcp(db:3306)/k3s\"\n")},
 		{true, "etcd arg", func(tr *tree) { drop("cluster-init: true\netcd-arg: [auto-tls=true]\n")(tr) }},
 		{true, "secrets-encryption off", drop("secrets-encryption: false\n")},
 		{true, "protect off", drop("protect-kernel-defaults: false\n")},

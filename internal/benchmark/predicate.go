@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/k3s-cis/packer-plugin-k3s/internal/kube"
+	"github.com/k3s-cis/packer-plugin-k3s/internal/node"
 	"github.com/k3s-cis/packer-plugin-k3s/internal/safetext"
 )
 
@@ -43,6 +44,9 @@ type operation struct {
 	// says renders the condition after the name of what it is about.
 	says func(p predicate, benchmark string) string
 }
+
+// fleeting are directories whose files are none, or gone after a reboot or some days.
+var fleeting = []string{"/dev", "/proc", "/run", "/sys", "/tmp", "/var/run"}
 
 var operations = map[string]operation{
 	"equals": {
@@ -125,10 +129,14 @@ var operations = map[string]operation{
 		takes: operandTrue, holds: func(_ predicate, _, v string) bool { return loopback(v) },
 		says: func(predicate, string) string { return " is a loopback address" },
 	},
-	"absolute_path": {
+	"lasting_file": {
 		takes: operandTrue,
-		holds: func(_ predicate, _, v string) bool { return path.IsAbs(v) },
-		says:  func(predicate, string) string { return " is an absolute path" },
+		holds: func(_ predicate, _, v string) bool {
+			return path.IsAbs(v) && !slices.ContainsFunc(fleeting, func(dir string) bool { return node.Within(dir, path.Clean(v)) })
+		},
+		says: func(predicate, string) string {
+			return " is the absolute path of a file that lasts, not one below " + strings.Join(fleeting, ", ")
+		},
 	},
 	"mode_at_most": {
 		takes: operandMode,

@@ -1,7 +1,9 @@
 package k3s
 
 import (
+	"cmp"
 	"fmt"
+	"net/netip"
 	"path"
 	"slices"
 	"strconv"
@@ -190,9 +192,13 @@ func (r *resolver) home() string {
 }
 
 // dataDir is the data directory as K3s makes it of what is written: the home
-// directory put in, and begun where K3s was started (pkg/datadir).
+// directory put in, and begun where K3s was started (pkg/datadir). Rootless K3s has
+// one below the home directory.
 func (r *resolver) dataDir() string {
 	values := r.effective.Settings["data-dir"].Values
+	if (len(values) == 0 || values[len(values)-1].Text == "") && r.effective.Bool("rootless") {
+		return r.home() + "/.rancher/k3s"
+	}
 	if len(values) == 0 {
 		return ""
 	}
@@ -232,6 +238,30 @@ func (r *resolver) datastore() Datastore {
 		return EtcdStore
 	}
 	return SQLite
+}
+
+// ClientOfEtcd says whether the API server is a client of an etcd, K3s's own or
+// another: kine takes an endpoint for one whose scheme is http or https (kine,
+// endpoint.ParseStorageEndpoint).
+func (e *Effective) ClientOfEtcd() bool {
+	if e.Datastore != External {
+		return e.Datastore == EtcdStore
+	}
+	scheme, _, found := strings.Cut(e.Text(datastoreEndpoint), "://")
+	return found && slices.Contains([]string{"http", "https"}, scheme)
+}
+
+// PodNetworks are the networks of the cluster's pods: what cluster-cidr says, as far
+// as it can be read, or K3s's default.
+func (e *Effective) PodNetworks() []netip.Prefix {
+	value, _, _ := e.Flag(ControllerManager, "cluster-cidr")
+	var networks []netip.Prefix
+	for text := range strings.SplitSeq(cmp.Or(value, settingDefaults["cluster-cidr"]), ",") {
+		if p, err := netip.ParsePrefix(strings.TrimSpace(text)); err == nil {
+			networks = append(networks, p)
+		}
+	}
+	return networks
 }
 
 // BehindConfigFile says whether K3s takes what stands at o after what the

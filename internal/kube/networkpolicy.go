@@ -18,21 +18,24 @@ func RestrictsIngress(p *networkingv1.NetworkPolicy) bool {
 func SelectsEveryPod(p *networkingv1.NetworkPolicy) bool { return isEmpty(&p.Spec.PodSelector) }
 
 // OpensIngress says whether a policy lets everything in to the pods of its
-// namespace, those apart that somebody labelled on purpose. Policies add up, so
-// that one such policy undoes every other.
-func OpensIngress(p *networkingv1.NetworkPolicy) bool {
-	return RestrictsIngress(p) && isBroad(&p.Spec.PodSelector) && slices.ContainsFunc(p.Spec.Ingress, admitsAll)
+// namespace, those apart that somebody labelled on purpose, or every pod of the
+// cluster, whose networks are pods. Policies add up, so that one such policy undoes
+// every other.
+func OpensIngress(p *networkingv1.NetworkPolicy, pods []netip.Prefix) bool {
+	return RestrictsIngress(p) && isBroad(&p.Spec.PodSelector) && slices.ContainsFunc(p.Spec.Ingress, func(r networkingv1.NetworkPolicyIngressRule) bool {
+		return admitsAll(r, pods)
+	})
 }
 
 // admitsAll says whether a rule lets everything in: any port of a protocol, from
 // any pod of any namespace or any address.
-func admitsAll(r networkingv1.NetworkPolicyIngressRule) bool {
+func admitsAll(r networkingv1.NetworkPolicyIngressRule, pods []netip.Prefix) bool {
 	if len(r.Ports) > 0 && !slices.ContainsFunc(r.Ports, isAnyPort) {
 		return false
 	}
 	return len(r.From) == 0 || slices.ContainsFunc(r.From, func(p networkingv1.NetworkPolicyPeer) bool {
 		if p.IPBlock != nil {
-			return isAnywhere(p.IPBlock.CIDR)
+			return isAnywhere(p.IPBlock, pods)
 		}
 		return p.NamespaceSelector != nil && isBroad(p.NamespaceSelector) && (p.PodSelector == nil || isBroad(p.PodSelector))
 	})
@@ -45,11 +48,20 @@ func isAnyPort(p networkingv1.NetworkPolicyPort) bool {
 	return p.Port == nil || p.EndPort != nil && *p.EndPort == last && p.Port.IntValue() <= privileged
 }
 
-// isAnywhere says whether a block is the whole of the network or half of it,
-// which is how the whole is written where a zero is refused.
-func isAnywhere(cidr string) bool {
-	p, err := netip.ParsePrefix(cidr)
-	return err == nil && p.Bits() <= 1
+// isAnywhere says whether a block is the whole of the network, or one of the pods'
+// networks that it makes no exception of: the whole, or half of it, which is how the
+// whole is written where a zero is refused.
+func isAnywhere(b *networkingv1.IPBlock, pods []netip.Prefix) bool {
+	p, err := netip.ParsePrefix(b.CIDR)
+	if err != nil || p.Bits() <= 1 {
+		return err == nil
+	}
+	return slices.ContainsFunc(pods, func(network netip.Prefix) bool {
+		return p.Bits() <= network.Bits()+1 && p.Overlaps(network) && !slices.ContainsFunc(b.Except, func(text string) bool {
+			except, err := netip.ParsePrefix(text)
+			return err == nil && except.Overlaps(network)
+		})
+	})
 }
 
 func isEmpty(s *metav1.LabelSelector) bool { return len(s.MatchLabels)+len(s.MatchExpressions) == 0 }

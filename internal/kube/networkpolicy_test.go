@@ -1,6 +1,7 @@
 package kube_test
 
 import (
+	"net/netip"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
@@ -13,6 +14,7 @@ import (
 // TestOpensIngress: what opens a namespace however it is spelt, and what people
 // write to let something in on purpose.
 func TestOpensIngress(t *testing.T) {
+	pods := []netip.Prefix{netip.MustParsePrefix("10.42.0.0/16"), netip.MustParsePrefix("fd00:42::/56")}
 	for spec, opens := range map[string]bool{
 		"{podSelector: {}, ingress: [{}]}": true,
 		"{podSelector: {matchExpressions: [{key: x, operator: DoesNotExist}]}, ingress: [{}]}":                                                    true,
@@ -22,6 +24,10 @@ func TestOpensIngress(t *testing.T) {
 		"{podSelector: {}, ingress: [{from: [{namespaceSelector: {matchExpressions: [{key: kubernetes.io/metadata.name, operator: Exists}]}}]}]}": true,
 		"{podSelector: {}, ingress: [{from: [{ipBlock: {cidr: 0.0.0.0/0, except: [10.0.0.1/32]}}]}]}":                                             true,
 		"{podSelector: {}, ingress: [{from: [{ipBlock: {cidr: '8000::/1'}}]}]}":                                                                   true,
+		"{podSelector: {}, ingress: [{from: [{ipBlock: {cidr: 10.0.0.0/8}}]}]}":                                                                   true,
+		"{podSelector: {}, ingress: [{from: [{ipBlock: {cidr: 10.42.0.0/16}}]}]}":                                                                 true,
+		"{podSelector: {}, ingress: [{from: [{ipBlock: {cidr: 10.42.0.0/17}}, {ipBlock: {cidr: 10.42.128.0/17}}]}]}":                              true,
+		"{podSelector: {}, ingress: [{from: [{ipBlock: {cidr: 'fd00:42::/56'}}]}]}":                                                               true,
 		"{podSelector: {}, ingress: [{ports: [{protocol: TCP}]}]}":                                                                                true,
 		"{podSelector: {}, ingress: [{ports: [{protocol: TCP, port: 1, endPort: 65535}]}]}":                                                       true,
 
@@ -31,7 +37,10 @@ func TestOpensIngress(t *testing.T) {
 		"{podSelector: {matchExpressions: [{key: app, operator: Exists}]}, ingress: [{}]}":                    false,
 		"{podSelector: {}, ingress: [{from: [{podSelector: {}}]}]}":                                           false,
 		"{podSelector: {}, ingress: [{from: [{namespaceSelector: {matchLabels: {a: b}}}]}]}":                  false,
-		"{podSelector: {}, ingress: [{from: [{ipBlock: {cidr: 10.0.0.0/8}}]}]}":                               false,
+		"{podSelector: {}, ingress: [{from: [{ipBlock: {cidr: 192.168.0.0/16}}]}]}":                           false,
+		"{podSelector: {}, ingress: [{from: [{ipBlock: {cidr: 10.42.7.0/24}}]}]}":                             false,
+		"{podSelector: {}, ingress: [{from: [{ipBlock: {cidr: 10.0.0.0/8, except: [10.42.0.0/16]}}]}]}":       false,
+		"{podSelector: {}, ingress: [{from: [{ipBlock: {cidr: 10.42.0.0/16}}], ports: [{port: 443}]}]}":       false,
 		"{podSelector: {}, ingress: [{ports: [{port: 53, protocol: UDP}]}]}":                                  false,
 		"{podSelector: {}, ingress: [{ports: [{port: 30000, endPort: 32767}]}]}":                              false,
 		"{podSelector: {}, ingress: [{ports: [{port: metrics}]}]}":                                            false,
@@ -43,6 +52,6 @@ func TestOpensIngress(t *testing.T) {
 		require.Len(t, objects, 1)
 		policy, ok := objects[0].Typed.(*networkingv1.NetworkPolicy)
 		require.True(t, ok)
-		assert.Equal(t, opens, kube.OpensIngress(policy), spec)
+		assert.Equal(t, opens, kube.OpensIngress(policy, pods), spec)
 	}
 }
