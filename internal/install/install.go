@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"path"
 	"slices"
 	"strings"
@@ -63,6 +64,8 @@ type Plan struct {
 	// Write lists what is written, and Keep what of it is kept as it was.
 	Write []node.Entry
 	Keep  map[string]string
+	// Links are symbolic links that are made, by their paths.
+	Links map[string]string
 	// Notes are for the log.
 	Notes []string
 }
@@ -93,12 +96,17 @@ func Query(o Options) node.Query {
 			}
 		}
 	}
+	for _, l := range o.links() {
+		for _, p := range l.places() {
+			q = append(q, node.Pick{Path: p})
+		}
+	}
 	return node.Query{}.Lacks(q)
 }
 
 // Make plans the installation on have. Its error lists everything that is wrong.
 func Make(o Options, have *node.Node) (*Plan, error) {
-	p := &Plan{Keep: map[string]string{}}
+	p := &Plan{Keep: map[string]string{}, Links: map[string]string{}}
 	have = have.WithoutHidden()
 	manager, err := o.manager(have)
 	errs := []error{err, o.fits(have)}
@@ -108,6 +116,11 @@ func Make(o Options, have *node.Node) (*Plan, error) {
 			for _, e := range o.service(manager, role) {
 				errs = append(errs, p.file(e, have))
 			}
+		}
+	}
+	for _, l := range o.links() {
+		if err == nil && (l.manager == "" || l.manager == manager) {
+			errs = append(errs, p.link(l, have))
 		}
 	}
 	for _, e := range p.Write {
@@ -207,6 +220,9 @@ func (p *Plan) Text() string {
 		}
 		lines = append(lines, line)
 	}
+	for _, name := range slices.Sorted(maps.Keys(p.Links)) {
+		lines = append(lines, "  "+name+" -> "+p.Links[name])
+	}
 	return strings.Join(lines, "\n")
 }
 
@@ -243,8 +259,7 @@ var files embed.FS
 
 var templates = template.Must(template.ParseFS(files, "files/*"))
 
-// service is what starts K3s in a role: what is run, what sets its environment,
-// and what has it started at boot.
+// service is what starts K3s in a role: what is run, and what sets its environment.
 func (o Options) service(m Manager, role k3s.Role) []node.Entry {
 	name := role.ServiceName()
 	values := map[string]string{
@@ -272,12 +287,5 @@ func (o Options) service(m Manager, role k3s.Role) []node.Entry {
 		add(k3s.SystemdDir+"/"+name+".service", 0o644, render("k3s.service"))
 	}
 	add(values["Environment"], 0o600, []byte{})
-	switch {
-	case len(o.Roles) > 1:
-	case m == OpenRC: // which goes by the name
-		add("/etc/runlevels/default/"+name, 0o644, []byte{})
-	default: // as a link in multi-user.target.wants does
-		add(k3s.SystemdDir+"/multi-user.target.d/"+name+".conf", 0o644, render("wants.conf"))
-	}
 	return out
 }

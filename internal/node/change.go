@@ -12,6 +12,10 @@ type Change struct {
 	// or file that is there already gets exactly this mode and owner; parents
 	// that are not listed and missing are made 0755, root:root.
 	Write []Entry
+	// Links are symbolic links that are to be there, by their paths: what each
+	// leads to, as it is to be written. One that is there stays; anything else in
+	// its place is an error, since nothing is replaced by a link.
+	Links map[string]string
 	// Keep copies a file before it is replaced: original path to the path of
 	// the copy, which is root's and for root alone, to be read and written as the
 	// original was: what is replaced may hold secrets. A copy that exists

@@ -86,6 +86,12 @@ func (c Change) Check() error {
 			fail("path %q: owner %d:%d makes no sense", e.Path, e.UID, e.GID)
 		}
 	}
+	for _, p := range slices.Sorted(maps.Keys(c.Links)) {
+		claim(p, "a symbolic link")
+		if to := c.Links[p]; to == "" || to[0] == '-' || !PlainName(to) {
+			fail("path %q: a symbolic link to %q makes no sense", p, to)
+		}
+	}
 	for _, p := range c.Remove {
 		claim(p, "removed")
 	}

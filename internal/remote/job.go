@@ -148,7 +148,7 @@ func (j *job) archive() ([]byte, []piece, error) {
 // named by their argument once for each thing. See scripts/lib.sh for what the
 // columns mean.
 func (j *job) plan() string {
-	var dirs, files, removes, trees, keeps strings.Builder
+	var dirs, files, links, removes, trees, keeps strings.Builder
 	c := j.change
 	if c == nil {
 		c = &node.Change{}
@@ -172,6 +172,9 @@ func (j *job) plan() string {
 		call(&files, strconv.Itoa(number[e.Path]), strconv.Itoa(d), quote(base), quote(e.Path), quote(quote(e.Path)),
 			quote(statLine(node.KindFile, e.Mode, e.UID, e.GID)), hex.EncodeToString(sum[:]), quote(quote(name)), quote(quote(base)))
 	}
+	for _, p := range slices.Sorted(maps.Keys(c.Links)) {
+		call(&links, quote(p), quote(quote(p)), quote(c.Links[p]))
+	}
 	for _, p := range c.Remove {
 		number[p] = j.next()
 		call(&removes, strconv.Itoa(number[p]), strconv.Itoa(j.dirAt[path.Dir(p)]), quote(path.Base(p)), quote(p), quote(quote(p)))
@@ -189,6 +192,7 @@ func (j *job) plan() string {
 	var out strings.Builder
 	function(&out, "all_dirs", dirs.String())
 	function(&out, "all_files", files.String())
+	function(&out, "all_links", links.String())
 	function(&out, "all_removes", removes.String())
 	function(&out, "all_trees", trees.String())
 	function(&out, "all_keeps", keeps.String())
@@ -256,6 +260,9 @@ func (j *job) layDirs(c *node.Change) {
 	}
 	for _, e := range c.Write {
 		above(e.Path, 1)
+	}
+	for p := range c.Links {
+		above(p, 1)
 	}
 	for _, from := range slices.Sorted(maps.Keys(c.Keep)) {
 		// The parent of a copy is made only when the copy is.

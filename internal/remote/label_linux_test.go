@@ -53,11 +53,11 @@ func TestRestorecon(t *testing.T) {
 				"file /kill/restorecon 0755 #!/bin/sh\necho \"$*\" >/kill/labelled\n")
 			comm.enter = hideRestorecon + "PATH=/kill:$PATH; export PATH"
 			_, err := New(comm, Options{}).Apply(context.Background(),
-				node.Change{Write: []node.Entry{nodetest.File("/etc/a", 0o644, "A"), nodetest.File("/etc/new/b", 0o644, "B")}}, node.Query{{Path: "/etc"}})
+				node.Change{Write: []node.Entry{nodetest.File("/etc/a", 0o644, "A"), nodetest.File("/etc/new/b", 0o644, "B")}, Links: map[string]string{"/etc/l": "a"}}, node.Query{{Path: "/etc"}})
 			require.NoError(t, err)
 			said, err := os.ReadFile(filepath.Join(dir, "kill", "labelled"))
 			require.NoError(t, err)
-			assert.Subset(t, strings.Fields(string(said)), []string{"/etc/a", "/etc/new", "/etc/new/b"})
+			assert.Subset(t, strings.Fields(string(said)), []string{"/etc/a", "/etc/l", "/etc/new", "/etc/new/b"})
 		})
 	}
 }

@@ -178,6 +178,11 @@ func verify(c node.Change, n *node.Node) error {
 			errs = append(errs, fmt.Errorf("%s: what was read back is not what was written", want.Path))
 		}
 	}
+	for p, to := range c.Links {
+		if have, presence := n.Lookup(p); presence != node.Unknown && have.Target != to {
+			errs = append(errs, fmt.Errorf("%s: read back %q after making a symbolic link to %q", p, have.Target, to))
+		}
+	}
 	for _, p := range c.Remove {
 		if _, presence := n.Lookup(p); presence == node.Present {
 			errs = append(errs, fmt.Errorf("%s is still there after it was removed", p))

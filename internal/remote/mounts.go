@@ -49,7 +49,7 @@ func (j *job) places() []place {
 		for _, e := range c.Write {
 			out = append(out, place{e.Path, 0})
 		}
-		for _, p := range c.Remove {
+		for _, p := range slices.Concat(c.Remove, slices.Sorted(maps.Keys(c.Links))) {
 			out = append(out, place{p, 0})
 		}
 		for _, p := range c.RemoveAll {

@@ -377,6 +377,9 @@ func (j *job) changes() map[string]bool {
 	for _, p := range j.change.Keep {
 		add(p)
 	}
+	for p := range j.change.Links {
+		add(p)
+	}
 	return all
 }
 

@@ -23,8 +23,11 @@ func (x *transaction) label() error {
 			continue
 		}
 		kind := byte('-')
-		if s.entry.Kind == node.KindDirectory {
+		switch s.entry.Kind {
+		case node.KindDirectory:
 			kind = 'd'
+		case node.KindLink:
+			kind = 'l'
 		}
 		files, made = append(files, selinux.File{Path: s.at, Kind: kind}), append(made, s)
 	}
@@ -82,6 +85,19 @@ func (x *transaction) labelDirectory(s *step) error {
 		return err
 	}
 	return errors.Join(setLabel(f, s.label), f.Close())
+}
+
+// labelLink gives the new link of s its label: a link cannot be opened, but named
+// from its directory.
+func (x *transaction) labelLink(s *step) error {
+	if s.label == "" {
+		return nil
+	}
+	dir, err := x.tree.open(path.Dir(s.at))
+	if err != nil {
+		return err
+	}
+	return errors.Join(setLinkLabel(dir, path.Base(s.at), s.label), dir.Close())
 }
 
 // readRegular returns the bytes of the file that opening p gives; what is not a

@@ -14,7 +14,16 @@ import (
 // setLabel labels an open file for SELinux. A file system that keeps no labels
 // is passed over: it is labelled as a whole when it is mounted.
 func setLabel(f *os.File, label string) error {
-	err := unix.Fsetxattr(int(f.Fd()), selinux.Attribute, append([]byte(label), 0), 0)
+	return labelling(label, unix.Fsetxattr(int(f.Fd()), selinux.Attribute, append([]byte(label), 0), 0))
+}
+
+// setLinkLabel labels the symbolic link name in an open directory.
+func setLinkLabel(dir *os.File, name, label string) error {
+	return labelling(label, unix.Lsetxattr(fmt.Sprintf("/proc/self/fd/%d/%s", dir.Fd(), name), selinux.Attribute, append([]byte(label), 0), 0))
+}
+
+// labelling says what came of setting a label.
+func labelling(label string, err error) error {
 	switch {
 	case err == nil, errors.Is(err, unix.ENOTSUP):
 		return nil

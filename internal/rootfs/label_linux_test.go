@@ -35,7 +35,8 @@ var labelChange = node.Change{
 		nodetest.Dir("/etc/mode", 0o700),
 		nodetest.Dir("/var/lib/k3s/logs", 0o700),
 	},
-	Keep: map[string]string{"/etc/old.conf": "/etc/old.conf.orig"},
+	Links: map[string]string{"/etc/rancher/link": "k3s/config.yaml", "/mnt/c/link": "new"},
+	Keep:  map[string]string{"/etc/old.conf": "/etc/old.conf.orig"},
 }
 
 // labelled makes a tree that labelChange changes, with these labels.
@@ -63,7 +64,7 @@ func labels(t *testing.T, dir string) map[string]string {
 	t.Helper()
 	out := map[string]string{}
 	for _, p := range []string{
-		"/etc/rancher", "/etc/rancher/k3s", "/etc/rancher/k3s/config.yaml", "/etc/old.conf", "/etc/old.conf.orig", "/etc/mode",
+		"/etc/rancher", "/etc/rancher/link", "/mnt/c/link", "/etc/rancher/k3s", "/etc/rancher/k3s/config.yaml", "/etc/old.conf", "/etc/old.conf.orig", "/etc/mode",
 		"/real/conf", "/mnt/a", "/mnt/a/old", "/mnt/a/b", "/mnt/a/b/new", "/mnt/c/new", "/var", "/var/lib/k3s", "/var/lib/k3s/logs",
 	} {
 		value := make([]byte, 100)
@@ -82,7 +83,7 @@ func TestRootLabels(t *testing.T) {
 	_, err := At(dir).Apply(context.Background(), labelChange, nil)
 	require.NoError(t, err)
 	want := map[string]string{
-		"/etc/rancher": "u:r:etc_t:s0", "/etc/rancher/k3s": "u:r:etc_t:s0", "/etc/rancher/k3s/config.yaml": "u:r:etc_t:s0",
+		"/etc/rancher": "u:r:etc_t:s0", "/etc/rancher/link": "u:r:etc_t:s0", "/etc/rancher/k3s": "u:r:etc_t:s0", "/etc/rancher/k3s/config.yaml": "u:r:etc_t:s0",
 		"/etc/old.conf": "u:r:etc_t:s0", "/etc/old.conf.orig": "u:r:etc_t:s0",
 		// Nobody made this directory anew.
 		"/etc/mode": "u:r:own_t:s0",

@@ -31,6 +31,9 @@ func (x *transaction) plan(ctx context.Context, c node.Change) error {
 		}
 		try(e.Path, x.planWrite(e, c.Keep[e.Path], planned))
 	}
+	for _, p := range slices.Sorted(maps.Keys(c.Links)) {
+		try(p, x.planLink(p, c.Links[p], planned))
+	}
 	for _, p := range c.Remove {
 		try(p, x.planRemove(p, c.Keep[p], planned))
 	}
@@ -138,6 +141,37 @@ func (x *transaction) planParents(shown, at string, planned map[string]string) e
 	}
 	planned[at] = shown
 	x.steps = append(x.steps, step{shown: shown, at: at, entry: node.Entry{Kind: node.KindDirectory, Mode: 0o755}})
+	return nil
+}
+
+// planLink adds a symbolic link unless it is there.
+func (x *transaction) planLink(p, to string, planned map[string]string) error {
+	parent, dir, err := x.destination(path.Dir(p))
+	if err != nil {
+		return err
+	}
+	at := path.Join(parent, path.Base(p))
+	if other, taken := planned[at]; taken {
+		return fmt.Errorf("it is the same file as %s, through a symbolic link", other)
+	}
+	switch _, err := x.tree.lstat(at); {
+	case err == nil:
+		if found, err := x.tree.fs.Readlink(rel(at)); err != nil || found != to {
+			return fmt.Errorf("it is there already and is not a symbolic link to %s", to)
+		}
+		return nil
+	case !errors.Is(err, fs.ErrNotExist):
+		return err
+	}
+	if dir == nil {
+		if err := x.planParents(path.Dir(p), parent, planned); err != nil {
+			return err
+		}
+	} else if !dir.IsDir() {
+		return fmt.Errorf("%s is not a directory", path.Dir(p))
+	}
+	planned[at] = p
+	x.steps = append(x.steps, step{shown: p, at: at, entry: node.Entry{Kind: node.KindLink, Target: to}})
 	return nil
 }
 

@@ -63,6 +63,12 @@ func (t *tree) seen(c node.Change) (node.Change, []string) {
 		return true
 	}
 	c.Write = slices.DeleteFunc(slices.Clone(c.Write), func(e node.Entry) bool { return named(e.Path) })
+	c.Links = maps.Clone(c.Links)
+	for _, p := range slices.Sorted(maps.Keys(c.Links)) {
+		if named(p) {
+			delete(c.Links, p)
+		}
+	}
 	c.Remove = slices.DeleteFunc(slices.Clone(c.Remove), named)
 	c.Keep = maps.Clone(c.Keep)
 	maps.DeleteFunc(c.Keep, func(from, to string) bool { return left(from) || left(to) })

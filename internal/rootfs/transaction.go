@@ -87,6 +87,8 @@ func (x *transaction) commit(ctx context.Context) error {
 			err = x.moveAside(s)
 		case s.entry.Kind == node.KindDirectory:
 			err = x.putDirectory(s)
+		case s.entry.Kind == node.KindLink:
+			err = x.putLink(s)
 		default:
 			err = x.putFile(s)
 		}
@@ -130,6 +132,25 @@ func (x *transaction) putFile(s *step) error {
 	}
 	x.undo = append(x.undo, func() error { return r.Rename(rel(old), rel(s.at)) })
 	return r.Rename(rel(s.staged), rel(s.at))
+}
+
+// putLink makes a link, which fails where something is there by now.
+func (x *transaction) putLink(s *step) error {
+	r := x.tree.fs
+	if err := r.Symlink(s.entry.Target, rel(s.at)); err != nil {
+		return err
+	}
+	x.undo = append(x.undo, func() error { return ignoreMissing(r.Remove(rel(s.at))) })
+	fi, err := r.Lstat(rel(s.at))
+	if err != nil {
+		return err
+	}
+	if uid, gid := ownerOf(fi); uid != 0 || gid != 0 { // of a directory that gives its group
+		if err := r.Lchown(rel(s.at), 0, 0); err != nil {
+			return err
+		}
+	}
+	return x.labelLink(s)
 }
 
 // moveAside removes what is at s for now: it is deleted once all is done, so that
@@ -182,7 +203,7 @@ func (x *transaction) stage(ctx context.Context) error {
 			return err
 		}
 		s := &x.steps[i]
-		if s.entry.Kind == node.KindDirectory {
+		if s.entry.Kind == node.KindDirectory || s.entry.Kind == node.KindLink {
 			continue
 		}
 		dir, err := x.stageFor(s.at)

@@ -6,6 +6,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 
@@ -200,7 +201,7 @@ func withInstalled(c node.Change, p *install.Plan, have *node.Node) node.Change 
 			kept[from] = to
 		}
 	}
-	c.Keep = kept
+	c.Keep, c.Links = kept, p.Links
 	return c
 }
 
@@ -208,9 +209,13 @@ func withInstalled(c node.Change, p *install.Plan, have *node.Node) node.Change 
 // booted.
 func unseen(p *install.Plan, out *node.Outcome) error {
 	var errs []error
+	paths := slices.Sorted(maps.Keys(p.Links))
 	for _, e := range p.Write {
-		if slices.ContainsFunc(out.Hidden, func(hidden string) bool { return node.Within(hidden, e.Path) }) {
-			errs = append(errs, fmt.Errorf("%s could not be installed: another file system hides it once the node has booted", e.Path))
+		paths = append(paths, e.Path)
+	}
+	for _, name := range paths {
+		if slices.ContainsFunc(out.Hidden, func(hidden string) bool { return node.Within(hidden, name) }) {
+			errs = append(errs, fmt.Errorf("%s could not be installed: another file system hides it once the node has booted", name))
 		}
 	}
 	return errors.Join(errs...)

@@ -121,7 +121,14 @@ func TestInstalled(t *testing.T) {
 			assert.Equal(t, os.FileMode(0o755), modeOf(t, filepath.Join(tree, "usr/local/bin/k3s")))
 			assert.Equal(t, os.FileMode(0o644), modeOf(t, filepath.Join(tree, "etc/systemd/system/k3s.service")))
 			assert.Equal(t, os.FileMode(0o600), modeOf(t, filepath.Join(tree, "etc/systemd/system/k3s.service.env")))
-			assert.FileExists(t, filepath.Join(tree, "etc/systemd/system/multi-user.target.d/k3s.conf"))
+			for link, to := range map[string]string{
+				"usr/local/bin/kubectl": "k3s", "usr/local/bin/crictl": "k3s", "usr/local/bin/ctr": "k3s",
+				"etc/systemd/system/multi-user.target.wants/k3s.service": "/etc/systemd/system/k3s.service",
+			} {
+				found, err := os.Readlink(filepath.Join(tree, link))
+				require.NoError(t, err)
+				assert.Equal(t, to, found)
+			}
 			assert.Equal(t, os.FileMode(0o644), modeOf(t, filepath.Join(tree, "etc/systemd/system/k3s.service.d/60-k3s-cis.conf")))
 			archive, err := os.ReadFile(filepath.Join(tree, "var/lib/rancher/k3s/agent/images/k3s-airgap-images-"+arch+".tar.zst"))
 			require.NoError(t, err)
@@ -146,6 +153,9 @@ func TestInstalledElsewhere(t *testing.T) {
 	tree := newTree(t)
 	write(t, tree, "sbin/openrc-run", "openrc")
 	write(t, tree, "usr/bin/find", "find")
+	write(t, tree, "opt/bin/kubectl-1.36", "kubectl")
+	require.NoError(t, os.Symlink("kubectl-1.36", filepath.Join(tree, "opt/bin/kubectl")))
+	write(t, tree, "usr/bin/ctr", "ctr")
 	write(t, tree, "etc/init.d/k3s", "#!/sbin/openrc-run\ncommand=\"/usr/bin/k3s\"\ncommand_args=\"server --snapshotter native\"\n")
 	write(t, tree, "etc/rancher/k3s/k3s.env", "K3S_DEBUG=true\n")
 	write(t, tree, "etc/rancher/k3s/config.yaml", "data-dir: /data/k3s\n")
@@ -167,7 +177,15 @@ func TestInstalledElsewhere(t *testing.T) {
 	env, err := os.ReadFile(filepath.Join(tree, "etc/rancher/k3s/k3s.env"))
 	require.NoError(t, err)
 	assert.Equal(t, "K3S_DEBUG=true\n", string(env), "an environment of the image's own stays")
-	assert.FileExists(t, filepath.Join(tree, "etc/runlevels/default/k3s"))
+	runlevel, err := os.Readlink(filepath.Join(tree, "etc/runlevels/default/k3s"))
+	require.NoError(t, err)
+	assert.Equal(t, "/etc/init.d/k3s", runlevel)
+	own, err := os.Readlink(filepath.Join(tree, "opt/bin/kubectl"))
+	require.NoError(t, err)
+	assert.Equal(t, "kubectl-1.36", own)
+	assert.NoFileExists(t, filepath.Join(tree, "opt/bin/ctr"))
+	assert.Contains(t, x.log, "/opt/bin/kubectl is the image's own and stays")
+	assert.Contains(t, x.log, "/usr/bin/ctr is the image's own and stays: no link /opt/bin/ctr to k3s is made")
 	settings, err := os.ReadFile(filepath.Join(tree, "etc/conf.d/k3s"))
 	require.NoError(t, err)
 	assert.Contains(t, string(settings), "find /data/k3s/server/tls -type f -name '*.crt' -exec chmod 0600 '{}' +")
@@ -185,7 +203,8 @@ func TestInstalledForBoth(t *testing.T) {
 	require.NoError(t, err)
 	assert.Contains(t, string(agent), "Type=exec\n")
 	assert.Contains(t, string(agent), "ExecStart=/usr/local/bin/k3s agent\n")
-	assert.NoDirExists(t, filepath.Join(tree, "etc/systemd/system/multi-user.target.d"))
+	assert.NoDirExists(t, filepath.Join(tree, "etc/systemd/system/multi-user.target.wants"))
+	assert.FileExists(t, filepath.Join(tree, "usr/local/bin/kubectl"))
 	assert.Contains(t, x.log, "no service of K3s is enabled")
 }
 

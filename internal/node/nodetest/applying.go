@@ -145,6 +145,36 @@ func applyCases() []applyCase {
 			err:    "/data/db",
 		},
 		{
+			name: "makes links",
+			tree: []string{"file /c/bin/k3s 0755 k", "link /c/bin/there k3s", "dir /c/g 02775", "owner /c/g 12:34"},
+			change: node.Change{
+				Write: []node.Entry{File("/c/unit/k3s.service", 0o644, "u")},
+				Links: map[string]string{
+					"/c/bin/kubectl": "k3s", "/c/bin/there": "k3s", "/c/unit/wants/k3s.service": "../k3s.service", "/c/g/dead": "/no where/'$x'", `/c/a b'c"d$e\f*/-x`: "é",
+				},
+			},
+			changed: []string{`/c/a b'c"d$e\f*`, `/c/a b'c"d$e\f*/-x`, "/c/bin/kubectl", "/c/g/dead", "/c/unit", "/c/unit/k3s.service", "/c/unit/wants", "/c/unit/wants/k3s.service"},
+			want:    map[string]string{"/c/bin/kubectl": "k", "/c/unit/wants/k3s.service": "u"},
+		},
+		{
+			name:   "a link in the place of another",
+			tree:   []string{"file /c/bin/k3s 0755 k", "link /c/bin/kubectl kubectl-1.2"},
+			change: node.Change{Write: []node.Entry{File("/c/a", 0o600, "x")}, Links: map[string]string{"/c/bin/kubectl": "k3s", "/c/bin/ctr": "k3s"}},
+			err:    "/c/bin/kubectl: it is there already and is not a symbolic link to k3s",
+		},
+		{
+			name:   "a link in the place of a file",
+			tree:   []string{"file /c/bin/kubectl 0755 k"},
+			change: node.Change{Links: map[string]string{"/c/bin/kubectl": "k3s"}},
+			err:    "/c/bin/kubectl: it is there already and is not a symbolic link to k3s",
+		},
+		{
+			name:   "a link in a directory that is none",
+			tree:   []string{"file /c/bin 0755 k"},
+			change: node.Change{Links: map[string]string{"/c/bin/kubectl": "k3s"}},
+			err:    "/c/bin",
+		},
+		{
 			name:    "through links inside the root",
 			tree:    []string{"dir /data/k3s 0755", "link /etc/rancher /data", "file /data/real 0644 old", "link /etc/f ../../../data/real"},
 			change:  node.Change{Write: []node.Entry{File("/etc/rancher/k3s/sub/config.yaml", 0o600, "a"), File("/etc/f", 0o600, "b")}},
@@ -313,6 +343,15 @@ func Applying(t *testing.T, target MakeTarget) {
 			for _, p := range slices.Concat(c.change.Remove, c.change.RemoveAll) {
 				_, err := os.Lstat(filepath.Join(dir, p))
 				assert.Error(t, err, p)
+			}
+			for p, to := range c.change.Links {
+				found, err := os.Readlink(filepath.Join(dir, p))
+				require.NoError(t, err)
+				assert.Equal(t, to, found, p)
+				fi, err := os.Lstat(filepath.Join(dir, p))
+				require.NoError(t, err)
+				uid, gid := owner(fi)
+				assert.Equal(t, [2]int{0, 0}, [2]int{uid, gid}, p)
 			}
 			for p, mode := range c.modes {
 				fi, err := os.Stat(filepath.Join(dir, p))

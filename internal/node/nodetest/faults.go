@@ -44,6 +44,7 @@ var FaultChange = node.Change{
 		Dir("/var/lib/rancher/k3s/server/logs", 0o700),
 		File("/z/last", 0o600, strings.Repeat("new\n", 2000)),
 	},
+	Links:  map[string]string{"/etc/rancher/k3s/new/link": "sub/file", "/var/lib/rancher/k3s/link": "server"},
 	Keep:   map[string]string{"/etc/rancher/k3s/config.yaml": "/etc/rancher/k3s/config.yaml.orig"},
 	Remove: []string{"/z/gone"}, RemoveAll: []string{"/z/all"},
 }
@@ -53,7 +54,7 @@ var Undoing = node.Change{Write: []node.Entry{
 	File("/etc/rancher/k3s/config.yaml", 0o644, "token: x"), File("/etc/sysctl.d/90-kubelet.conf", 0o644, "old"),
 	Dir("/var/lib/rancher/k3s/server", 0o755), File("/z/last", 0o644, "old"), File("/z/gone", 0o644, "old"),
 	File("/z/all/a", 0o644, "old"), File("/z/all/sub/b", 0o600, "old"),
-}}
+}, Remove: []string{"/etc/rancher/k3s/new/link", "/var/lib/rancher/k3s/link"}}
 
 // FaultQuery asks for all of FaultTree.
 var FaultQuery = node.Query{{Path: "/etc", Depth: node.Deep, Content: true}, {Path: "/var", Depth: node.Deep, Content: true}, {Path: "/z", Depth: node.Deep, Content: true}}

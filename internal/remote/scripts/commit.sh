@@ -7,6 +7,8 @@ apply() {
 	qhave='' qhave_dirs='' qnew='' qcheck=''
 	all_dirs check_dir
 	all_files check_file
+	qsymlinks=
+	all_links check_symlink
 	all_removes check_remove
 	trees_found=$nl
 	all_trees check_tree
@@ -55,6 +57,7 @@ apply() {
 	unmoved=
 	all_dirs wait_moved
 	[ -z "$unmoved" ] || quit_path "$unmoved" "${why:-mv was killed}"
+	all_links make_symlink
 	all_dirs take_out
 	all_trees take_tree
 	[ "$links" = 0 ] || all_files place_link
@@ -139,6 +142,13 @@ place_link() {
 	try "$4" mv -f "$stage/new/${real##*/}" "$real"
 }
 
+# make_symlink PATH QPATH TARGET
+make_symlink() {
+	case $qsymlinks in *" $2 "*) ;; *) return 0 ;; esac
+	try "$1" ln -s "$3" "$1"
+	try "$1" chown -h 0:0 "$1"
+}
+
 # confirm compares modes and owners with what was asked for: there are file
 # systems that do not keep them.
 confirm() {
@@ -192,7 +202,7 @@ relabel() {
 			todo="$todo $quoted"
 		done
 	fi
-	said=$(eval "restorecon $todo" 2>&1) || quit "cannot restore SELinux labels: ${said%%"$nl"*}"
+	said=$(eval "restorecon $todo$qsymlinks" 2>&1) || quit "cannot restore SELinux labels: ${said%%"$nl"*}"
 }
 
 # settle makes the change final.

@@ -342,6 +342,20 @@ check_file() {
 	fi
 }
 
+# check_symlink PATH QPATH TARGET
+check_symlink() {
+	if [ -L "$1" ] && [ "$(readlink "$1")" = "$3" ]; then
+		return
+	fi
+	if [ -L "$1" ] || [ -e "$1" ]; then
+		problem "$1" "it is there already and is not a symbolic link to $3"
+		return
+	fi
+	changed=1
+	qsymlinks="$qsymlinks $2 "
+	report "changed $1"
+}
+
 # check_remove F D BASE PATH
 check_remove() {
 	eval "f$1=none c$1=0"

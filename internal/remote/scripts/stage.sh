@@ -163,6 +163,7 @@ write_undo() {
 	{
 		printf '%s\n' "$undo_head"
 		[ -z "$qnew" ] || printf 'rm -f %s || failed=1\n' "$qnew"
+		[ -z "$qsymlinks" ] || printf 'for f in %s; do [ ! -L "$f" ] || rm -f "$f" || failed=1; done\n' "$qsymlinks"
 		all_dirs undo_place
 		all_trees undo_tree
 		[ "$links" = 0 ] || all_files undo_link
