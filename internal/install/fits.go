@@ -1,6 +1,7 @@
 package install
 
 import (
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -44,4 +45,19 @@ func (o Options) fits(have *node.Node) error {
 		return nil
 	}
 	return fmt.Errorf("install.binary: it is for %s, and the node's programs are for %s: take the K3s of that architecture", o.Binary.Architecture, strings.Join(found, ", "))
+}
+
+// ImagesFit refuses archives whose images are for other architectures than the binary.
+func (o Options) ImagesFit() error {
+	var errs []error
+	for i, a := range o.Images {
+		for _, image := range a.Images {
+			runs := slices.ContainsFunc(image.Architectures, func(name string) bool { return name == "" || name == o.Binary.Architecture })
+			if !runs {
+				errs = append(errs, fmt.Errorf("install.airgap_images[%d]: %s is for %s, and the binary is for %s: take the archive of that architecture", i, image.Name, strings.Join(image.Architectures, ", "), o.Binary.Architecture))
+				break // one image of an archive shows it
+			}
+		}
+	}
+	return errors.Join(errs...)
 }

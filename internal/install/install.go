@@ -43,13 +43,6 @@ type Options struct {
 	Architecture string
 }
 
-// Archive holds container images, which K3s imports at each start.
-type Archive struct {
-	// Name is the file's name on the node.
-	Name string
-	node.Source
-}
-
 // BinDirs are the directories in which K3s is looked for, the usual one first.
 func BinDirs() []string {
 	var out []string
@@ -66,8 +59,8 @@ type Plan struct {
 	Keep  map[string]string
 	// Links are symbolic links that are made, by their paths.
 	Links map[string]string
-	// Notes are for the log.
-	Notes []string
+	// Notes are for the log, Warnings too.
+	Notes, Warnings []string
 }
 
 // managers are the programs of the service managers.
@@ -181,11 +174,16 @@ func keptAs(name string) string {
 	return name + node.KeptSuffix
 }
 
-// AddImages plans the archives for K3s's data directories.
-func (p *Plan) AddImages(o Options, dataDirs ...string) {
+// AddImages plans the archives for K3s's data directories on have, and what has K3s
+// import each of them once. It returns what it lacks of have.
+func (p *Plan) AddImages(o Options, have *node.Node, dataDirs ...string) (lacking node.Query) {
+	if len(o.Images) == 0 {
+		return nil
+	}
 	var done []string
 	for _, dir := range dataDirs {
-		images := k3s.LayoutOf(dir).Images()
+		layout := k3s.LayoutOf(dir)
+		images := layout.Images()
 		if slices.Contains(done, images) {
 			continue
 		}
@@ -193,7 +191,50 @@ func (p *Plan) AddImages(o Options, dataDirs ...string) {
 		for _, a := range o.Images {
 			p.Write = append(p.Write, sourced(path.Join(images, a.Name), 0o600, a.Source))
 		}
+		cache := layout.ImageCache(o.Binary.Release)
+		switch _, presence := have.Lookup(cache); {
+		case cache == "" || presence == node.Present:
+		case presence == node.Unknown:
+			lacking = append(lacking, node.Pick{Path: cache})
+		default:
+			p.Write = append(p.Write, node.Entry{Path: cache, Kind: node.KindFile, Mode: 0o600, Data: []byte{}})
+		}
 	}
+	return lacking
+}
+
+// WarnMissing warns of images that K3s runs by itself and no archive has, where there
+// are archives: a node without a registry could not start them. disabled are K3s's
+// components that are not wanted.
+func (p *Plan) WarnMissing(o Options, disabled []string) {
+	if len(o.Images) == 0 || slices.ContainsFunc(o.Images, func(a Archive) bool { return a.Unread != "" }) {
+		return
+	}
+	wanted, known := o.Binary.Release.SystemImages(disabled)
+	if !known {
+		p.Notes = append(p.Notes, fmt.Sprintf("which images K3s %s runs by itself is not known here, so whether the archives have all of them was not looked at", o.Binary.Release.MinorName()))
+		return
+	}
+	var missing []string
+	for _, image := range wanted {
+		if !slices.ContainsFunc(image.Repositories, o.hasImage) {
+			missing = append(missing, image.Repositories[0])
+		}
+	}
+	if len(missing) > 0 {
+		p.Warnings = append(p.Warnings, fmt.Sprintf("no archive of install.airgap_images has %s, which K3s runs by itself: a node without a registry cannot start what needs them", strings.Join(missing, ", ")))
+	}
+}
+
+// hasImage says whether an archive has an image of a repository, whatever registry
+// it is from.
+func (o Options) hasImage(repository string) bool {
+	return slices.ContainsFunc(o.Images, func(a Archive) bool {
+		return slices.ContainsFunc(a.Images, func(i Image) bool {
+			_, rest, _ := strings.Cut(i.Name, "/")
+			return strings.HasPrefix(rest, repository+":") || strings.HasPrefix(rest, repository+"@")
+		})
+	})
 }
 
 // On returns the node as it is with what the plan writes.

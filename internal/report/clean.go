@@ -85,3 +85,20 @@ func (d *DriftRecord) clean() *DriftRecord {
 	}
 	return out
 }
+
+// cleanInstalled makes every text of what was installed printable.
+func cleanInstalled(i *Installed) *Installed {
+	if i == nil {
+		return nil
+	}
+	file := func(f InstalledFile) InstalledFile { return InstalledFile{line(f.Path), line(f.SHA256)} }
+	out := &Installed{Binary: file(i.Binary), Release: line(i.Release), Architecture: line(i.Architecture)}
+	for _, a := range i.Archives {
+		archive := InstalledArchive{InstalledFile: file(a.InstalledFile)}
+		for _, image := range a.Images {
+			archive.Images = append(archive.Images, line(image))
+		}
+		out.Archives = append(out.Archives, archive)
+	}
+	return out
+}

@@ -31,7 +31,7 @@ func LoadReport(data []byte) (Report, error) {
 	return New(Meta{
 		PluginVersion: r.PluginVersion, Created: r.Created, K3sVersion: r.K3sVersion,
 		Role: r.Role, Benchmark: r.Benchmark, BenchmarkName: r.BenchmarkName, Node: r.Node,
-		Judge: r.Judge, Drift: r.Drift,
+		Judge: r.Judge, Drift: r.Drift, Installed: r.Installed,
 	}, r.Results), nil
 }
 

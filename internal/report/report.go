@@ -27,6 +27,8 @@ type Report struct {
 	Judge Judge `json:"judge,omitzero"`
 	// Drift is what changed since an earlier report; nil where none was given.
 	Drift *DriftRecord `json:"drift,omitempty"`
+	// Installed is what of K3s itself this build put into the image; nil for nothing.
+	Installed *Installed `json:"installed,omitempty"`
 	// Summary counts results by status; every status is present.
 	Summary map[benchmark.Status]int `json:"summary"`
 	Results []benchmark.Result       `json:"results"`
@@ -82,6 +84,31 @@ type Meta struct {
 	Node          Node
 	Judge         Judge
 	Drift         *DriftRecord
+	Installed     *Installed
+}
+
+// Installed is what of K3s itself was put into an image.
+type Installed struct {
+	// Binary is K3s's, of a release and for an architecture as Go names it.
+	Binary       InstalledFile `json:"binary"`
+	Release      string        `json:"release"`
+	Architecture string        `json:"architecture"`
+	// Archives hold container images.
+	Archives []InstalledArchive `json:"archives,omitempty"`
+}
+
+// InstalledFile is a file of the image that came from the build host.
+type InstalledFile struct {
+	Path string `json:"path"`
+	// SHA256 is its digest in lower-case hexadecimal digits.
+	SHA256 string `json:"sha256"`
+}
+
+// InstalledArchive is an archive of container images.
+type InstalledArchive struct {
+	InstalledFile
+	// Images are those in it, by their whole names.
+	Images []string `json:"images,omitempty"`
 }
 
 // New makes the report of results, in their order. Created is kept to the
@@ -101,6 +128,7 @@ func New(m Meta, results []benchmark.Result) Report {
 		Node:          m.Node.clean(),
 		Judge:         m.Judge.clean(),
 		Drift:         m.Drift.clean(),
+		Installed:     cleanInstalled(m.Installed),
 		Results:       make([]benchmark.Result, 0, len(results)),
 	}
 	for _, res := range results {

@@ -17,6 +17,7 @@ import (
 	"github.com/k3s-cis/packer-plugin-k3s/internal/k3s"
 	"github.com/k3s-cis/packer-plugin-k3s/internal/k3s/deploy"
 	"github.com/k3s-cis/packer-plugin-k3s/internal/node"
+	"github.com/k3s-cis/packer-plugin-k3s/internal/report"
 )
 
 // binary is where the binary comes from.
@@ -91,14 +92,17 @@ func (s *session) fetched(ctx context.Context, mode string) (*install.Options, e
 	}
 	errs := []error{err}
 	for _, source := range c.archives() {
-		a := install.Archive{Name: source.Name()}
+		var a install.Archive
 		file, err := source.File(ctx, s.ui)
 		if err == nil {
-			if a.Source, err = install.ReadFile(file); err != nil {
+			if a, err = install.ReadArchive(file, source.Name()); err != nil {
 				err = fmt.Errorf("%s: %w", source.Option, err)
 			}
 		}
 		o.Images, errs = append(o.Images, a), append(errs, err)
+	}
+	if errors.Join(errs...) == nil {
+		errs = append(errs, o.ImagesFit())
 	}
 	if err := errors.Join(errs...); err != nil {
 		return nil, err
@@ -133,12 +137,13 @@ func (s *session) installation(ctx context.Context, o harden.Options, have *node
 		if err != nil {
 			return nil, nil, fmt.Errorf("nothing was changed on the node:\n%w", err)
 		}
-		dataDirs, missing, err := s.dataDirs(o, plan.On(have.WithoutHidden()))
+		dataDirs, disabled, missing, err := s.dataDirs(o, plan.On(have.WithoutHidden()))
 		if err != nil {
 			return nil, nil, err
 		}
-		if len(missing) == 0 {
-			plan.AddImages(*s.install, dataDirs...)
+		if missing = append(missing, plan.AddImages(*s.install, have.WithoutHidden(), dataDirs...)...); len(missing) == 0 {
+			plan.WarnMissing(*s.install, disabled)
+			s.put = plan
 			return plan, have, nil
 		}
 		s.more = append(s.more, missing...)
@@ -149,12 +154,16 @@ func (s *session) installation(ctx context.Context, o harden.Options, have *node
 	return nil, nil, errWinding
 }
 
-// dataDirs are K3s's data directories, one a role: what is hardened may move them.
-func (s *session) dataDirs(o harden.Options, n *node.Node) (dirs []string, missing node.Query, err error) {
+// dataDirs are K3s's data directories, one a role, and its components that are not
+// wanted: what is hardened may say both.
+func (s *session) dataDirs(o harden.Options, n *node.Node) (dirs, disabled []string, missing node.Query, err error) {
 	for _, role := range o.Role.Roles() {
 		effective, err := k3s.ResolveDeclared(n, o.Release, role, o.K3sCommand)
 		if err != nil {
-			return nil, nil, fmt.Errorf("computing K3s's effective configuration: %w", err)
+			return nil, nil, nil, fmt.Errorf("computing K3s's effective configuration: %w", err)
+		}
+		for _, d := range deploy.Disables(effective) {
+			disabled = append(disabled, d.Name)
 		}
 		dir := effective.DataDir
 		if chosen, _ := o.Config["data-dir"].(string); chosen != "" {
@@ -162,7 +171,45 @@ func (s *session) dataDirs(o harden.Options, n *node.Node) (dirs []string, missi
 		}
 		dirs, missing = append(dirs, dir), append(missing, effective.Missing...)
 	}
-	return dirs, n.Query().Lacks(missing), nil
+	disabled = append(disabled, texts(o.Config["disable"])...)
+	return dirs, disabled, n.Query().Lacks(missing), nil
+}
+
+// texts are the items of a list of the options, or of a text with commas.
+func texts(value any) []string {
+	switch v := value.(type) {
+	case []string:
+		return v
+	case string:
+		return strings.Split(v, ",")
+	case []any:
+		var out []string
+		for _, item := range v {
+			out = append(out, fmt.Sprint(item))
+		}
+		return out
+	}
+	return nil
+}
+
+// installedFiles are what was put into the image, for the report; nil for nothing.
+func installedFiles(o *install.Options, p *install.Plan) *report.Installed {
+	if o == nil || p == nil {
+		return nil
+	}
+	file := func(source node.Source) report.InstalledFile {
+		i := slices.IndexFunc(p.Write, func(e node.Entry) bool { return e.Source != nil && *e.Source == source })
+		return report.InstalledFile{Path: p.Write[i].Path, SHA256: hex.EncodeToString(source.SHA256[:])}
+	}
+	out := &report.Installed{Binary: file(o.Binary.Source), Release: o.Binary.Release.String(), Architecture: o.Binary.Architecture}
+	for _, a := range o.Images {
+		archive := report.InstalledArchive{InstalledFile: file(a.Source)}
+		for _, image := range a.Images {
+			archive.Images = append(archive.Images, image.Name)
+		}
+		out.Archives = append(out.Archives, archive)
+	}
+	return out
 }
 
 // tellInstalled prints what is put into the image, under a heading.

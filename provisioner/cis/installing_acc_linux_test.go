@@ -38,7 +38,7 @@ build {
     }
   }
 }
-`, tree, localFile(t, "k3s-arm64", k3sBinary(t, "arm64")), digest(k3sBinary(t, "arm64")), localFile(t, "images.tar", []byte("images"))))
+`, tree, localFile(t, "k3s-arm64", k3sBinary(t, "arm64")), digest(k3sBinary(t, "arm64")), localFile(t, "images.tar", imageArchive(t, "arm64", 1000, "own/app:v1"))))
 	r := p.Run(t, dir, "build", ".")
 	require.Zero(t, r.ExitCode, r.Output)
 	assert.Contains(t, r.Output, "K3s "+release+" for arm64")

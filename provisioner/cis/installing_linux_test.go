@@ -15,11 +15,18 @@ import (
 	"testing"
 	"time"
 
+	ocname "github.com/google/go-containerregistry/pkg/name"
+	v1 "github.com/google/go-containerregistry/pkg/v1"
+	"github.com/google/go-containerregistry/pkg/v1/mutate"
+	"github.com/google/go-containerregistry/pkg/v1/random"
+	"github.com/google/go-containerregistry/pkg/v1/tarball"
 	packersdk "github.com/hashicorp/packer-plugin-sdk/packer"
+	"github.com/klauspost/compress/zstd"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
 	"github.com/k3s-cis/packer-plugin-k3s/internal/benchmark"
+	"github.com/k3s-cis/packer-plugin-k3s/internal/report"
 )
 
 // k3sBinaries are programs that were built the way K3s is, by architecture.
@@ -64,6 +71,36 @@ func k3sBinary(t *testing.T, arch string) []byte {
 	return all[arch]
 }
 
+// imageArchive is an archive of container images that K3s imports, of size bytes
+// and more.
+func imageArchive(t *testing.T, arch string, size int64, names ...string) []byte {
+	t.Helper()
+	image, err := random.Image(size, 1)
+	require.NoError(t, err)
+	config, err := image.ConfigFile()
+	require.NoError(t, err)
+	config = config.DeepCopy()
+	config.Architecture, config.OS = arch, "linux"
+	image, err = mutate.ConfigFile(image, config)
+	require.NoError(t, err)
+	all := map[ocname.Tag]v1.Image{}
+	for _, called := range names {
+		tag, err := ocname.NewTag(called)
+		require.NoError(t, err)
+		all[tag] = image
+	}
+	var b bytes.Buffer
+	require.NoError(t, tarball.MultiWrite(all, &b))
+	return b.Bytes()
+}
+
+func zstandard(t *testing.T, data []byte) []byte {
+	t.Helper()
+	w, err := zstd.NewWriter(nil)
+	require.NoError(t, err)
+	return w.EncodeAll(data, nil)
+}
+
 func digest(data []byte) string {
 	sum := sha256.Sum256(data)
 	return "sha256:" + hex.EncodeToString(sum[:])
@@ -98,7 +135,8 @@ func TestInstalled(t *testing.T) {
 	for _, arch := range []string{"amd64", "arm64"} {
 		t.Run(arch, func(t *testing.T) {
 			tree := systemdTree(t, arch)
-			images := []byte(strings.Repeat("images", 1<<20)) // more than what can be read back
+			// More than what can be read back.
+			images := zstandard(t, imageArchive(t, arch, 6<<20, "rancher/mirrored-pause:3.6", "quay.io/own/app:v1"))
 			options := map[string]any{"install": map[string]any{
 				"binary":        localFile(t, "k3s", k3sBinary(t, arch)),
 				"airgap_images": []string{localFile(t, "k3s-airgap-images-"+arch+".tar.zst", images)},
@@ -134,6 +172,16 @@ func TestInstalled(t *testing.T) {
 			require.NoError(t, err)
 			assert.True(t, bytes.Equal(images, archive))
 			assert.Equal(t, os.ModeDir|0o700, modeOf(t, filepath.Join(tree, "var/lib/rancher/k3s/agent")))
+			assert.FileExists(t, filepath.Join(tree, "var/lib/rancher/k3s/agent/images/.cache.json"))
+			assert.Contains(t, x.log, "Warning: no archive of install.airgap_images has rancher/klipper-helm, rancher/klipper-lb")
+			assert.NotContains(t, x.log, "rancher/mirrored-pause, which")
+			assert.Equal(t, &report.Installed{
+				Binary: report.InstalledFile{Path: "/usr/local/bin/k3s", SHA256: strings.TrimPrefix(digest(k3sBinary(t, arch)), "sha256:")}, Release: release, Architecture: arch,
+				Archives: []report.InstalledArchive{{
+					InstalledFile: report.InstalledFile{Path: "/var/lib/rancher/k3s/agent/images/k3s-airgap-images-" + arch + ".tar.zst", SHA256: strings.TrimPrefix(digest(images), "sha256:")},
+					Images:        []string{"docker.io/rancher/mirrored-pause:3.6", "quay.io/own/app:v1"},
+				}},
+			}, x.report.Installed)
 			for _, key := range []string{"node.binary.mode", "node.unit.mode", "node.k3s-starts"} {
 				assert.Equal(t, benchmark.Pass, status(t, x.report, key).Status, key)
 			}
@@ -161,7 +209,7 @@ func TestInstalledElsewhere(t *testing.T) {
 	write(t, tree, "etc/rancher/k3s/config.yaml", "data-dir: /data/k3s\n")
 	x := try(t, tree, map[string]any{"seal": map[string]any{"enabled": false}, "install": map[string]any{
 		"binary": localFile(t, "k3s", k3sBinary(t, "amd64")), "bin_dir": "/opt/bin",
-		"airgap_images": []string{localFile(t, "images.tar", []byte("images"))},
+		"airgap_images": []string{localFile(t, "images.tar", imageArchive(t, "amd64", 1000, "own/app:v1"))},
 	}}, nil)
 	require.NoError(t, x.err, x.log)
 	assert.NotContains(t, x.log, "Seal")
@@ -236,9 +284,15 @@ func TestInstallRefused(t *testing.T) {
 			require.NoError(t, os.Symlink("/dev/null", filepath.Join(tree, "etc/systemd/system/k3s.service")))
 			return tree
 		}, raw: map[string]any{"install": map[string]any{"binary": amd64}}, want: "found a link to /dev/null where a file is to be put: remove it, as it masks the service"},
-		"no program":      {raw: map[string]any{"install": map[string]any{"binary": localFile(t, "k3s", []byte("#!/bin/sh\n"))}}, want: "no program that Linux runs"},
-		"a part":          {raw: map[string]any{"install": map[string]any{"binary": localFile(t, "k3s", k3sBinary(t, "amd64")[:1<<20])}}, want: "no program that Linux runs"},
-		"another digest":  {raw: map[string]any{"install": map[string]any{"binary": amd64, "checksum": digest([]byte("other"))}}, want: "Checksums did not match"},
+		"no program":     {raw: map[string]any{"install": map[string]any{"binary": localFile(t, "k3s", []byte("#!/bin/sh\n"))}}, want: "no program that Linux runs"},
+		"a part":         {raw: map[string]any{"install": map[string]any{"binary": localFile(t, "k3s", k3sBinary(t, "amd64")[:1<<20])}}, want: "no program that Linux runs"},
+		"another digest": {raw: map[string]any{"install": map[string]any{"binary": amd64, "checksum": digest([]byte("other"))}}, want: "Checksums did not match"},
+		"images for another architecture": {raw: map[string]any{"install": map[string]any{
+			"binary": amd64, "airgap_images": []string{localFile(t, "images.tar", imageArchive(t, "arm64", 1000, "own/app:v1"))},
+		}}, want: "install.airgap_images[0]: docker.io/own/app:v1 is for arm64, and the binary is for amd64"},
+		"half an archive": {raw: map[string]any{"install": map[string]any{
+			"binary": amd64, "airgap_images": []string{localFile(t, "images.tar", imageArchive(t, "amd64", 1000, "own/app:v1")[:2000])},
+		}}, want: "cannot be read as an archive of container images"},
 		"another program": {raw: map[string]any{"install": map[string]any{"binary": "/bin/true"}}, want: "it is no K3s release binary"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -258,7 +312,7 @@ func TestInstallRefused(t *testing.T) {
 
 // A release is served as GitHub serves one, well and badly.
 func TestInstallFetches(t *testing.T) {
-	binary, images := k3sBinary(t, "amd64"), []byte(strings.Repeat("images", 1000))
+	binary, images := k3sBinary(t, "amd64"), zstandard(t, imageArchive(t, "amd64", 5000, "own/app:v1"))
 	list := fmt.Sprintf("%s  k3s-airgap-images-amd64.tar.zst\n%s  k3s\n", digest(images)[len("sha256:"):], digest(binary)[len("sha256:"):])
 	var short, wrong bool
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {

@@ -36,6 +36,8 @@ type session struct {
 	install *install.Options
 	// data is what the builder generated.
 	data map[string]any
+	// put is what that means for the node.
+	put *install.Plan
 	// ui shows how far downloads are.
 	ui packersdk.Ui
 	// prepared is when the options were first checked, at the beginning of
@@ -292,7 +294,7 @@ func (s *session) tell(d drawn) {
 	if notes := slices.Concat(d.installed.Notes, d.hardened.Notes); len(notes) > 0 {
 		s.say("Note: " + strings.Join(notes, "\nNote: "))
 	}
-	if warnings := d.hardened.Warnings; len(warnings) > 0 {
+	if warnings := slices.Concat(d.installed.Warnings, d.hardened.Warnings); len(warnings) > 0 {
 		s.complain("Warning: " + strings.Join(warnings, "\nWarning: "))
 	}
 }
@@ -346,6 +348,7 @@ func (s *session) assess(ctx context.Context, o harden.Options, n *node.Node) (r
 		BenchmarkName: benchmark.FullName(o.Benchmark),
 		Node:          subject,
 		Judge:         s.config.judge(),
+		Installed:     installedFiles(s.install, s.put),
 	}, results), nil
 }
 
