@@ -41,6 +41,10 @@ type Entry struct {
 	// Data holds a regular file's bytes where the query asked for them and
 	// Unread is empty; an empty file has a non-nil, empty Data.
 	Data []byte
+	// Sections are what the sections of an EFI program (PE) hold whose name the
+	// query has, in the order of the file, where Data is nil; they are nil where
+	// they were not read, and empty where there are none.
+	Sections [][]byte
 	// Source is where the bytes of a file to write are, in the place of Data; nil
 	// for Data, and in all that was collected.
 	Source *Source
@@ -95,6 +99,9 @@ type Pick struct {
 	Depth int
 	// Content asks for the bytes of regular files.
 	Content bool
+	// Section asks for the sections of this name of EFI programs whose bytes are
+	// not collected. Only trees on this host answer it.
+	Section string
 }
 
 // Lacks returns the picks of other that q does not have word for word.

@@ -2,6 +2,7 @@ package rootfs
 
 import (
 	"context"
+	"debug/pe"
 	"errors"
 	"fmt"
 	"io"
@@ -108,6 +109,9 @@ func (c *collector) visit(ctx context.Context, pick node.Pick, p string, s spot,
 				return err
 			}
 		}
+		if pick.Section != "" && e.Data == nil {
+			e.Sections = c.sections(s, pick.Section)
+		}
 		return c.put(e)
 	case fi.IsDir():
 		e.Kind = node.KindDirectory
@@ -203,6 +207,37 @@ func (c *collector) read(e *node.Entry, s spot) error {
 	return nil
 }
 
+// sections reads the sections of a name of the EFI program at s; nil where it is
+// none, or they are more than is collected.
+func (c *collector) sections(s spot, name string) [][]byte {
+	f, err := s.open()
+	if err != nil {
+		return nil
+	}
+	defer f.Close()
+	program, err := pe.NewFile(f)
+	if err != nil || len(program.Sections) == 0 { // as of a file of zeros
+		return nil
+	}
+	out := [][]byte{}
+	for _, section := range program.Sections {
+		if section.Name != name {
+			continue
+		}
+		size := int64(section.Size)
+		if size > node.MaxFileSize || c.total+size > node.MaxTotalSize {
+			return nil
+		}
+		data, err := section.Data()
+		if err != nil {
+			return nil
+		}
+		c.total += size
+		out = append(out, data)
+	}
+	return out
+}
+
 var (
 	errLarge   = errors.New(node.UnreadLarge)
 	errChanged = errors.New("changed while it was read")
@@ -235,6 +270,9 @@ func (c *collector) put(e node.Entry) error {
 		}
 		if e.Unread == "" {
 			e.Unread = have.Unread
+		}
+		if e.Sections == nil {
+			e.Sections = have.Sections
 		}
 	} else if len(c.entries) >= node.MaxEntries {
 		return fmt.Errorf("cannot collect %s: more than %d entries", e.Path, node.MaxEntries)

@@ -69,3 +69,31 @@ func TestRootLeftoversOfAKilledRunGo(t *testing.T) {
 	assert.Equal(t, []string{"/c/a"}, out.Changed)
 	assert.NotContains(t, nodetest.Snapshot(t, dir), node.StagingPrefix)
 }
+
+// Sections are read of programs of whatever size, and of nothing else.
+func TestRootSections(t *testing.T) {
+	large := nodetest.Program(t, ".text", "x", ".line", "first", ".linux", string(make([]byte, node.MaxFileSize)), ".line", "second")
+	for name, c := range map[string]struct {
+		text string
+		want [][]byte
+	}{
+		"a large program":           {large, [][]byte{[]byte("first"), []byte("second")}},
+		"one without such sections": {nodetest.Program(t, ".text", string(make([]byte, node.MaxFileSize))), [][]byte{}},
+		"one that is cut off":       {large[:len(large)-1], nil},
+		"no program":                {string(make([]byte, node.MaxFileSize+1)), nil},
+	} {
+		t.Run(name, func(t *testing.T) {
+			dir := t.TempDir()
+			require.NoError(t, os.MkdirAll(filepath.Join(dir, "efi"), 0o755))
+			require.NoError(t, os.WriteFile(filepath.Join(dir, "efi/a.efi"), []byte(c.text), 0o600))
+			// Whatever else asks for the same path.
+			n, err := At(dir).Read(context.Background(), node.Query{
+				{Path: "/efi", Depth: 1}, {Path: "/efi", Depth: 1, Content: true, Section: ".line"}, {Path: "/efi", Depth: 1, Content: true},
+			})
+			require.NoError(t, err)
+			e, _ := n.Lookup("/efi/a.efi")
+			assert.Equal(t, node.UnreadLarge, e.Unread)
+			assert.Equal(t, c.want, e.Sections)
+		})
+	}
+}

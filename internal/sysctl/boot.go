@@ -27,6 +27,10 @@ type bootSource struct {
 	// script marks a file whose other lines can hold parts of command lines,
 	// in variables or behind other words.
 	script bool
+	// section is where a program has them that is too large to be read.
+	section string
+	// instead is what the error for a file that cannot be read says can be done.
+	instead string
 	// loads lists the words of a script that go on with another file.
 	loads []string
 }
@@ -40,7 +44,10 @@ var (
 	uBootScript = bootSource{format: textLines, script: true, input: true}
 	wanted      = bootSource{format: textLines, input: true}
 	firmware    = bootSource{format: raspberryConfig}
-	unified     = bootSource{format: unifiedKernel, suffix: ".efi"}
+	unified     = bootSource{
+		format: unifiedKernel, suffix: ".efi", section: commandLineSection,
+		instead: "; have a loader entry start its kernel, with options of its own",
+	}
 )
 
 // at is the source at a path.
@@ -174,10 +181,12 @@ func (s bootSource) leads(line string, read []string) error {
 // may have a kernel in it, in bytes. Boot loaders are smaller.
 const largestLoader = 6 << 20
 
-// checkEFI returns an error for what is started from an EFI system partition
-// and may have a command line that was not read: a configuration of GRUB in a
-// vendor's directory that is not known, and a kernel in place of a boot loader.
-func checkEFI(n *node.Node) error {
+// startedByEFI are the command lines of unified kernel images that the firmware
+// starts in place of a boot loader. It returns an error for what is started from
+// an EFI system partition and may have a command line that was not read: a
+// configuration of GRUB in a vendor's directory that is not known, and another
+// kernel.
+func startedByEFI(n *node.Node) (out []commandLine, err error) {
 	files := bootFiles()
 	// A file system that does not tell capitals from small letters lists a file
 	// by one name and has it by all.
@@ -189,9 +198,9 @@ func checkEFI(n *node.Node) error {
 		root := dir + "/EFI"
 		switch e, p := n.Lookup(root); {
 		case p == node.Unknown:
-			return &node.UnknownPathError{Path: root, How: n.Undone(root)}
+			return nil, &node.UnknownPathError{Path: root, How: n.Undone(root)}
 		case e.Unread != "":
-			return fmt.Errorf("%s cannot be listed: %s", root, e.Unread)
+			return nil, fmt.Errorf("%s cannot be listed: %s", root, e.Unread)
 		}
 		for _, f := range n.Below(root) {
 			name := strings.ToLower(path.Base(f.Path))
@@ -199,13 +208,16 @@ func checkEFI(n *node.Node) error {
 			switch {
 			case f.Kind != node.KindFile || slices.ContainsFunc(files, func(known string) bool { return read(f.Path, known) }):
 			case strings.EqualFold(f.Path, images) && !read(f.Path, images):
-				return fmt.Errorf("%s can hold a kernel command line and was not looked at: call its directory %s/Linux", f.Path, root)
+				return nil, fmt.Errorf("%s can hold a kernel command line and was not looked at: call its directory %s/Linux", f.Path, root)
 			case name == "grub.cfg" || name == "grubenv":
-				return fmt.Errorf("%s can hold a kernel command line and was not looked at: its directory is not that of a known distribution", f.Path)
-			case strings.HasPrefix(name, "boot") && strings.HasSuffix(name, ".efi") && f.Size > largestLoader:
-				return fmt.Errorf("%s is too large for a boot loader: the kernel command line of a kernel in its place cannot be read; have a boot loader start it", f.Path)
+				return nil, fmt.Errorf("%s can hold a kernel command line and was not looked at: its directory is not that of a known distribution", f.Path)
+			case !strings.HasPrefix(name, "boot") || !strings.HasSuffix(name, ".efi"):
+			case len(f.Sections) > 0:
+				out = append(out, unifiedLines(f.Path, f.Sections)...)
+			case f.Size > largestLoader:
+				return nil, fmt.Errorf("%s is too large for a boot loader: the kernel command line of a kernel in its place cannot be read; have a boot loader start it", f.Path)
 			}
 		}
 	}
-	return nil
+	return out, nil
 }

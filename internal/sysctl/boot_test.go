@@ -1,9 +1,6 @@
 package sysctl
 
 import (
-	"bytes"
-	"debug/pe"
-	"encoding/binary"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -17,27 +14,6 @@ import (
 	"github.com/k3s-cis/packer-plugin-k3s/internal/node/nodetest"
 )
 
-// program is an EFI program with sections of these names and contents.
-func program(t testing.TB, sections ...string) string {
-	t.Helper()
-	const header = 0x40
-	var head, body bytes.Buffer
-	head.Write([]byte("MZ"))
-	head.Write(make([]byte, 0x3c-2))
-	write := func(v any) { require.NoError(t, binary.Write(&head, binary.LittleEndian, v)) }
-	write(uint32(header))
-	head.WriteString("PE\x00\x00")
-	write(pe.FileHeader{Machine: pe.IMAGE_FILE_MACHINE_AMD64, NumberOfSections: uint16(len(sections) / 2)})
-	start := head.Len() + len(sections)/2*binary.Size(pe.SectionHeader32{})
-	for i := 0; i < len(sections); i += 2 {
-		s := pe.SectionHeader32{SizeOfRawData: uint32(len(sections[i+1])), PointerToRawData: uint32(start + body.Len())}
-		copy(s.Name[:], sections[i])
-		write(s)
-		body.WriteString(sections[i+1])
-	}
-	return head.String() + body.String()
-}
-
 // A file sets kernel.panic as it must be. What one more place says against it
 // is a contradiction, wherever boot loaders take kernel parameters from.
 func TestEveryPlaceOfAKernelCommandLine(t *testing.T) {
@@ -47,11 +23,11 @@ func TestEveryPlaceOfAKernelCommandLine(t *testing.T) {
 		"/boot/loader/entries/a.conf":                  entry,
 		"/boot/efi/loader/entries/a.conf":              entry,
 		"/efi/loader/entries/A.CONF":                   entry,
-		"/efi/EFI/Linux/debian.efi":                    program(t, ".text", "x", ".cmdline", "quiet "+bad+"\x00"),
-		"/boot/EFI/Linux/DEBIAN.EFI":                   program(t, ".cmdline", bad+"\n"),
-		"/boot/efi/EFI/Linux/a.efi":                    program(t, ".cmdline", "quiet", ".profile", "ID=x", ".cmdline", bad),
-		"/efi/EFI/Linux/a.efi.extra.d/more.addon.efi":  program(t, ".cmdline", bad),
-		"/efi/loader/addons/more.addon.efi":            program(t, ".cmdline", bad),
+		"/efi/EFI/Linux/debian.efi":                    nodetest.Program(t, ".text", "x", ".cmdline", "quiet "+bad+"\x00"),
+		"/boot/EFI/Linux/DEBIAN.EFI":                   nodetest.Program(t, ".cmdline", bad+"\n"),
+		"/boot/efi/EFI/Linux/a.efi":                    nodetest.Program(t, ".cmdline", "quiet", ".profile", "ID=x", ".cmdline", bad),
+		"/efi/EFI/Linux/a.efi.extra.d/more.addon.efi":  nodetest.Program(t, ".cmdline", bad),
+		"/efi/loader/addons/more.addon.efi":            nodetest.Program(t, ".cmdline", bad),
 		"/boot/grub/grub.cfg":                          "menuentry x {\n\tlinux /vmlinuz " + bad + "\n}\n",
 		"/boot/grub/custom.cfg":                        "linux /vmlinuz " + bad + "\n",
 		"/boot/grub2/grub.cfg":                         "set default_kernelopts=\"root=x " + bad + "\"\n",
@@ -104,9 +80,9 @@ func TestUnreadKernelCommandLines(t *testing.T) {
 	for name, c := range map[string]struct {
 		file, text, want string
 	}{
-		"a unified kernel image that is too large": {"/efi/EFI/Linux/a.efi", "unread: larger than 4 MiB", "it may hold a kernel command line: /efi/EFI/Linux/a.efi cannot be read: larger than 4 MiB"},
+		"a unified kernel image that is too large": {"/efi/EFI/Linux/a.efi", "unread: larger than 4 MiB", "it may hold a kernel command line: /efi/EFI/Linux/a.efi cannot be read: larger than 4 MiB; have a loader entry start its kernel, with options of its own"},
 		"one that is none":                         {"/efi/EFI/Linux/a.efi", "MZ", "/efi/EFI/Linux/a.efi: is no EFI program"},
-		"one that is cut off":                      {"/efi/EFI/Linux/a.efi", strings.TrimSuffix(program(t, ".cmdline", "quiet panic=9"), "anic=9"), "/efi/EFI/Linux/a.efi: its command line cannot be read"},
+		"one that is cut off":                      {"/efi/EFI/Linux/a.efi", strings.TrimSuffix(nodetest.Program(t, ".cmdline", "quiet panic=9"), "anic=9"), "/efi/EFI/Linux/a.efi: its command line cannot be read"},
 		"a kernel in place of a boot loader":       {"/boot/efi/EFI/BOOT/BOOTX64.EFI", "a kernel", "/boot/efi/EFI/BOOT/BOOTX64.EFI is too large for a boot loader"},
 		"GRUB of an unknown vendor":                {"/boot/efi/EFI/acme/grub.cfg", "linux /vmlinuz\n", "/boot/efi/EFI/acme/grub.cfg can hold a kernel command line"},
 		"a directory in other letters":             {"/efi/EFI/linux/a.efi", "x", "/efi/EFI/linux/a.efi can hold a kernel command line"},
@@ -130,6 +106,33 @@ func TestUnreadKernelCommandLines(t *testing.T) {
 	}
 }
 
+// Of a program that is too large to be read, its sections are: in the place of a
+// boot loader too.
+func TestLargeUnifiedKernels(t *testing.T) {
+	for _, file := range []string{"/efi/EFI/Linux/a.efi", "/boot/efi/EFI/BOOT/BOOTX64.EFI", "/efi/EFI/Linux/a.efi.extra.d/b.addon.efi"} {
+		for text, conflict := range map[string]bool{"quiet sysctl.kernel.panic=0\x00\x00": true, "sysctl.kernel.panic=9": false} {
+			n := node.New(Query(), []node.Entry{
+				nodetest.File("/etc/sysctl.d/a.conf", 0o644, "kernel.panic=9\n"),
+				{Path: file, Kind: node.KindFile, Size: 40 << 20, Unread: node.UnreadLarge, Sections: [][]byte{[]byte("quiet"), []byte(text)}},
+			})
+			read, err := Read(n)
+			require.NoError(t, err)
+			p, _ := read.Lookup("kernel.panic")
+			assert.Equal(t, conflict, len(p.Conflicts) > 0, "%s %q", file, text)
+		}
+	}
+	// One without a command line gives the parameter no value.
+	for sections, found := range map[int]bool{0: false, 1: true} {
+		read, err := Read(node.New(Query(), []node.Entry{{
+			Path: "/efi/EFI/Linux/a.efi", Kind: node.KindFile, Size: 40 << 20, Unread: node.UnreadLarge,
+			Sections: [][]byte{[]byte("sysctl.kernel.panic=9")}[:sections],
+		}}))
+		require.NoError(t, err)
+		_, set := read.Lookup("kernel.panic")
+		assert.Equal(t, found, set)
+	}
+}
+
 // What distributions have on their boot partitions is read without complaint.
 func TestUsualBootFiles(t *testing.T) {
 	n := nodetest.Files(Query(), map[string]string{
@@ -140,8 +143,10 @@ func TestUsualBootFiles(t *testing.T) {
 		"/boot/grub/grub.cfg": "if [ -f  ${config_directory}/custom.cfg ]; then\n  source ${config_directory}/custom.cfg\n" +
 			"elif [ -z \"${config_directory}\" -a -f  $prefix/custom.cfg ]; then\n  source $prefix/custom.cfg\nfi\n" +
 			"if [ x$feature = xy ]; then\n  submenu x {\n    source \"/.snapshots/grub-snapshot.cfg\"\n  }\nfi\nnormal_exit=1\n",
+		"/boot/loader/entries/a.conf":  "title x\nlinux /vmlinuz\noptions $kernelopts $tuned_params\n",
+		"/boot/grub2/grubenv":          "kernelopts=root=x sysctl.kernel.panic=9\ntuned_params=quiet\n",
 		"/boot/grub2/grub.cfg":         "if [ -f ${config_directory}/user.cfg ]; then source ${config_directory}/user.cfg; fi\nblscfg\n",
-		"/boot/efi/EFI/Linux/none.efi": program(t, ".linux", "x"),
+		"/boot/efi/EFI/Linux/none.efi": nodetest.Program(t, ".linux", "x"),
 		"/etc/sysctl.d/a.conf":         "kernel.panic=9\n",
 		// As a vfat that the kernel has mounted: listed by one name, there by both.
 		"/efi/EFI/boot/grub.cfg": "configfile /boot/grub/grub.cfg\n",
@@ -176,7 +181,7 @@ func TestUnifiedKernelOfSystemd(t *testing.T) {
 }
 
 func FuzzUnifiedKernel(f *testing.F) {
-	f.Add([]byte(program(f, ".text", "x", ".cmdline", "quiet panic=7")))
+	f.Add([]byte(nodetest.Program(f, ".text", "x", ".cmdline", "quiet panic=7")))
 	f.Fuzz(func(t *testing.T, data []byte) {
 		lines, err := unifiedKernel(unified, nil, "a.efi", data)
 		if err != nil {

@@ -22,12 +22,12 @@ func commandLineQuery() node.Query {
 	for _, s := range bootSources {
 		pick := node.Pick{Path: s.path, Content: true}
 		if s.suffix != "" {
-			pick.Depth = max(s.depth, 1)
+			pick.Depth, pick.Section = max(s.depth, 1), s.section
 		}
 		q = append(q, pick)
 	}
 	for _, dir := range efiDirs {
-		q = append(q, node.Pick{Path: dir + "/EFI", Depth: 2})
+		q = append(q, node.Pick{Path: dir + "/EFI", Depth: 2, Section: commandLineSection})
 	}
 	return q
 }
@@ -45,9 +45,13 @@ func readCommandLines(n *node.Node) ([]commandLine, error) {
 			return nil, err
 		}
 		for _, f := range files {
+			if f.Sections != nil && s.section != "" {
+				out = append(out, unifiedLines(f.Path, f.Sections)...)
+				continue
+			}
 			data, err := f.Content()
 			if err != nil {
-				return nil, fmt.Errorf("it may hold a kernel command line: %w", err)
+				return nil, fmt.Errorf("it may hold a kernel command line: %w%s", err, s.instead)
 			}
 			lines, err := s.format(s, read, f.Path, data)
 			if err != nil {
@@ -56,7 +60,8 @@ func readCommandLines(n *node.Node) ([]commandLine, error) {
 			out = append(out, lines...)
 		}
 	}
-	return out, checkEFI(n)
+	started, err := startedByEFI(n)
+	return append(out, started...), err
 }
 
 // files are the node's files of one source.
