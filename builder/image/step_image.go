@@ -7,6 +7,7 @@ import (
 
 	"github.com/docker/go-units"
 	"github.com/hashicorp/packer-plugin-sdk/multistep"
+	"golang.org/x/sync/errgroup"
 
 	"github.com/k3s-cis/packer-plugin-k3s/internal/disk"
 )
@@ -62,12 +63,16 @@ func (s *stepImage) archive(ctx context.Context, state multistep.StateBag, w *wo
 	return unmount(w)
 }
 
-// fromDisk makes the image from the disk whose file system was worked on.
+// fromDisk makes the image from the disk that holds the tree, and reads that
+// disk once more meanwhile. stepReread holds the two against each other.
 func (s *stepImage) fromDisk(ctx context.Context, w *work) error {
 	if s.Format == disk.Raw {
 		return nil // the disk is the partial image already
 	}
-	return disk.Convert(ctx, w.disk, disk.Raw, w.partial, s.Format)
+	g, ctx := errgroup.WithContext(ctx)
+	g.Go(func() error { return checkDisk(ctx, w) })
+	g.Go(func() error { return disk.Convert(ctx, w.disk, disk.Raw, w.partial, s.Format) })
+	return g.Wait()
 }
 
 // fromTree makes a disk that is one file system.

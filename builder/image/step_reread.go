@@ -40,18 +40,15 @@ func (s *stepReread) check(ctx context.Context, w *work) (finished *disk.Finishe
 		return err
 	})
 	g.Go(func() error {
-		switch {
-		case s.Format == disk.Tar:
+		switch s.Format {
+		case disk.Tar:
 			return w.listing.CheckTar(ctx, w.partial, w.held)
-		case w.layout != nil:
-			return s.checkDisk(ctx, w)
-		default:
-			return w.listing.CheckExt4(ctx, w.disk, w.held, w.scratch)
+		case disk.Raw:
+			return checkDisk(ctx, w)
+		default: // stepImage has read the disk
+			return errors.Join(disk.CompareDisks(ctx, w.disk, w.partial, s.Format), os.Remove(w.disk))
 		}
 	})
-	if s.Format == disk.QCOW2 {
-		g.Go(func() error { return disk.CompareDisks(ctx, w.disk, w.partial, s.Format) })
-	}
 	return finished, g.Wait()
 }
 
@@ -64,9 +61,17 @@ func digestOf(format disk.Format, checksum bool) disk.Algorithm {
 	return disk.SHA256
 }
 
-// checkDisk mounts the finished disk without leave to write, by devices of its
-// own, the way a node would.
-func (s *stepReread) checkDisk(ctx context.Context, w *work) (err error) {
+// checkDisk says whether the finished raw disk holds the tree that was recorded.
+func checkDisk(ctx context.Context, w *work) error {
+	if w.layout == nil {
+		return w.listing.CheckExt4(ctx, w.disk, w.held, w.scratch)
+	}
+	return checkMounted(ctx, w)
+}
+
+// checkMounted mounts the finished disk without leave to write, by devices of
+// its own, the way a node would.
+func checkMounted(ctx context.Context, w *work) (err error) {
 	if err := disk.CheckTable(w.disk, w.layout); err != nil {
 		return err
 	}
