@@ -2,6 +2,8 @@ package image
 
 import (
 	"fmt"
+	"os"
+	"os/exec"
 	"path/filepath"
 	"strconv"
 	"syscall"
@@ -27,9 +29,13 @@ echo inside > /etc/inside
 `
 
 // harmful are the commands by which a build would change its host. Packer runs
-// them by a shell that ends at the first that fails.
+// them by a shell that ends at the first that fails; one that is not there would
+// prove nothing.
 const harmful = `
 test -e /etc/inside
+for command in sysctl pkill killall mount swapoff umount hostname date reboot poweroff; do
+	command -v $command || exit 9
+done
 set +e
 tried() { "$@"; echo "tried $*: $?"; }
 tried sysctl -w vm.swappiness=7
@@ -49,6 +55,24 @@ echo all were tried
 tried kill -9 -1
 `
 
+// someSwap gives this host some swap to lose, where its kernel can.
+func someSwap(t *testing.T) {
+	t.Helper()
+	file := filepath.Join(t.TempDir(), "swap")
+	require.NoError(t, os.WriteFile(file, make([]byte, 1<<20), 0o600))
+	require.NoError(t, exec.Command("sync", file).Run())
+	out, err := exec.Command("mkswap", file).CombinedOutput()
+	require.NoError(t, err, string(out))
+	if out, err = exec.Command("swapon", file).CombinedOutput(); err != nil {
+		t.Logf("no swap here: %s", out)
+		return
+	}
+	t.Cleanup(func() {
+		out, err := exec.Command("swapoff", file).CombinedOutput()
+		assert.NoError(t, err, string(out))
+	})
+}
+
 // A shell provisioner of a real Packer in a real system does its worst, and the
 // host is as before.
 func TestAccCommandsStayInside(t *testing.T) {
@@ -58,6 +82,10 @@ func TestAccCommandsStayInside(t *testing.T) {
 	}
 	newBench(t)
 	root := debian(t)
+	program, err := exec.LookPath("busybox")
+	require.NoError(t, err)
+	require.NoError(t, exec.Command("cp", program, filepath.Join(root, "usr/bin/killall")).Run())
+	someSwap(t)
 	victim := sacrifice(t)
 	build := func(script string) packertest.Result {
 		dir := packertest.Write(t, acc(fmt.Sprintf("rootfs_directory = %q\n", root), fmt.Sprintf(`
@@ -82,6 +110,7 @@ func TestAccCommandsStayInside(t *testing.T) {
 	r = build(harmful)
 	assert.Zero(t, r.ExitCode, r.Output)
 	assert.Contains(t, r.Output, "all were tried")
+	assert.NotContains(t, r.Output, ": 127\n", "not found")
 	t.Log(r.Output)
 	unharmed()
 }
