@@ -72,13 +72,13 @@ func (b *Builder) Run(ctx context.Context, ui packersdk.Ui, hook packersdk.Hook)
 
 	if err, ok := state.Get("error").(error); ok {
 		// An image of a build that could not clean up is not handed out.
-		return nil, packerui.Error(errors.Join(err, b.artifact(state, w).Destroy()))
+		return nil, packerui.Error(errors.Join(orCancelled(err), b.artifact(state, w).Destroy()))
 	}
 	if _, ok := state.GetOk(multistep.StateCancelled); ok {
-		return nil, errors.New("the build was cancelled; nothing was written")
+		return nil, errCancelled
 	}
 	if _, ok := state.GetOk(multistep.StateHalted); ok {
-		return nil, errors.New("the build was halted; nothing was written")
+		return nil, errors.New("the build was halted; there is no image")
 	}
 	return b.artifact(state, w), nil
 }

@@ -189,7 +189,7 @@ func TestFailuresLeaveNothing(t *testing.T) {
 		"provisioner, disk":   {loop: true, base: func(b *bench) string { return b.base("raw") }, hook: failing, options: map[string]any{"format": "raw"}, want: "the check failed"},
 		"provisioner, qcow2":  {loop: true, base: func(b *bench) string { return b.base("qcow2") }, hook: failing, want: "the check failed"},
 		"archive cut off":     {base: func(b *bench) string { return damaged(b, "tar") }, hook: provision(leaveMark), want: "iso_url:"},
-		"disk too small":      {base: func(b *bench) string { return b.base("tar") }, options: map[string]any{"disk_size": "20M"}, hook: provision(leaveMark), want: "disk_size: 20MiB is too small: the files need"},
+		"disk too small":      {base: func(b *bench) string { return b.base("tar") }, options: map[string]any{"disk_size": "20M"}, hook: failing, want: "disk_size: 20MiB is too small: the files need"},
 		"disk made smaller":   {loop: true, base: func(b *bench) string { return b.base("raw") }, options: map[string]any{"disk_size": "32M"}, hook: provision(leaveMark), want: "disk_size: 32MiB is smaller than the base's disk"},
 		"wrong architecture":  {base: func(b *bench) string { return b.base("tar") }, options: map[string]any{"architecture": "arm64"}, hook: provision(leaveMark), want: "architecture: the tree holds no program"},
 		"partition of a tar":  {base: func(b *bench) string { return b.base("tar") }, options: map[string]any{"partition": "1"}, hook: provision(leaveMark), want: "partition: only a disk has partitions, and the base is a tar"},
@@ -294,7 +294,7 @@ func TestCancel(t *testing.T) {
 					time.Sleep(50 * time.Millisecond)
 					return ctx.Err()
 				}))
-			require.Error(t, err)
+			require.EqualError(t, err, "the build was cancelled; there is no image")
 			assert.NoDirExists(t, b.out)
 		})
 	}

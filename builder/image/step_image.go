@@ -77,17 +77,9 @@ func (s *stepImage) fromDisk(ctx context.Context, w *work) error {
 
 // fromTree makes a disk that is one file system.
 func (s *stepImage) fromTree(ctx context.Context, w *work) error {
-	usage, err := disk.Measure(w.root)
+	size, err := sizeFor(w.root, s.DiskSize)
 	if err != nil {
 		return err
-	}
-	size := s.DiskSize
-	if size == 0 {
-		size = usage.Comfortable()
-	}
-	if least := usage.Least(); size < least {
-		return fmt.Errorf("disk_size: %s is too small: the files need %s",
-			units.BytesSize(float64(size)), units.BytesSize(float64(least)))
 	}
 	w.disk = w.partial
 	if s.Format != disk.Raw {
@@ -97,6 +89,24 @@ func (s *stepImage) fromTree(ctx context.Context, w *work) error {
 		return err
 	}
 	return s.fromDisk(ctx, w)
+}
+
+// sizeFor is the size of a disk for a tree, in bytes; asked is what the user wants,
+// or 0.
+func sizeFor(tree string, asked int64) (int64, error) {
+	usage, err := disk.Measure(tree)
+	if err != nil {
+		return 0, err
+	}
+	least := usage.Least()
+	switch {
+	case asked == 0:
+		return usage.Comfortable(), nil
+	case asked < least:
+		return 0, fmt.Errorf("disk_size: %s is too small: the files need %s",
+			units.BytesSize(float64(asked)), units.BytesSize(float64(least)))
+	}
+	return asked, nil
 }
 
 func (s *stepImage) Cleanup(multistep.StateBag) {}

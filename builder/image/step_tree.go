@@ -42,6 +42,9 @@ func (s *stepTree) Run(ctx context.Context, state multistep.StateBag) multistep.
 	if err == nil {
 		err = s.checkArchitecture(w)
 	}
+	if err == nil && w.mounted == nil && s.DiskSize > 0 {
+		_, err = sizeFor(w.root, s.DiskSize) // before anything is provisioned
+	}
 	if err == nil {
 		w.opened, err = disk.Changed()
 	}

@@ -1,6 +1,8 @@
 package image
 
 import (
+	"context"
+	"errors"
 	"time"
 
 	"github.com/hashicorp/packer-plugin-sdk/multistep"
@@ -68,10 +70,21 @@ func of(state multistep.StateBag) (*work, packersdk.Ui) {
 	return w, ui
 }
 
+// errCancelled is what ends a build that a user interrupts.
+var errCancelled = errors.New("the build was cancelled; there is no image")
+
+// orCancelled is err, or errCancelled where that is why it happened.
+func orCancelled(err error) error {
+	if errors.Is(err, context.Canceled) {
+		return errCancelled
+	}
+	return err
+}
+
 // halt ends the build with an error.
 func halt(state multistep.StateBag, err error) multistep.StepAction {
 	w, ui := of(state)
-	err = w.explainFull(err)
+	err = orCancelled(w.explainFull(err))
 	state.Put("error", err)
 	ui.Error(err.Error())
 	return multistep.ActionHalt

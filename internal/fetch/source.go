@@ -5,12 +5,16 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 )
 
 // stores are what begins a URL that nothing but the client of an object store
 // could fetch. The plugin is built without those clients.
 var stores = []string{"s3::", "s3://", "gcs::", "gcs://", "gs://"}
+
+// schemes are those of URLs that the downloader knows.
+var schemes = []string{"file", "git", "hg", "http", "https", "smb", "ssh"}
 
 // Check refuses what no download could reach, by the option that names
 // it.
@@ -21,6 +25,10 @@ func Check(option string, urls []string) (errs []error) {
 				errs = append(errs, fmt.Errorf(
 					"%s: %q needs a client of that store, which this plugin is built without; give the file's https URL, signed where it is not public", option, Provenance(u)))
 			}
+		}
+		scheme, _, isURL := strings.Cut(u, "://")
+		if isURL && errs == nil && !strings.Contains(scheme, "::") && !slices.Contains(schemes, strings.ToLower(scheme)) {
+			errs = append(errs, fmt.Errorf("%s: %q: nothing fetches %q; give a path, or a URL of http, https or file", option, Provenance(u), scheme))
 		}
 	}
 	return errs

@@ -22,3 +22,24 @@ func TestProvenance(t *testing.T) {
 		assert.Equal(t, want, Provenance(source), source)
 	}
 }
+
+func TestCheck(t *testing.T) {
+	for source, want := range map[string]string{
+		"root.tar":             "",
+		"/srv/a b:c.tar":       "",
+		"file:///srv/root.tar": "",
+		"HTTPS://a/root.tar":   "",
+		"git::ssh://a/b.git":   "",
+		"s3://a/b":             "needs a client of that store",
+		"htp://me:secret@a/b":  `"htp://me:xxxxx@a/b": nothing fetches "htp"; give a path, or a URL of http, https or file`,
+	} {
+		errs := Check("iso_url", []string{source})
+		if want == "" {
+			assert.Empty(t, errs, source)
+			continue
+		}
+		if assert.Len(t, errs, 1, source) {
+			assert.ErrorContains(t, errs[0], want)
+		}
+	}
+}
