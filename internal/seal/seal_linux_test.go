@@ -88,6 +88,7 @@ func TestEachItem(t *testing.T) {
 				}
 				for _, shape := range shapes {
 					t.Run(fmt.Sprintf("%s %s as a %s", it.Name, p, shape), func(t *testing.T) {
+						t.Parallel() // each waits for the disk
 						dir := t.TempDir()
 						nodetest.Lay(t, dir, append(baked, "dir /var/log 0755", "dir /usr/bin 0755")...)
 						clean := nodetest.Snapshot(t, dir)

@@ -78,7 +78,8 @@ func run(in io.Reader, out io.Writer, list string, acceptance bool) (bool, error
 }
 
 // parse reads the list: lines of WHEN NAME REASON, where WHEN is "acc" for what runs
-// with PACKER_ACC alone, or "any". The name is a pattern as path.Match has it.
+// with PACKER_ACC alone, or "any". The name is a pattern as path.Match has it. Lines
+// of "plain" are for tools/gotest, and allow nothing.
 func parse(list string, acceptance bool) ([]string, error) {
 	var allowed []string
 	for i, line := range strings.Split(list, "\n") {
@@ -86,13 +87,13 @@ func parse(list string, acceptance bool) ([]string, error) {
 		if len(words) == 0 || strings.HasPrefix(line, "#") {
 			continue
 		}
-		if len(words) < 3 || words[0] != "acc" && words[0] != "any" {
-			return nil, fmt.Errorf("line %d of the list: %q is not acc or any, a name and a reason", i+1, line)
+		if len(words) < 3 || !slices.Contains([]string{"acc", "any", "plain"}, words[0]) {
+			return nil, fmt.Errorf("line %d of the list: %q is not acc, any or plain, a name and a reason", i+1, line)
 		}
 		if _, err := path.Match(words[1], ""); err != nil {
 			return nil, fmt.Errorf("line %d of the list: %q: %w", i+1, words[1], err)
 		}
-		if words[0] == "any" || !acceptance {
+		if words[0] == "any" || words[0] == "acc" && !acceptance {
 			allowed = append(allowed, words[1])
 		}
 	}

@@ -12,6 +12,7 @@ const listed = `
 # What may be skipped.
 acc internal/a.TestAcc* real machines
 any internal/a.TestKernel/* not everywhere
+plain internal/a.TestSweep tries much
 `
 
 // events are lines of go test -json for one package; a word each of action, test
@@ -41,6 +42,7 @@ func TestRun(t *testing.T) {
 		"one of its parts":   {in: events([3]string{"skip", "TestKernel/x/y"}, last), ok: true, says: "1 tests were skipped, 0 of"},
 		"the whole of it":    {in: events([3]string{"skip", "TestKernel"}, last), says: "1 tests were skipped, 1 of"},
 		"not listed":         {in: events([3]string{"output", "TestB", `no tool\n`}, [3]string{"skip", "TestB"}, last), says: "FAIL\tskipped, and not on the list: internal/a.TestB\nno tool\n"},
+		"plain":              {in: events([3]string{"skip", "TestSweep"}, last), says: "1 tests were skipped, 1 of"},
 		"another's name":     {in: events([3]string{"skip", "TestBAcc"}, last), says: "1 of them not"},
 		"acceptance":         {in: events([3]string{"skip", "TestAccBoot"}, last), acceptance: true, says: "1 of them not on the list"},
 	} {

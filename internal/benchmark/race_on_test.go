@@ -1,5 +1,0 @@
-//go:build race
-
-package benchmark_test
-
-const raceEnabled = true
