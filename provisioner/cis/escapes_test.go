@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -128,16 +129,19 @@ func TestNothingDrivesATerminal(t *testing.T) {
 // What a machine writes to its standard error is said, but obeyed by nobody.
 func TestMachinesWordsDriveNoTerminal(t *testing.T) {
 	for _, status := range []int{0, 1, 127} {
-		var said bytes.Buffer
-		ui := &packersdk.BasicUi{Reader: strings.NewReader(""), Writer: &said, ErrorWriter: &said, PB: &packersdk.NoopProgressTracker{}}
-		var p Provisioner
-		require.NoError(t, p.Prepare(map[string]any{"k3s_version": release, "report_dir": t.TempDir()}))
-		machine := &packersdk.MockCommunicator{StartStderr: "sudo: " + nasty + strings.Repeat("x", 1<<16) + "\n", StartStdout: nasty + "\n" + nasty, StartExitStatus: status}
-		err := p.Provision(t.Context(), ui, machine, map[string]any{"ConnType": "ssh"})
-		require.Error(t, err)
-		assert.Empty(t, control(said.String()+err.Error()), status)
-		for line := range strings.Lines(err.Error()) {
-			assert.Less(t, len(line), 9000)
-		}
+		t.Run(strconv.Itoa(status), func(t *testing.T) {
+			t.Parallel() // each waits for the rest of the answer
+			var said bytes.Buffer
+			ui := &packersdk.BasicUi{Reader: strings.NewReader(""), Writer: &said, ErrorWriter: &said, PB: &packersdk.NoopProgressTracker{}}
+			var p Provisioner
+			require.NoError(t, p.Prepare(map[string]any{"k3s_version": release, "report_dir": t.TempDir()}))
+			machine := &packersdk.MockCommunicator{StartStderr: "sudo: " + nasty + strings.Repeat("x", 1<<16) + "\n", StartStdout: nasty + "\n" + nasty, StartExitStatus: status}
+			err := p.Provision(t.Context(), ui, machine, map[string]any{"ConnType": "ssh"})
+			require.Error(t, err)
+			assert.Empty(t, control(said.String()+err.Error()), status)
+			for line := range strings.Lines(err.Error()) {
+				assert.Less(t, len(line), 9000)
+			}
+		})
 	}
 }
