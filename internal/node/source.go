@@ -1,9 +1,11 @@
 package node
 
 import (
+	"cmp"
 	"crypto/sha256"
 	"errors"
 	"fmt"
+	"hash"
 	"io"
 	"os"
 )
@@ -39,35 +41,63 @@ func (e Entry) checkSource() error {
 // sourceBlock is how much of a source is read and written at once, in bytes.
 const sourceBlock = 1 << 20
 
-// CopyTo writes the whole source to w, in large writes. The error says where
-// the file on the build host is not, or no longer, what the source tells; what
-// was written by then is to be dropped.
-func (s *Source) CopyTo(w io.Writer) error {
+// Open reads the source from its beginning, to be closed by the caller. The end is
+// an error where the file on the build host is not, or no longer, what the source
+// tells: what was read by then is to be dropped.
+func (s *Source) Open() (io.ReadCloser, error) {
 	f, err := os.Open(s.Path)
 	if err != nil {
-		return fmt.Errorf("on the build host: %w", err)
+		return nil, fmt.Errorf("on the build host: %w", err)
 	}
-	defer f.Close()
-	if fi, err := f.Stat(); err != nil {
-		return fmt.Errorf("on the build host: %w", err)
-	} else if !fi.Mode().IsRegular() {
-		return fmt.Errorf("on the build host: %s is not a regular file", s.Path)
+	if fi, err := f.Stat(); err != nil || !fi.Mode().IsRegular() {
+		_ = f.Close() // it was not read
+		return nil, fmt.Errorf("on the build host: %w", cmp.Or(err, fmt.Errorf("%s is not a regular file", s.Path)))
 	}
-	sum := sha256.New()
-	n, err := io.CopyBuffer(onlyWriter{io.MultiWriter(w, sum)}, onlyReader{io.LimitReader(f, s.Size)}, make([]byte, sourceBlock))
-	if err != nil {
-		return fmt.Errorf("copying %s: %w", s.Path, err)
+	return &sourceReader{source: s, file: f, sum: sha256.New(), left: s.Size}, nil
+}
+
+// sourceReader compares what it reads with what the source tells.
+type sourceReader struct {
+	source *Source
+	file   *os.File
+	sum    hash.Hash
+	left   int64
+}
+
+func (r *sourceReader) Read(p []byte) (int, error) {
+	if len(p) == 0 {
+		return 0, nil
 	}
-	// A byte more shows a file that has grown.
-	more, err := f.Read(make([]byte, 1))
+	n, err := r.file.Read(p)
 	if err != nil && !errors.Is(err, io.EOF) {
-		return fmt.Errorf("on the build host: %w", err)
+		return 0, fmt.Errorf("on the build host: %w", err)
 	}
-	if n != s.Size || more > 0 {
-		return fmt.Errorf("%s on the build host does not have the %d bytes that it had", s.Path, s.Size)
+	r.left -= int64(n)
+	if r.left < 0 || n == 0 && r.left > 0 {
+		return 0, fmt.Errorf("%s on the build host does not have the %d bytes that it had", r.source.Path, r.source.Size)
 	}
-	if got := [sha256.Size]byte(sum.Sum(nil)); got != s.SHA256 {
-		return fmt.Errorf("%s on the build host has the SHA-256 %x, and not %x", s.Path, got, s.SHA256)
+	if n > 0 {
+		_, _ = r.sum.Write(p[:n]) // never fails
+		return n, nil
+	}
+	if got := [sha256.Size]byte(r.sum.Sum(nil)); got != r.source.SHA256 {
+		return 0, fmt.Errorf("%s on the build host has the SHA-256 %x, and not %x", r.source.Path, got, r.source.SHA256)
+	}
+	return 0, io.EOF
+}
+
+func (r *sourceReader) Close() error { return r.file.Close() }
+
+// CopyTo writes the whole source to w, in large writes. Its errors are those of
+// Open and of w.
+func (s *Source) CopyTo(w io.Writer) error {
+	from, err := s.Open()
+	if err != nil {
+		return err
+	}
+	defer from.Close()
+	if _, err := io.CopyBuffer(onlyWriter{w}, from, make([]byte, sourceBlock)); err != nil {
+		return fmt.Errorf("copying %s: %w", s.Path, err)
 	}
 	return nil
 }

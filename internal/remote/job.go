@@ -57,19 +57,48 @@ type jobFile struct {
 	mode     fs.FileMode
 	uid, gid int
 	data     []byte
+	source   *node.Source // in the place of data
 	dir      bool
+}
+
+func (f jobFile) size() int64 {
+	if f.source != nil {
+		return f.source.Size
+	}
+	return int64(len(f.data))
 }
 
 func newJob(c *node.Change, q node.Query, opt Options) *job {
 	var raw [16]byte
 	_, _ = rand.Read(raw[:]) // never fails
-	return &job{nonce: hex.EncodeToString(raw[:]), change: c, query: q, opt: opt, dirAt: map[string]int{}, until: time.Now().Add(opt.Timeout + patience(opt.Timeout))}
+	j := &job{nonce: hex.EncodeToString(raw[:]), change: c, query: q, opt: opt, dirAt: map[string]int{}}
+	j.until = time.Now().Add(opt.Timeout + patience(opt.Timeout) + j.sending())
+	return j
+}
+
+// slowest is the speed at which files of the build host travel at least, in bytes a
+// second.
+const slowest = 256 << 10
+
+// sending is how long files of the build host may be on their way, beside the
+// timeout.
+func (j *job) sending() time.Duration {
+	if j.change == nil {
+		return 0
+	}
+	size := int64(0)
+	for _, e := range j.change.Write {
+		if e.Source != nil {
+			size += e.Source.Size
+		}
+	}
+	return time.Duration(size/slowest) * time.Second
 }
 
 // limit is ctx until the answer has to be there, with the reason.
 func (j *job) limit(ctx context.Context) (context.Context, context.CancelFunc) {
 	return context.WithDeadlineCause(ctx, j.until,
-		fmt.Errorf("the command did not end within %s, and was given up after %s", j.opt.Timeout, j.opt.Timeout+patience(j.opt.Timeout)))
+		fmt.Errorf("the command did not end within %s, and was given up after %s", j.opt.Timeout+j.sending(), j.opt.Timeout+patience(j.opt.Timeout)+j.sending()))
 }
 
 // members returns what the archive holds, the file "end" last: when that has
@@ -115,18 +144,19 @@ func source(names ...string) []byte {
 // no tar.
 type piece struct {
 	jobFile
-	offset int
+	offset int64
 }
 
 // archive returns the request as a tar archive.
-func (j *job) archive() ([]byte, []piece, error) {
+func (j *job) archive() (body, []piece, error) {
+	var all body
 	var buf bytes.Buffer
 	var pieces []piece
 	w := tar.NewWriter(&buf)
 	now := time.Now().Truncate(time.Second)
 	for _, m := range j.members() {
 		h := &tar.Header{
-			Typeflag: tar.TypeReg, Name: m.name, Size: int64(len(m.data)), Mode: int64(unixMode(m.mode)),
+			Typeflag: tar.TypeReg, Name: m.name, Size: m.size(), Mode: int64(unixMode(m.mode)),
 			Uid: m.uid, Gid: m.gid, ModTime: now, Format: tar.FormatGNU,
 		}
 		if m.dir {
@@ -135,20 +165,31 @@ func (j *job) archive() ([]byte, []piece, error) {
 		if err := w.WriteHeader(h); err != nil {
 			return nil, nil, fmt.Errorf("packing %s: %w", m.name, err)
 		}
-		pieces = append(pieces, piece{m, buf.Len()})
+		pieces = append(pieces, piece{m, all.size() + int64(buf.Len())})
+		if m.source != nil {
+			all = append(all, part{data: bytes.Clone(buf.Bytes())}, part{source: m.source})
+			buf.Reset()
+			buf.Write(make([]byte, (tarBlock-m.source.Size%tarBlock)%tarBlock))
+			// The writer would wait for the bytes that go past it.
+			w = tar.NewWriter(&buf)
+			continue
+		}
 		if _, err := w.Write(m.data); err != nil {
 			return nil, nil, fmt.Errorf("packing %s: %w", m.name, err)
 		}
 	}
 	err := w.Close()
-	return buf.Bytes(), pieces, err
+	return append(all, part{data: buf.Bytes()}), pieces, err
 }
+
+// tarBlock is what the members of an archive are filled up to, in bytes.
+const tarBlock = 512
 
 // plan returns plan.sh: the request as shell functions that call the function
 // named by their argument once for each thing. See scripts/lib.sh for what the
 // columns mean.
 func (j *job) plan() string {
-	var dirs, files, links, removes, trees, keeps strings.Builder
+	var dirs, files, sources, links, removes, trees, keeps strings.Builder
 	c := j.change
 	if c == nil {
 		c = &node.Change{}
@@ -166,8 +207,12 @@ func (j *job) plan() string {
 		}
 		d, base := j.dirAt[path.Dir(e.Path)], path.Base(e.Path)
 		name := "w" + e.Path
-		j.payload = append(j.payload, jobFile{name: name, mode: e.Mode, uid: e.UID, gid: e.GID, data: e.Data})
+		j.payload = append(j.payload, jobFile{name: name, mode: e.Mode, uid: e.UID, gid: e.GID, data: e.Data, source: e.Source})
 		sum := sha256.Sum256(e.Data)
+		if e.Source != nil {
+			sum = e.Source.SHA256
+			call(&sources, quote(name), quote(e.Path), hex.EncodeToString(sum[:]))
+		}
 		number[e.Path] = j.next()
 		call(&files, strconv.Itoa(number[e.Path]), strconv.Itoa(d), quote(base), quote(e.Path), quote(quote(e.Path)),
 			quote(statLine(node.KindFile, e.Mode, e.UID, e.GID)), hex.EncodeToString(sum[:]), quote(quote(name)), quote(quote(base)))
@@ -192,6 +237,7 @@ func (j *job) plan() string {
 	var out strings.Builder
 	function(&out, "all_dirs", dirs.String())
 	function(&out, "all_files", files.String())
+	function(&out, "all_sources", sources.String())
 	function(&out, "all_links", links.String())
 	function(&out, "all_removes", removes.String())
 	function(&out, "all_trees", trees.String())

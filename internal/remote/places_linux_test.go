@@ -104,10 +104,3 @@ func TestQuestionsHoldNoPattern(t *testing.T) {
 	before, _, _ := strings.Cut((&job{dirs: []jobDir{{Entry: node.Entry{Path: "/etc"}}}}).questions(), "set -f")
 	assert.NotRegexp(t, `[*?[]`, before)
 }
-
-// A file whose content is not in memory would be written empty.
-func TestSourcesAreRefused(t *testing.T) {
-	e := node.Entry{Path: "/usr/local/bin/k3s", Kind: node.KindFile, Mode: 0o755, Source: &node.Source{Path: "/srv/k3s", Size: 1}}
-	_, err := (&Machine{}).Apply(t.Context(), node.Change{Write: []node.Entry{e}}, nil)
-	require.EqualError(t, err, "changing the machine: /usr/local/bin/k3s: a request carries what is in memory, and this lies in /srv/k3s")
-}

@@ -1,15 +1,13 @@
 package remote
 
 import (
-	"bytes"
+	"cmp"
 	"context"
-	"encoding/base64"
 	"errors"
 	"fmt"
 	"io/fs"
 	"os"
 	"path"
-	"slices"
 	"strings"
 	"time"
 
@@ -21,31 +19,23 @@ import (
 
 // pour sends the request file through a command of the connection's user, and
 // runs it with the same command. What is cut off on the way, that removes.
-func (r *Machine) pour(ctx context.Context, j *job, archive []byte, pieces []piece) (*reply, error) {
+func (r *Machine) pour(ctx context.Context, j *job, archive body, pieces []piece) (*reply, error) {
 	file := requestFile(j)
 	script := selfExtracting(j, file, archive, pieces)
-	before := receive(j, file, len(script), "test -t 0", "tty", fmt.Sprintf("head -c %d", len(script)))
-	return r.runFile(ctx, j, file, before, script)
+	before := receive(j, file, script.size(), "test -t 0", "tty", fmt.Sprintf("head -c %d", script.size()))
+	return r.runFile(ctx, j, file, before, script.read())
 }
 
 // typeIn does the same where the command reads a terminal, which takes only text.
-func (r *Machine) typeIn(ctx context.Context, j *job, archive []byte, pieces []piece) (*reply, error) {
+func (r *Machine) typeIn(ctx context.Context, j *job, archive body, pieces []piece) (*reply, error) {
 	file := requestFile(j)
 	script := selfExtracting(j, file, archive, pieces)
-	var text bytes.Buffer
-	for line := range slices.Chunk(script, typedLine) {
-		text.WriteString(base64.StdEncoding.EncodeToString(line) + "\n")
-	}
-	before := receive(j, file, len(script), "! command -v base64 >/dev/null", "base64", fmt.Sprintf("head -c %d | base64 -d", text.Len()))
-	return r.runFile(ctx, j, file, before, text.Bytes())
+	before := receive(j, file, script.size(), "! command -v base64 >/dev/null", "base64", fmt.Sprintf("head -c %d | base64 -d", typedSize(script.size())))
+	return r.runFile(ctx, j, file, before, &typing{from: script.read()})
 }
 
-// typedLine is how many bytes of a file are typed in a line. A terminal takes
-// lines of 4095 characters.
-const typedLine = 1023
-
 // upload sends the request file as the communicator sends files.
-func (r *Machine) upload(ctx context.Context, j *job, archive []byte, pieces []piece) (*reply, error) {
+func (r *Machine) upload(ctx context.Context, j *job, archive body, pieces []piece) (*reply, error) {
 	file := requestFile(j)
 	script := selfExtracting(j, file, archive, pieces)
 	// Over SFTP a new file has its mode only when all of it is there, and who has
@@ -54,7 +44,7 @@ func (r *Machine) upload(ctx context.Context, j *job, archive []byte, pieces []p
 	r.ask(limited, "umask 077; : >"+file)
 	cancel()
 	if err := r.send(ctx, j, file, script); err != nil {
-		if said := r.withdraw(ctx, j, file, len(script)); said != "" {
+		if said := r.withdraw(ctx, j, file, script.size()); said != "" {
 			err = fmt.Errorf("%w; it said: %s", err, said)
 		}
 		return nil, fmt.Errorf("uploading the request to %s: %w", file, err)
@@ -67,7 +57,7 @@ func requestFile(j *job) string { return path.Join(uploadDirectory, "k3s-cis-"+j
 
 // runFile runs the request file, the first time behind a command that takes it
 // from standard input.
-func (r *Machine) runFile(ctx context.Context, j *job, file, before string, stdin []byte) (*reply, error) {
+func (r *Machine) runFile(ctx context.Context, j *job, file, before string, stdin input) (*reply, error) {
 	commands, err := r.fileCommands(j, file)
 	if err != nil {
 		return nil, err
@@ -97,7 +87,7 @@ func (r *Machine) runFile(ctx context.Context, j *job, file, before string, stdi
 // receive returns the beginning of a command that takes the request file from
 // standard input, unless it is refused at once. Only the user may read the file.
 // Where less than size bytes come, it is gone, and nothing else is run.
-func receive(j *job, file string, size int, refused, why, take string) string {
+func receive(j *job, file string, size int64, refused, why, take string) string {
 	say := "echo k3s-cis " + j.nonce + " cannot "
 	return fmt.Sprintf("sh -c '%[1]s; %[6]s && { %[2]s%[7]s; exit 1; }; trap : HUP PIPE TERM INT; umask 077; echo k3s-cis %[3]s ready; "+
 		"if %[8]s >%[5]s; then wc -c <%[5]s | grep -qx %[4]d && exit 0; test -s %[5]s && %[2]swhole || %[2]sstdin; else %[2]supload; fi; "+
@@ -125,24 +115,24 @@ func (r *Machine) fileCommands(j *job, file string) ([]string, error) {
 }
 
 // selfExtracting returns a script with the archive behind it.
-func selfExtracting(j *job, file string, archive []byte, pieces []piece) []byte {
+func selfExtracting(j *job, file string, archive body, pieces []piece) body {
 	var unpack strings.Builder
 	for _, p := range pieces {
 		if p.dir {
 			fmt.Fprintf(&unpack, "folder %d:%d %o %s\n", p.uid, p.gid, unixMode(p.mode), quote(p.name))
 			continue
 		}
-		fmt.Fprintf(&unpack, "piece %d %d %d:%d %o %s\n", p.offset, len(p.data), p.uid, p.gid, unixMode(p.mode), quote(p.name))
+		fmt.Fprintf(&unpack, "piece %d %d %d:%d %o %s\n", p.offset, p.size(), p.uid, p.gid, unixMode(p.mode), quote(p.name))
 	}
 	script := func(header int) string {
-		return fmt.Sprintf(uploadScript, j.nonce, quote(file), header, strings.Join(quoteAll(stagingBases), " "), unpack.String(), j.questions(), header+len(archive), keepFree)
+		return fmt.Sprintf(uploadScript, j.nonce, quote(file), header, strings.Join(quoteAll(stagingBases), " "), unpack.String(), j.questions(), int64(header)+archive.size(), keepFree)
 	}
 	// The script holds its own length, which depends on how long that number is.
 	header := 0
 	for len(script(header)) != header {
 		header = len(script(header))
 	}
-	return append([]byte(script(header)), archive...)
+	return append(body{{data: []byte(script(header))}}, archive...)
 }
 
 // uploadScript begins again in a shell of its own: the one that reads it may
@@ -219,12 +209,16 @@ func quoteAll(list []string) []string {
 // send uploads one file that only its owner may read. It may hold secrets of
 // the node's configuration; its name cannot be guessed. When ctx ends, so does
 // what is sent.
-func (r *Machine) send(ctx context.Context, j *job, name string, data []byte) error {
+func (r *Machine) send(ctx context.Context, j *job, name string, data body) error {
 	ctx, cancel := j.limit(ctx)
 	defer cancel()
-	fi := fs.FileInfo(upload{path.Base(name), int64(len(data))})
+	fi := fs.FileInfo(upload{path.Base(name), data.size()})
 	done := make(chan error, 1)
-	go func() { done <- r.comm.Upload(name, ending{ctx, bytes.NewReader(data)}, &fi) }()
+	from := data.read()
+	go func() {
+		err := r.comm.Upload(name, ending{ctx, from}, &fi)
+		done <- cmp.Or(from.failure(), err)
+	}()
 	select {
 	case err := <-done:
 		return err
@@ -250,7 +244,7 @@ func (j *job) farewell() time.Duration {
 // withdraw removes the request file, also when ctx has ended: a communicator
 // whose connection is gone makes another. Where size is not 0 and so many bytes
 // cannot be written there, the result is what the machine says to that.
-func (r *Machine) withdraw(ctx context.Context, j *job, file string, size int) string {
+func (r *Machine) withdraw(ctx context.Context, j *job, file string, size int64) string {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), j.farewell())
 	defer cancel()
 	command := "rm -f " + file

@@ -1,10 +1,10 @@
 package remote
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"maps"
 	"path"
 	"regexp"
@@ -77,14 +77,14 @@ func (r *Machine) exchange(ctx context.Context, j *job) (*reply, string, error) 
 	if err != nil {
 		return nil, "", err
 	}
-	r.opt.Log(fmt.Sprintf("Sending a request of %d KiB: %s", (len(archive)+1023)/1024, j.summary()))
+	r.opt.Log(fmt.Sprintf("Sending a request of %d KiB: %s", (archive.size()+1023)/1024, j.summary()))
 	ways := []way{
 		{wayStdin, func() (*reply, error) {
-			command, ok := r.streamCommand(j)
+			command, ok := r.streamCommand(j, archive.onDisk())
 			if !ok {
 				return nil, refusal("template")
 			}
-			return r.run(ctx, j, command, archive)
+			return r.run(ctx, j, command, archive.read())
 		}},
 		{wayUpload, func() (*reply, error) { return r.pour(ctx, j, archive, pieces) }},
 		{wayUpload, func() (*reply, error) { return r.typeIn(ctx, j, archive, pieces) }},
@@ -159,8 +159,9 @@ const calm = "{ set +aefuvxC; } 2>/dev/null; unset -f cat cd command echo false 
 // streamCommand returns the one command that takes the archive on its standard
 // input. It holds nothing that a shell on the way could expand: no dollar sign,
 // backtick, double quote, backslash or line break. The second result is false
-// when the user's execute_command cannot pass standard input on.
-func (r *Machine) streamCommand(j *job) (string, bool) {
+// when the user's execute_command cannot pass standard input on. Files of the build
+// host with large bytes in all are not sent before there is room for them.
+func (r *Machine) streamCommand(j *job, large int64) (string, bool) {
 	say := "echo k3s-cis " + j.nonce + " cannot "
 	dir := "/.k3s-cis-" + j.nonce
 	var enter, clear, sweep []string
@@ -169,15 +170,22 @@ func (r *Machine) streamCommand(j *job) (string, bool) {
 		clear = append(clear, base+dir)
 		sweep = append(sweep, fmt.Sprintf("test -d %[1]s && { if test -e %[1]s/armed && ! test -e %[1]s/settled; then sh %[1]s/undo 2>/dev/null | grep -qx undone; elif test -e %[1]s/clean; then sh %[1]s/clean; fi >/dev/null 2>&1 && rm -rf %[1]s; }", base+dir))
 	}
-	unpack := strings.Join([]string{
-		"test -t 0 && { " + say + "tty; exit; }",
-		"command -v tar >/dev/null 2>&1 || { " + say + "tar; exit; }",
-		"echo k3s-cis " + j.nonce + " ready",
+	ready := "echo k3s-cis " + j.nonce + " ready"
+	full := "{ " + say + "full; df -P . >&2; exit; }"
+	unpack := "test -t 0 && { " + say + "tty; exit; }; command -v tar >/dev/null 2>&1 || { " + say + "tar; exit; }; "
+	room := ""
+	if large > 0 {
+		// Without fallocate, or on a file system that has no such thing, it shows on the way.
+		room = fmt.Sprintf("LC_ALL=C fallocate -l %d room 2>&1 | grep -q space && %s; rm -f room; %s; ", large, full, ready)
+	} else {
+		unpack += ready + "; "
+	}
+	unpack += strings.Join([]string{
 		"{ (trap : HUP PIPE TERM INT",
 		"umask 077",
 		strings.Join(enter, " || ") + " || { " + say + "directory; exit; }",
 		j.questions(),
-		keepFree + " && { tar -xpf - >/dev/null 2>&1 || head -c 65536 /dev/zero >more; } 2>/dev/null || { " + say + "full; df -P . >&2; exit; }",
+		room + keepFree + " && { tar -xpf - >/dev/null 2>&1 || head -c 65536 /dev/zero >more; } 2>/dev/null || " + full,
 		"test -f end && . ./guard.sh",
 		"test -s guard.sh && " + say + "whole || " + say + "stdin",
 		"cd /",
@@ -222,15 +230,22 @@ func (r *Machine) wrapStream(command string) (string, bool) {
 	return wrapped, err == nil
 }
 
+// input is what a command gets on its standard input.
+type input interface {
+	io.Reader
+	// failure is why it could not be read; nil for no reason.
+	failure() error
+}
+
 // run runs one command and reads its answer.
-func (r *Machine) run(ctx context.Context, j *job, command string, stdin []byte) (*reply, error) {
+func (r *Machine) run(ctx context.Context, j *job, command string, stdin input) (*reply, error) {
 	limited, cancel := j.limit(ctx)
 	r.Settle(limited)
 	began := time.Now()
 	out, errOut := listen(j), newOutput(nil, maxReply)
 	cmd := &packersdk.RemoteCmd{Command: command, Stdout: out, Stderr: errOut}
 	if stdin != nil {
-		cmd.Stdin = &gated{ctx: limited, gate: out.ready, data: bytes.NewReader(stdin)}
+		cmd.Stdin = &gated{ctx: limited, gate: out.ready, data: stdin}
 	}
 	exited := make(chan int, 1)
 	started := make(chan error, 1)
@@ -283,6 +298,11 @@ func (r *Machine) run(ctx context.Context, j *job, command string, stdin []byte)
 		return nil, errTooMuch(began)
 	case got.err == nil:
 		return got.reply, nil
+	}
+	if stdin != nil {
+		if err := stdin.failure(); err != nil {
+			return nil, fmt.Errorf("%w; nothing was changed", err)
+		}
 	}
 	return nil, r.explain(got.err, status, errOut, out.output)
 }

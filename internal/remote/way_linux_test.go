@@ -93,10 +93,12 @@ func TestWays(t *testing.T) {
 func TestCommandHasNothingToExpand(t *testing.T) {
 	j := newJob(&nodetest.FaultChange, nodetest.FaultQuery, Options{})
 	for _, wrap := range []func(string) (string, error){nil, template("%s"), template("sudo -n %s")} {
-		command, ok := New(nil, Options{Wrap: wrap}).streamCommand(j)
-		require.True(t, ok)
-		assert.NotContains(t, command, "\n")
-		assert.False(t, strings.ContainsAny(command, "$`\"\\"), command)
+		for _, large := range []int64{0, 1 << 30} {
+			command, ok := New(nil, Options{Wrap: wrap}).streamCommand(j, large)
+			require.True(t, ok)
+			assert.NotContains(t, command, "\n")
+			assert.False(t, strings.ContainsAny(command, "$`\"\\"), command)
+		}
 	}
 }
 
@@ -118,7 +120,9 @@ func TestRequestCutOff(t *testing.T) {
 	comm := newChroot(t, dir, "dash")
 	nodetest.Lay(t, dir, nodetest.FaultTree...)
 	before := nodetest.Snapshot(t, dir)
-	archive, _, err := newJob(&nodetest.FaultChange, nodetest.FaultQuery, Options{}).archive()
+	parts, _, err := newJob(&nodetest.FaultChange, nodetest.FaultQuery, Options{}).archive()
+	require.NoError(t, err)
+	archive, err := io.ReadAll(parts.read())
 	require.NoError(t, err)
 	// The last member is complete before the padding of the archive.
 	end := bytes.LastIndex(archive, []byte("end\x00"))

@@ -1,16 +1,21 @@
 package cis
 
 import (
+	"errors"
 	"fmt"
+	"io"
+	"math/rand/v2"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
 	"github.com/k3s-cis/packer-plugin-k3s/internal/testing/packertest"
+	"github.com/k3s-cis/packer-plugin-k3s/internal/testing/sshtest"
 )
 
 // Packer itself installs K3s into a tree of k3s-image, and the image has it.
@@ -50,4 +55,67 @@ build {
 	for _, want := range []string{"usr/local/bin/k3s\n", "etc/systemd/system/k3s.service\n", "var/lib/rancher/k3s/agent/images/images.tar\n"} {
 		assert.Contains(t, string(out), want)
 	}
+}
+
+// Packer itself installs K3s over SSH: what is large is never in memory as a whole,
+// and a second run finds all of it there.
+func TestAccInstallOverSSH(t *testing.T) {
+	p := packertest.New(t, nil)
+	m, end := sshtest.Start(t, sshtest.Base(t))
+	defer end()
+	// As large as what K3s releases.
+	binary := append(k3sBinary(t, runtime.GOARCH), make([]byte, 70<<20)...)
+	images := filepath.Join(t.TempDir(), "images.tar")
+	f, err := os.Create(images)
+	require.NoError(t, err)
+	_, err = io.CopyN(f, rand.NewChaCha8([32]byte{}), 200<<20)
+	require.NoError(t, errors.Join(err, f.Close()))
+	dir := packertest.Write(t, fmt.Sprintf(`
+source "null" "node" {
+  communicator         = "ssh"
+  ssh_host             = "127.0.0.1"
+  ssh_port             = %d
+  ssh_username         = %q
+  ssh_private_key_file = %q
+}
+build {
+  sources = ["source.null.node"]
+  provisioner "k3s-cis" {
+    report_dir = "report"
+    install {
+      binary        = %q
+      checksum      = %q
+      bin_dir       = "/opt/bin"
+      service       = "systemd"
+      airgap_images = [%q]
+    }
+    seal {
+      enabled = false
+    }
+    waiver {
+      control = "node.hygiene.access"
+      reason  = "the machine of the test keeps its user"
+      owner   = "tests"
+      expires = "2099-12-31"
+    }
+  }
+}
+`, m.Port, sshtest.User, m.Key, localFile(t, "k3s", binary), digest(binary), images))
+	for _, changed := range []string{"/opt/bin/k3s\n", "Nothing changed"} {
+		r := p.Run(t, dir, "build", ".")
+		require.Zero(t, r.ExitCode, r.Output)
+		assert.Contains(t, r.Output, changed)
+		assert.Contains(t, r.Output, "K3s "+release+" for "+runtime.GOARCH)
+	}
+	assert.Equal(t, 4, m.Channels(), "a look and a change each time")
+	for file, want := range map[string]string{m.Path("opt/bin/k3s"): digest(binary), m.Path("var/lib/rancher/k3s/agent/images/images.tar"): fileDigest(t, images)} {
+		assert.Equal(t, want, fileDigest(t, file), file)
+	}
+}
+
+func fileDigest(t *testing.T, name string) string {
+	t.Helper()
+	data, err := os.ReadFile(name)
+	require.NoError(t, err)
+	return digest(data)
 }

@@ -20,7 +20,6 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/mutate"
 	"github.com/google/go-containerregistry/pkg/v1/random"
 	"github.com/google/go-containerregistry/pkg/v1/tarball"
-	packersdk "github.com/hashicorp/packer-plugin-sdk/packer"
 	"github.com/klauspost/compress/zstd"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -362,16 +361,6 @@ func TestInstallFetches(t *testing.T) {
 	require.NoError(t, x.err, x.log)
 	assert.FileExists(t, filepath.Join(tree, "usr/local/bin/k3s"))
 	assert.FileExists(t, filepath.Join(tree, "var/lib/rancher/k3s/agent/images/k3s-airgap-images-amd64.tar.zst"))
-}
-
-// A machine is left alone, and nothing is fetched for it.
-func TestInstallNeedsATree(t *testing.T) {
-	var p Provisioner
-	require.NoError(t, p.Prepare(map[string]any{"report_dir": t.TempDir(), "install": map[string]any{"binary": localFile(t, "k3s", nil)}}))
-	comm := new(packersdk.MockCommunicator)
-	err := p.Provision(t.Context(), new(packersdk.MockUi), comm, map[string]any{"ConnType": "ssh"})
-	require.ErrorContains(t, err, "install: K3s is put into trees of the builder k3s-image, and this node is reached by ssh")
-	assert.False(t, comm.StartCalled)
 }
 
 func TestInstallOptions(t *testing.T) {

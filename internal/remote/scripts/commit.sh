@@ -2,6 +2,7 @@
 # shellcheck shell=sh disable=SC2034,SC2154,SC3013
 
 apply() {
+	all_sources arrived
 	rest
 	problems=0 changed=0 linked=0 links=0 trees=1
 	qhave='' qhave_dirs='' qnew='' qcheck=''

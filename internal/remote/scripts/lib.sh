@@ -1,6 +1,6 @@
 # lib.sh: functions of the worker. Values named q… hold shell words that are
 # quoted already and are only used through eval. The functions all_dirs,
-# all_files, all_removes, all_trees, all_keeps and assumed are in plan.sh.
+# all_files, all_sources, all_removes, all_trees, all_keeps and assumed are in plan.sh.
 # shellcheck shell=sh disable=SC2034,SC2154,SC3013
 
 nl='

@@ -2,6 +2,13 @@
 # rename puts them in place, and write down how all of it is taken back.
 # shellcheck shell=sh disable=SC2034,SC2154,SC3013
 
+# arrived NAME PATH SUM ends the run unless what came as NAME, for PATH, has the
+# SHA-256 with which it was sent.
+arrived() {
+	line=$(sha256sum <"$1" 2>err) || quit_path "$2" "$(reason err)"
+	case $line in "$3 "*) ;; *) quit_path "$2" "it did not arrive as it was sent" ;; esac
+}
+
 # find_home tells which directories are on the same file system as this script's
 # own, so that files can be renamed from here to there: from the file "mounts",
 # how many of all these directories something is mounted on, which has to be

@@ -1,0 +1,248 @@
+package remote
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"io"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+
+	packersdk "github.com/hashicorp/packer-plugin-sdk/packer"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/k3s-cis/packer-plugin-k3s/internal/node"
+	"github.com/k3s-cis/packer-plugin-k3s/internal/node/nodetest"
+	"github.com/k3s-cis/packer-plugin-k3s/internal/testing/disktest"
+)
+
+// newSource makes a file of the build host that no file system makes smaller.
+func newSource(t testing.TB, size int) *node.Source {
+	t.Helper()
+	data := make([]byte, size)
+	_, _ = rand.NewChaCha8([32]byte{byte(size)}).Read(data) // never fails
+	file := filepath.Join(t.TempDir(), "source")
+	require.NoError(t, os.WriteFile(file, data, 0o600))
+	return &node.Source{Path: file, Size: int64(size), SHA256: sha256.Sum256(data)}
+}
+
+// installing writes a binary and an archive from the build host, and a file beside.
+func installing(binary, archive *node.Source) node.Change {
+	return node.Change{Write: []node.Entry{
+		nodetest.File("/etc/rancher/k3s/config.yaml", 0o600, "a: b\n"),
+		{Path: "/opt/bin/k3s", Kind: node.KindFile, Mode: 0o755, Size: binary.Size, Source: binary},
+		{Path: "/var/lib/rancher/k3s/agent/images/airgap.tar", Kind: node.KindFile, Mode: 0o600, Size: archive.Size, Source: archive},
+	}}
+}
+
+var installedQuery = node.Query{{Path: "/opt", Depth: node.Deep, Content: true}, {Path: "/etc/rancher", Depth: node.Deep, Content: true}, {Path: "/var/lib", Depth: node.Deep}}
+
+func requireInstalled(t *testing.T, dir string, c node.Change) {
+	t.Helper()
+	for _, e := range c.Write {
+		file := filepath.Join(dir, e.Path)
+		fi, err := os.Stat(file)
+		require.NoError(t, err)
+		assert.Equal(t, e.Mode, fi.Mode(), e.Path)
+		if e.Source == nil {
+			continue
+		}
+		f, err := os.Open(file)
+		require.NoError(t, err)
+		same, err := e.Source.Same(f)
+		require.NoError(t, err)
+		require.NoError(t, f.Close())
+		assert.True(t, same, e.Path)
+	}
+	assert.NotContains(t, nodetest.Snapshot(t, dir), node.StagingPrefix, "nothing is left")
+}
+
+// Files of the build host get to the machine every way that a request can travel.
+func TestSources(t *testing.T) {
+	for name, c := range map[string]struct {
+		flavor, wrap, enter string
+		lay                 []string
+	}{
+		"one command":         {flavor: "dash"},
+		"busybox":             {flavor: "busybox"},
+		"a file":              {flavor: "bash", wrap: "cat /dev/null | sh %s"},
+		"no tar":              {flavor: "notar"},
+		"another file system": {flavor: "dash", enter: "mkdir -p opt; mount -t tmpfs tmpfs opt; mkdir opt/bin"},
+		"no fallocate":        {flavor: "dash", enter: "mount --bind /dev/null usr/bin/fallocate"},
+		"something is there":  {flavor: "dash", lay: []string{"file /opt/bin/k3s 0600 old"}},
+		"a link is there":     {flavor: "dash", lay: []string{"file /srv/k3s 0600 old", "link /opt/bin/k3s ../../srv/k3s"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			dir := t.TempDir()
+			comm := newChroot(t, dir, c.flavor)
+			comm.enter = c.enter
+			nodetest.Lay(t, dir, append([]string{"dir /var/lib 0755", "dir /etc 0755"}, c.lay...)...)
+			opt := Options{}
+			if c.wrap != "" {
+				opt.Wrap = template(c.wrap)
+			}
+			change := installing(newSource(t, 3<<20+7), newSource(t, 1<<20))
+			out, err := New(comm, opt).Apply(t.Context(), change, installedQuery)
+			require.NoError(t, err)
+			e, presence := out.Node.Lookup("/opt/bin/k3s")
+			require.Equal(t, node.Present, presence)
+			assert.Equal(t, int64(3<<20+7), e.Size)
+			if name != "another file system" { // which is gone with its mount
+				requireInstalled(t, dir, change)
+			}
+			again, err := New(comm, opt).Apply(t.Context(), change, installedQuery)
+			require.NoError(t, err)
+			if name != "another file system" {
+				assert.Empty(t, again.Changed, "what is there already is not changed")
+			}
+		})
+	}
+}
+
+// A file that is another one on the build host than it was, or on the machine than
+// it was sent, changes nothing.
+func TestSourceThatIsAnotherOne(t *testing.T) {
+	for name, c := range map[string]struct {
+		spoil func(t *testing.T, s *node.Source)
+		enter string
+		wrap  string
+		err   string
+	}{
+		"other bytes": {spoil: func(t *testing.T, s *node.Source) {
+			require.NoError(t, os.WriteFile(s.Path, make([]byte, s.Size), 0o600))
+		}, err: "on the build host has the SHA-256"},
+		"other bytes, as a file": {spoil: func(t *testing.T, s *node.Source) {
+			require.NoError(t, os.WriteFile(s.Path, make([]byte, s.Size), 0o600))
+		}, wrap: "cat /dev/null | sh %s", err: "on the build host has the SHA-256"},
+		"shorter": {spoil: func(t *testing.T, s *node.Source) {
+			require.NoError(t, os.Truncate(s.Path, s.Size-1))
+		}, err: "does not have the 2097152 bytes that it had"},
+		"longer": {spoil: func(t *testing.T, s *node.Source) {
+			require.NoError(t, os.Truncate(s.Path, s.Size+1))
+		}, err: "does not have the 2097152 bytes that it had"},
+		"gone": {spoil: func(t *testing.T, s *node.Source) { require.NoError(t, os.Remove(s.Path)) }, err: "on the build host: open "},
+		"damaged on the machine": {
+			spoil: func(*testing.T, *node.Source) {},
+			enter: "PATH=/kill:$PATH; export PATH",
+			err:   "cannot change /opt/bin/k3s: it did not arrive as it was sent",
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			dir := t.TempDir()
+			comm := newChroot(t, dir, "dash")
+			comm.enter = c.enter
+			nodetest.Lay(t, dir, "dir /var/lib 0755", "dir /etc 0755",
+				"file /kill/tar 0755 #!/bin/sh\n/usr/bin/tar \"$@\" || exit\n[ ! -f w/opt/bin/k3s ] || printf x | dd of=w/opt/bin/k3s bs=1 seek=1000 conv=notrunc 2>/dev/null\n")
+			before := nodetest.Snapshot(t, dir)
+			change := installing(newSource(t, 2<<20), newSource(t, 1<<20))
+			c.spoil(t, change.Write[1].Source)
+			opt := Options{}
+			if c.wrap != "" {
+				opt.Wrap = template(c.wrap)
+			}
+			_, err := New(comm, opt).Apply(t.Context(), change, installedQuery)
+			require.ErrorContains(t, err, c.err)
+			assert.Equal(t, before, nodetest.Snapshot(t, dir))
+		})
+	}
+}
+
+// TestSourcesCut cuts the connection at every megabyte, or at every eighth of many;
+// the run after that ends installed.
+func TestSourcesCut(t *testing.T) {
+	binary, archive, step := 4<<20, 8<<20, int64(1<<20)
+	if os.Getenv("PACKER_ACC") != "" {
+		binary, archive, step = 70<<20, 200<<20, 8<<20
+	}
+	dir := t.TempDir()
+	comm := newChroot(t, dir, "dash")
+	nodetest.Lay(t, dir, "dir /var/lib 0755", "dir /etc 0755")
+	change := installing(newSource(t, binary), newSource(t, archive))
+	before := nodetest.Snapshot(t, dir)
+	for after := step; after < int64(binary+archive); after += step {
+		_, err := New(cutReader{comm, after}, Options{}).Apply(t.Context(), change, installedQuery)
+		require.ErrorContains(t, err, "did not arrive whole", "cut after %d bytes", after)
+		require.Equal(t, before, nodetest.Snapshot(t, dir), "cut after %d bytes", after)
+	}
+	_, err := New(comm, Options{}).Apply(t.Context(), change, installedQuery)
+	require.NoError(t, err)
+	requireInstalled(t, dir, change)
+}
+
+// counting is a communicator that counts what the machine takes of the request.
+type counting struct {
+	*chrootComm
+	sent *counted
+}
+
+func (c counting) Start(ctx context.Context, cmd *packersdk.RemoteCmd) error {
+	if cmd.Stdin != nil {
+		c.sent.Reader = cmd.Stdin
+		cmd.Stdin = c.sent
+	}
+	return c.chrootComm.Start(ctx, cmd)
+}
+
+type counted struct {
+	io.Reader
+	n int
+}
+
+func (c *counted) Read(p []byte) (int, error) {
+	n, err := c.Reader.Read(p)
+	c.n += n
+	return n, err
+}
+
+// TestSourcesNeedRoom fills the disk to many levels. Where the request does not
+// fit, nothing of the files is sent.
+func TestSourcesNeedRoom(t *testing.T) {
+	disk := disktest.New(t, "ext4")
+	comm := newChroot(t, disk.Dir, "dash")
+	nodetest.Lay(t, disk.Dir, "dir /var/lib 0755", "dir /etc 0755", "dir /opt/bin 0755")
+	change := installing(newSource(t, 2<<20), newSource(t, 1<<20))
+	failed := 0
+	for left := int64(0); left < 5<<20; left += 256 << 10 {
+		disk.Fill(t, left)
+		before := nodetest.Snapshot(t, disk.Dir)
+		sent := &counted{}
+		_, err := New(counting{comm, sent}, Options{}).Apply(t.Context(), change, installedQuery)
+		if err == nil {
+			requireInstalled(t, disk.Dir, change)
+			break
+		}
+		failed++
+		assert.Regexp(t, "No space left on device|no directory can be made in .*full", err.Error(), "%d bytes left", left)
+		assert.Equal(t, before, nodetest.Snapshot(t, disk.Dir), "%d bytes left", left)
+		if left < 3<<20 {
+			assert.Zero(t, sent.n, "%d bytes left", left)
+		}
+		require.NoError(t, os.Remove(filepath.Join(disk.Dir, "filled")))
+	}
+	assert.Greater(t, failed, 10)
+	assert.Less(t, failed, 20)
+}
+
+// The time for a large file comes beside the timeout, which is for the rest.
+func TestSourcesTakeTheirTime(t *testing.T) {
+	change := installing(&node.Source{Size: 60 << 20}, &node.Source{Size: 200 << 20})
+	j := newJob(&change, nil, Options{Timeout: time.Minute})
+	assert.WithinDuration(t, time.Now().Add(time.Minute+patience(time.Minute)+1040*time.Second), j.until, 5*time.Second)
+}
+
+// A terminal gets lines that it takes, and as many bytes as were announced.
+func TestTyping(t *testing.T) {
+	for _, size := range []int{0, 1, typedLine - 1, typedLine, typedLine + 1, 10*typedLine + 5} {
+		data := bytes.Repeat([]byte{0xff}, size)
+		text, err := io.ReadAll(&typing{from: body{{data: data}}.read()})
+		require.NoError(t, err)
+		assert.Len(t, text, int(typedSize(int64(size))), size)
+		for line := range bytes.Lines(text) {
+			assert.Less(t, len(line), 4095)
+		}
+	}
+}
