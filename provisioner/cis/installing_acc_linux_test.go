@@ -1,10 +1,7 @@
 package cis
 
 import (
-	"errors"
 	"fmt"
-	"io"
-	"math/rand/v2"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -65,11 +62,7 @@ func TestAccInstallOverSSH(t *testing.T) {
 	defer end()
 	// As large as what K3s releases.
 	binary := append(k3sBinary(t, runtime.GOARCH), make([]byte, 70<<20)...)
-	images := filepath.Join(t.TempDir(), "images.tar")
-	f, err := os.Create(images)
-	require.NoError(t, err)
-	_, err = io.CopyN(f, rand.NewChaCha8([32]byte{}), 200<<20)
-	require.NoError(t, errors.Join(err, f.Close()))
+	images := localFile(t, "images.tar", imageArchive(t, runtime.GOARCH, 200<<20, "own/app:v1"))
 	dir := packertest.Write(t, fmt.Sprintf(`
 source "null" "node" {
   communicator         = "ssh"
