@@ -86,6 +86,9 @@ func (a argument) judge(x *examination) verdict {
 		v.status, v.found = outcome(a.predicate.holdsUnset()), fmt.Sprintf("--%s is not set", a.flag)
 		v.evidence = []Evidence{{Source: x.defaultSource, Detail: fmt.Sprintf("%s is passed neither by K3s nor by the node's configuration", a.flag)}}
 	}
+	if !slices.ContainsFunc(from, func(a k3s.Argument) bool { return !a.Origin.Default }) {
+		x.blameVain(&v, k3s.ArgumentKey(a.program), a.flag)
+	}
 	if a.shows != "" {
 		v.evidence = append(x.settings(a.shows), v.evidence...)
 	}
@@ -154,10 +157,27 @@ func (s setting) judge(x *examination) verdict {
 		v.status, v.found = outcome(s.predicate.holdsUnset()), s.key+" is not set"
 		v.evidence = []Evidence{{Source: x.defaultSource, Detail: s.key + " is not set anywhere in the node's configuration"}}
 	}
+	if !ok {
+		x.blameVain(&v, s.key, "")
+	}
 	outlasts := ok && !slices.ContainsFunc(set.Values, func(value k3s.Value) bool { return !x.in.Effective.BehindConfigFile(value.Origin) })
 	x.lasting(&v, s.key, "", outlasts)
 	return v
 }
+
+// blameVain names the cause of a failure where the node's configuration speaks of
+// the key, or of a flag of the key's list, and K3s does not heed it.
+func (x *examination) blameVain(v *verdict, key, flag string) {
+	cause, vain := x.in.Effective.Vain(key, flag)
+	if v.status != Fail || !vain {
+		return
+	}
+	v.found = "not set, since " + cause.Text
+	v.evidence = append(v.evidence, Evidence{cause.Origin.Source, cause.Origin.Line, cause.Text})
+	v.remediation = vainRemediation
+}
+
+const vainRemediation = "Correct what is named, so that K3s heeds what the configuration says already."
 
 func outcome(holds bool) Status {
 	if holds {

@@ -77,7 +77,7 @@ func (x *examination) documentField(file, field string) ([]string, *complaint) {
 	var root any
 	if err := yaml.Unmarshal(data, &root); err != nil {
 		line, what := safetext.YAMLFault(err)
-		return nil, &complaint{Fail, fmt.Sprintf("%s is not valid YAML: %s", k3s.Origin{Source: file, Line: line}, what), []Evidence{{file, line, what}}}
+		return nil, &complaint{status: Fail, text: fmt.Sprintf("%s is not valid YAML: %s", k3s.Origin{Source: file, Line: line}, what), evidence: []Evidence{{file, line, what}}}
 	}
 	return fieldValues(root, strings.Split(field, ".")), nil
 }
@@ -116,7 +116,9 @@ func first(s []string) string {
 func (x *examination) named(flag string) (string, []Evidence, *complaint) {
 	value, from, set := x.in.Effective.Flag(k3s.APIServer, flag)
 	if !set || value == "" {
-		return "", nil, &complaint{Fail, "--" + flag + " is not set", []Evidence{{Source: x.defaultSource, Detail: flag + " is passed neither by K3s nor by the node's configuration"}}}
+		v := verdict{status: Fail, found: "--" + flag + " is not set", evidence: []Evidence{{Source: x.defaultSource, Detail: flag + " is passed neither by K3s nor by the node's configuration"}}}
+		x.blameVain(&v, k3s.ArgumentKey(k3s.APIServer), flag)
+		return "", nil, &complaint{status: v.status, text: v.found, evidence: v.evidence, remediation: v.remediation}
 	}
 	return x.absolute(value), evidenceOf(k3s.APIServer, from), nil
 }

@@ -45,6 +45,7 @@ func (e encryption) judge(x *examination) verdict {
 	if strings.TrimSpace(file) == "" {
 		v.status, v.found = Fail, "no encryption configuration: secrets-encryption is not true"
 		v.evidence = x.settings("secrets-encryption")
+		x.blameVain(&v, "secrets-encryption", "")
 		return v
 	}
 	v.evidence = evidenceOf(k3s.APIServer, from)

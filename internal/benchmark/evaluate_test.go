@@ -46,7 +46,7 @@ func TestOrigins(t *testing.T) {
 	tr.file(k3s.ConfigFile+".d/99-user.yaml", 0o600, "debug: true\nkube-apiserver-arg:\n  - v=2\n")
 	r := tr.result(t, "apiserver.audit-log-maxage")
 	assert.Equal(t, benchmark.Fail, r.Status, "a drop-in that replaces the list takes the hardening away")
-	assert.Equal(t, "--audit-log-maxage is not set", r.Found)
+	assert.Equal(t, "not set, since the list kube-apiserver-arg is replaced whole by "+k3s.ConfigFile+".d/99-user.yaml:2; write kube-apiserver-arg+ there to append to it", r.Found)
 	assert.Equal(t, benchmark.Fail, tr.result(t, "node.k3s-config-keys").Status)
 
 	tr = server(t)

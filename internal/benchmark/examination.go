@@ -49,6 +49,8 @@ type complaint struct {
 	status   Status
 	text     string
 	evidence []Evidence
+	// remediation is empty where the control's own is right.
+	remediation string
 }
 
 func examine(in Input) *examination {
@@ -284,9 +286,9 @@ func (x *examination) file(p string) ([]byte, *complaint) {
 	case err == nil:
 		return data, nil
 	case errors.Is(err, fs.ErrNotExist):
-		return nil, &complaint{Fail, p + " is missing", []Evidence{{Source: p, Detail: "not there"}}}
+		return nil, &complaint{status: Fail, text: p + " is missing", evidence: []Evidence{{Source: p, Detail: "not there"}}}
 	}
-	return nil, &complaint{Error, err.Error(), []Evidence{{Source: p, Detail: err.Error()}}}
+	return nil, &complaint{status: Error, text: err.Error(), evidence: []Evidence{{Source: p, Detail: err.Error()}}}
 }
 
 // lineOf returns the line of a file that begins with word, or 0.
@@ -306,7 +308,7 @@ func (x *examination) lineOf(file, word string) int {
 }
 
 func (c *complaint) verdict(expected string) verdict {
-	v := verdict{status: c.status, found: c.text, expected: expected, evidence: c.evidence, hard: true}
+	v := verdict{status: c.status, found: c.text, expected: expected, evidence: c.evidence, remediation: c.remediation, hard: true}
 	if c.status == Error {
 		v.reason = "the evidence is missing"
 	}

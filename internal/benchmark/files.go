@@ -84,7 +84,7 @@ func (f file) judge(x *examination) verdict {
 		}
 	}
 	v := verdict{status: Pass, expected: f.wanted(x)}
-	var found, bad, missing []string
+	var found, bad, missing, strange []string
 	for _, s := range f.paths {
 		p := x.paths.expand(s)
 		entries, problem := f.entries(x, p)
@@ -102,6 +102,7 @@ func (f file) judge(x *examination) verdict {
 			found = append(found, e.Path+" "+detail)
 			if e.Kind != f.kind && f.kind != "any" {
 				detail += fmt.Sprintf(", which is a %s and not a %s", e.Kind, f.kind)
+				strange = append(strange, e.Path)
 			}
 			if f.violates(x, e) {
 				bad = append(bad, e.Path+" "+detail)
@@ -114,6 +115,9 @@ func (f file) judge(x *examination) verdict {
 	switch {
 	case len(bad) > 0:
 		v.status, v.found = Fail, few(bad)
+		if len(strange) == len(bad) {
+			v.remediation = fmt.Sprintf("Remove %s: a %s belongs there.", few(strange), f.kind)
+		}
 	case len(missing) > 0 && f.firstBoot != nil:
 		return f.deferred(x, v, missing)
 	case len(missing) > 0 && !f.optional:

@@ -135,7 +135,11 @@ func (k kernel) judge(x *examination) verdict {
 		return v
 	}
 	if len(wrong) > 0 {
-		v.status, v.found = Fail, few(append(x.maskedParameters(), wrong...))
+		masked := x.maskedParameters()
+		v.status, v.found = Fail, few(append(masked, wrong...))
+		if len(masked) > 0 {
+			v.remediation = "Remove the link to /dev/null, and set in /etc/sysctl.d what is named."
+		}
 		return v
 	}
 	v.status, v.found = Pass, "all as wanted"

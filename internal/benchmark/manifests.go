@@ -37,7 +37,7 @@ func (x *examination) readManifests() manifests {
 	dir := k3s.LayoutOf(x.paths.data).Manifests()
 	entries, problem := x.tree(dir)
 	if problem != "" {
-		return manifests{problem: &complaint{Error, problem, []Evidence{{Source: dir, Detail: problem}}}}
+		return manifests{problem: &complaint{status: Error, text: problem, evidence: []Evidence{{Source: dir, Detail: problem}}}}
 	}
 	var disables []deploy.Disable
 	if x.in.Effective != nil {
@@ -45,12 +45,12 @@ func (x *examination) readManifests() manifests {
 	}
 	m, err := deploy.ReadManifests(x.release(), dir, entries, disables)
 	if err != nil {
-		return manifests{problem: &complaint{Error, err.Error(), []Evidence{{Source: dir, Detail: err.Error()}}}}
+		return manifests{problem: &complaint{status: Error, text: err.Error(), evidence: []Evidence{{Source: dir, Detail: err.Error()}}}}
 	}
 	for _, e := range m.Files {
 		if e.Kind == node.KindFile && e.Data == nil {
 			why := cmp.Or(e.Unread, "its content was not looked at")
-			return manifests{problem: &complaint{Error, e.Path + ": " + why, []Evidence{{Source: e.Path, Detail: why}}}}
+			return manifests{problem: &complaint{status: Error, text: e.Path + ": " + why, evidence: []Evidence{{Source: e.Path, Detail: why}}}}
 		}
 	}
 	return manifests{Manifests: m}

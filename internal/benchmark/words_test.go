@@ -10,6 +10,12 @@ import (
 	"github.com/k3s-cis/packer-plugin-k3s/internal/node"
 )
 
+// deadConfig makes the configuration file a link that leads nowhere.
+func deadConfig(tr *tree) {
+	tr.put(node.Entry{Path: k3s.ConfigFile, Kind: node.KindLink, Target: "/gone"})
+	tr.file("/usr/local/bin/k3s", 0o755, "")
+}
+
 // TestCauses: what makes several controls fail is named.
 func TestCauses(t *testing.T) {
 	for _, c := range []struct {
@@ -24,14 +30,18 @@ func TestCauses(t *testing.T) {
 		{"a unit that cannot be read", "apiserver.profiling", func(tr *tree) {
 			tr.put(node.Entry{Path: "/etc/systemd/system/k3s.service", Kind: node.KindFile, Unread: "input/output error"})
 		}, benchmark.Error, "input/output error", "Correct what is named"},
-		{"a file for a directory", "node.audit-log-dir.mode", func(tr *tree) { tr.file(k3s.DefaultDataDir+"/server/logs", 0o600, "") }, benchmark.Fail, "which is a file and not a directory", "chown root:root"},
+		{"a file for a directory", "node.audit-log-dir.mode", func(tr *tree) { tr.file(k3s.DefaultDataDir+"/server/logs", 0o600, "") }, benchmark.Fail, "which is a file and not a directory", "Remove " + k3s.DefaultDataDir + "/server/logs: a directory belongs there."},
 		{"a masked file", "node.kernel-parameters", func(tr *tree) {
 			tr.put(node.Entry{Path: "/etc/sysctl.d/90-kubelet.conf", Kind: node.KindOther, Target: "/dev/null"})
-		}, benchmark.Fail, "/etc/sysctl.d/90-kubelet.conf is masked by a link to /dev/null, vm.overcommit_memory is not set", "Set all six"},
-		{"a dead link", "node.k3s-config-keys", func(tr *tree) {
-			tr.put(node.Entry{Path: k3s.ConfigFile, Kind: node.KindLink, Target: "/gone"})
-			tr.file("/usr/local/bin/k3s", 0o755, "")
-		}, benchmark.Fail, "is a link that leads nowhere", ""},
+		}, benchmark.Fail, "/etc/sysctl.d/90-kubelet.conf is masked by a link to /dev/null, vm.overcommit_memory is not set", "Remove the link to /dev/null"},
+		{"a dead link", "node.k3s-config-keys", deadConfig, benchmark.Fail, "is a link that leads nowhere", ""},
+		{"an argument in a dead link", "apiserver.audit-log-path", deadConfig, benchmark.Fail, "not set, since " + k3s.ConfigFile + " is a link that leads nowhere", "Correct what is named"},
+		{"an admission file in a dead link", "podsec.hostports", deadConfig, benchmark.Fail, "not set, since " + k3s.ConfigFile + " is a link that leads nowhere", "Correct what is named"},
+		{"a key in a dead link", "apiserver.encryption-config", deadConfig, benchmark.Fail, "not set, since " + k3s.ConfigFile + " is a link that leads nowhere", "Correct what is named"},
+		{"what passes by default in a dead link", "apiserver.profiling", deadConfig, benchmark.Pass, "", ""},
+		{"a list that is replaced", "podsec.hostports", func(tr *tree) {
+			tr.file(k3s.ConfigFile+".d/50-x.yaml", 0o600, "kube-apiserver-arg: [v=2]\n")
+		}, benchmark.Fail, "not set, since the list kube-apiserver-arg is replaced whole by " + k3s.ConfigFile + ".d/50-x.yaml:1", "Correct what is named"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			tr := server(t)

@@ -2,6 +2,7 @@ package harden
 
 import (
 	"fmt"
+	"slices"
 
 	"github.com/k3s-cis/packer-plugin-k3s/internal/k3s"
 )
@@ -21,17 +22,38 @@ type Wanted struct {
 	Name      string
 }
 
+// Given is a flag or a key that the user's own options set.
+type Given struct {
+	Wanted
+	// Option is where, as the user writes it.
+	Option string
+}
+
+// Given lists the keys and flags that config and the lists of arguments set.
+func (o Options) Given() []Given {
+	c := &choices{Options: o}
+	scalars, lists := c.userKeys()
+	var out []Given
+	for _, w := range slices.Concat(c.userArgs(), scalars, lists) {
+		out = append(out, Given{w.wanted(), w.option})
+	}
+	return out
+}
+
 // Error names the place, what stands there, what is wanted and the remedy.
 func (c *Conflict) Error() string { return c.text }
 
 func conflict(ws []want, format string, args ...any) error {
 	c := &Conflict{text: fmt.Sprintf(format, args...)}
 	for _, w := range ws {
-		wanted := Wanted{Component: w.component, Name: w.flag}
-		if w.flag == "" {
-			wanted = Wanted{Name: w.key}
-		}
-		c.Wants = append(c.Wants, wanted)
+		c.Wants = append(c.Wants, w.wanted())
 	}
 	return c
+}
+
+func (w want) wanted() Wanted {
+	if w.flag == "" {
+		return Wanted{Name: w.key}
+	}
+	return Wanted{Component: w.component, Name: w.flag}
 }

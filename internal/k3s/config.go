@@ -37,7 +37,7 @@ func (r *resolver) readConfig(file string) []option {
 	index := map[string]int{}
 	for _, e := range entries {
 		if e.Kind == node.KindLink { // reached only where K3s could read the files before it
-			r.problem(Ignored, Origin{Source: e.Path}, "is a link that leads nowhere: K3s takes that for a missing configuration and reads no configuration file at all; remove it")
+			r.vain(everyKey, nil, Origin{Source: e.Path}, "%s is a link that leads nowhere: K3s takes that for a missing configuration and reads no configuration file at all; remove it", e.Path)
 			return nil
 		}
 		for _, o := range r.readConfigFile(e) {
@@ -79,9 +79,9 @@ func (r *resolver) replaced(old, now option) {
 	}
 	switch {
 	case old.origin.Source == now.origin.Source:
-		r.problem(Ignored, old.origin, "%s is given again at %s, which counts; remove one of them", ShownKey(old.name), now.origin)
+		r.vain(old.name, old.values, old.origin, "%s is given again at %s, which counts; remove one of them", ShownKey(old.name), now.origin)
 	case old.list || now.list:
-		r.problem(Ignored, old.origin, "the list %s is replaced whole by %s; write %s+ there to append to it", ShownKey(old.name), now.origin, ShownKey(now.name))
+		r.vain(old.name, old.values, old.origin, "the list %s is replaced whole by %s; write %s+ there to append to it", ShownKey(old.name), now.origin, ShownKey(now.name))
 	default:
 		r.problem(Noted, old.origin, "%s: %s is replaced by %s at %s", ShownKey(old.name),
 			show(old), show(now), now.origin)
@@ -120,7 +120,7 @@ func (r *resolver) configFiles(file string) []node.Entry {
 	case presence == node.Unknown:
 		r.unknown(node.Pick{Path: path.Clean(file), Content: true})
 	case presence == node.Present && e.Kind == node.KindLink:
-		r.problem(Ignored, Origin{Source: e.Path}, "%s is a link that leads nowhere: K3s takes it for missing and reads none of what was meant to be there; remove the link or bring its target", e.Path)
+		r.vain(everyKey, nil, Origin{Source: e.Path}, "%s is a link that leads nowhere: K3s takes it for missing and reads none of what was meant to be there; remove the link or bring its target", e.Path)
 	case presence == node.Present:
 		out = append(out, e)
 	}

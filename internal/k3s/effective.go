@@ -130,6 +130,8 @@ type Effective struct {
 	// finds are shown as the flags they stand for.
 	Args     map[Component][]Argument
 	Problems []Problem
+	// unheeded is what configuration files say in vain, by key.
+	unheeded map[string]unheeded
 	// Missing names what has to be collected on top of Query because the
 	// node keeps it elsewhere; each has a problem with Unreadable. Collect it
 	// together with Query and resolve again.

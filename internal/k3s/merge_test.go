@@ -171,13 +171,13 @@ func TestDanglingDropIn(t *testing.T) {
 	e, err := k3s.Resolve(n, release(t, "v1.36"), k3s.Server)
 	require.NoError(t, err)
 	assert.False(t, e.Bool("protect-kernel-defaults"))
-	assert.Contains(t, problems(e), "ignored a.yaml: is a link that leads nowhere")
+	assert.Contains(t, problems(e), "ignored a.yaml: "+dropIns+"a.yaml is a link that leads nowhere")
 }
 
 // TestDanglingDropInBehindBrokenFile: K3s reads its files in order and exits at
 // the first that it cannot parse, before it comes to a link that leads nowhere.
 func TestDanglingDropInBehindBrokenFile(t *testing.T) {
-	for broken, want := range map[string]string{dropIns + "a.yaml": "fatal a.yaml:1: K3s cannot parse it", dropIns + "c.yaml": "ignored b.yaml: is a link"} {
+	for broken, want := range map[string]string{dropIns + "a.yaml": "fatal a.yaml:1: K3s cannot parse it", dropIns + "c.yaml": "ignored b.yaml: " + dropIns + "b.yaml is a link"} {
 		n := tree(k3s.Server, map[string]string{mainFile: guideConfig, broken: "a: [\n"})
 		n = node.New(n.Query(), append(n.Entries(), node.Entry{Path: dropIns + "b.yaml", Kind: node.KindLink, Target: "/gone"}))
 		e, err := k3s.Resolve(n, release(t, "v1.36"), k3s.Server)

@@ -121,22 +121,23 @@ func tally(n map[benchmark.Status]int, statuses ...benchmark.Status) string {
 	return strings.Join(parts, ", ")
 }
 
-// byCause puts the controls together that could not be judged for one and the
-// same cause, where the first of them stands; every other one is by itself.
+// byCause puts the controls together that failed, or could not be judged, for one
+// and the same cause, where the first of them stands.
 func byCause(failed []benchmark.Result) [][]benchmark.Result {
-	type cause struct{ found, reason, remediation string }
+	type cause struct {
+		status                     benchmark.Status
+		found, reason, remediation string
+	}
 	var out [][]benchmark.Result
 	groups := map[cause]int{}
 	for _, res := range failed {
-		c := cause{res.Found, res.Reason, res.Remediation}
-		if i, known := groups[c]; known && res.Status == benchmark.Error {
-			out[i] = append(out[i], res)
-			continue
+		c := cause{res.Status, res.Found, res.Reason, res.Remediation}
+		i, known := groups[c]
+		if !known {
+			i = len(out)
+			groups[c], out = i, append(out, nil)
 		}
-		if res.Status == benchmark.Error {
-			groups[c] = len(out)
-		}
-		out = append(out, []benchmark.Result{res})
+		out[i] = append(out[i], res)
 	}
 	return out
 }
@@ -144,8 +145,8 @@ func byCause(failed []benchmark.Result) [][]benchmark.Result {
 // maxControls is how many controls of one cause the log names.
 const maxControls = 20
 
-// writeFailure writes the paragraph of a failed control, or of several that
-// could not be judged for one cause.
+// writeFailure writes the paragraph of a failed control, or of several that have
+// one cause.
 func writeFailure(b *strings.Builder, group []benchmark.Result) {
 	res, ids := group[0], ""
 	head := res.ID
@@ -154,7 +155,7 @@ func writeFailure(b *strings.Builder, group []benchmark.Result) {
 	}
 	head += " " + res.Title
 	if n := len(group); n > 1 {
-		head = fmt.Sprintf("%d controls could not be judged for one cause", n)
+		head = fmt.Sprintf("%d controls %s for one cause", n, words[res.Status])
 		res.Expected = ""
 		ids = group[0].ID
 		for _, other := range group[1:min(n, maxControls)] {

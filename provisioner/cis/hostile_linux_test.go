@@ -111,7 +111,7 @@ func hostileTrees() []hostile {
 		{"a YAML bomb", config, quick, func(t *testing.T, tree string) {
 			write(t, tree, config, bomb())
 		}},
-		{"a tree of 3,000 levels", "do not hold", quick, func(t *testing.T, tree string) { nest(t, filepath.Join(tree, manifests), 3_000) }},
+		{"a tree of 3,000 levels", " failed: ", quick, func(t *testing.T, tree string) { nest(t, filepath.Join(tree, manifests), 3_000) }},
 		{"200,000 unknown keys", config, slow, func(t *testing.T, tree string) {
 			write(t, tree, config, lots(200_000, "key-%d: 1\n"))
 		}},

@@ -216,7 +216,7 @@ func (s *session) draw(ctx context.Context, o harden.Options, have *node.Node) (
 			continue
 		}
 		if err != nil {
-			return d, nil, fmt.Errorf("nothing was changed on the node:\n%w", withControls(err, o.Benchmark))
+			return d, nil, fmt.Errorf("nothing was changed on the node:\n%w", s.withControls(err, o, have))
 		}
 		return d, have, nil
 	}
@@ -226,23 +226,41 @@ func (s *session) draw(ctx context.Context, o harden.Options, have *node.Node) (
 // errWinding is the error of a node that is read again and again.
 var errWinding = fmt.Errorf("the node's K3s configuration points from one file to the next more than %d times: simplify it", rounds)
 
-// withControls adds to each conflict of err the controls that are at stake.
-func withControls(err error, release string) error {
+// withControls adds to each conflict of err the controls that do not hold as long
+// as it stays: those that it decides and that the node fails as it is.
+func (s *session) withControls(err error, o harden.Options, have *node.Node) error {
 	out := flatten([]error{err})
 	for i, e := range out {
 		var conflict *harden.Conflict
 		if !errors.As(e, &conflict) {
 			continue
 		}
-		var ids []string
-		for _, w := range conflict.Wants {
-			ids = append(ids, benchmark.Concerning(release, w.Component, w.Name)...)
-		}
-		if len(ids) > 0 {
+		if ids := s.atStake(conflict.Wants, o, have); len(ids) > 0 {
 			out[i] = fmt.Errorf("%w (controls that would not hold: %s)", e, strings.Join(ids, ", "))
 		}
 	}
 	return errors.Join(out...)
+}
+
+// atStake returns the controls that wants decide and that have fails.
+func (s *session) atStake(wants []harden.Wanted, o harden.Options, have *node.Node) []string {
+	var ids []string
+	for _, role := range o.Role.Roles() {
+		effective, err := k3s.ResolveDeclared(have, o.Release, role, o.K3sCommand)
+		if err != nil {
+			return nil // which has been said
+		}
+		results := benchmark.Evaluate(benchmark.Input{Node: have, Effective: effective, Benchmark: o.Benchmark, Role: role, Now: time.Now()})
+		for _, r := range results {
+			decided := slices.ContainsFunc(wants, func(w harden.Wanted) bool {
+				return slices.Contains(benchmark.Concerning(o.Benchmark, w.Component, w.Name), r.ID)
+			})
+			if decided && r.Status == benchmark.Fail && !slices.Contains(ids, r.ID) {
+				ids = append(ids, r.ID)
+			}
+		}
+	}
+	return ids
 }
 
 // apply hardens the node and returns what is on its disk afterwards.
@@ -333,6 +351,9 @@ func (s *session) assess(ctx context.Context, o harden.Options, n *node.Node) (r
 		return report.Report{}, err
 	}
 	results := benchmark.Combine(views)
+	if s.config.Mode == modeApply && !s.access.readOnly { // or the options changed nothing
+		nameOptions(results, o)
+	}
 	if o.Layout == harden.LayoutDropIn {
 		s.say(toCome(results))
 	}
@@ -350,6 +371,21 @@ func (s *session) assess(ctx context.Context, o harden.Options, n *node.Node) (r
 		Judge:         s.config.judge(),
 		Installed:     installedFiles(s.install, s.put),
 	}, results), nil
+}
+
+// nameOptions adds to the remediation of what failed the option of the user's that
+// sets what decides it.
+func nameOptions(results []benchmark.Result, o harden.Options) {
+	for _, given := range o.Given() {
+		ids := benchmark.Concerning(o.Benchmark, given.Component, given.Name)
+		for i := range results {
+			r := &results[i]
+			text := fmt.Sprintf(" In the template, %s sets %s.", given.Option, given.Name)
+			if r.Status == benchmark.Fail && slices.Contains(ids, r.ID) && !strings.HasSuffix(r.Remediation, text) {
+				r.Remediation += text
+			}
+		}
+	}
 }
 
 // views judges the node in each role that it can have, as it is and, where its
@@ -492,26 +528,32 @@ func scope(w benchmark.Waiver) string {
 // maxNamed is how many controls one message names; the reports name all.
 const maxNamed = 30
 
-// counted says of results that fail a build how many do not hold and how many
-// could not be judged, and which.
+// counted says of results that fail a build how many failed and how many could not
+// be judged, and which; where they have one cause, that.
 func counted(failed []benchmark.Result) string {
 	var parts []string
 	for _, status := range []struct {
 		status benchmark.Status
 		text   string
-	}{{benchmark.Fail, "do not hold"}, {benchmark.Error, "could not be judged"}} {
-		var ids []string
+	}{{benchmark.Fail, "failed"}, {benchmark.Error, "could not be judged"}} {
+		var ids, causes []string
 		for _, r := range failed {
 			if r.Status == status.status {
-				ids = append(ids, r.ID)
+				ids, causes = append(ids, r.ID), append(causes, r.Found)
 			}
 		}
-		if n := len(ids); n > maxNamed {
-			ids = append(ids[:maxNamed], fmt.Sprintf("%d more", n-maxNamed))
-			parts = append(parts, fmt.Sprintf("%d %s: %s", n, status.text, strings.Join(ids, ", ")))
-		} else if n > 0 {
-			parts = append(parts, fmt.Sprintf("%d %s: %s", n, status.text, strings.Join(ids, ", ")))
+		n := len(ids)
+		if n == 0 {
+			continue
 		}
+		head := fmt.Sprintf("%d %s", n, status.text)
+		if n > 1 && len(slices.Compact(causes)) == 1 {
+			head += " (" + causes[0] + ")"
+		}
+		if n > maxNamed {
+			ids = append(ids[:maxNamed], fmt.Sprintf("%d more", n-maxNamed))
+		}
+		parts = append(parts, head+": "+strings.Join(ids, ", "))
 	}
 	return strings.Join(parts, "; ")
 }

@@ -53,7 +53,7 @@ func TestOneCauseOnce(t *testing.T) {
 	write(t, tree, "etc/hostname", "")
 	x := try(t, tree, map[string]any{"k3s_version": "v1.36.3+k3s1", "mode": "check"}, nil)
 	require.Error(t, x.err)
-	assert.Regexp(t, `of \d+ controls .*could not be judged: `, x.err.Error())
+	assert.Regexp(t, `of \d+ controls .*could not be judged \(no K3s found on the node: no configuration file, no service, no binary\): `, x.err.Error())
 	assert.Equal(t, 1, strings.Count(x.log, "no K3s found on the node"), x.log)
 	assert.Contains(t, x.log, "controls could not be judged for one cause")
 	assert.Less(t, strings.Count(x.log, "\n"), 60)
@@ -119,4 +119,23 @@ func TestReportDirectoryComesFirst(t *testing.T) {
 	entries, err := os.ReadDir(tree)
 	require.NoError(t, err)
 	assert.Empty(t, entries)
+}
+
+// TestControlsAtStake: a conflict names the controls that really would not hold,
+// and what failed by an option of the user's names that option.
+func TestControlsAtStake(t *testing.T) {
+	tree := newTree(t)
+	write(t, tree, "etc/rancher/k3s/config.yaml.d/50-x.yaml", "kube-apiserver-arg: [audit-log-maxage=90, \"admission-control-config-file=/etc/rancher/k3s/psa.yaml\"]\nprotect-kernel-defaults: false\n")
+	options := map[string]any{"k3s_version": release}
+	x := try(t, tree, options, nil)
+	require.ErrorContains(t, x.err, "nothing was changed on the node")
+	assert.ErrorContains(t, x.err, "(controls that would not hold: 1.2.16, 1.2.18, 1.2.19, 1.2.30, 3.2.1, 3.2.2)")
+	assert.ErrorContains(t, x.err, "(controls that would not hold: kubelet.protect-kernel-defaults)")
+
+	x = try(t, newTree(t), map[string]any{
+		"k3s_version": release, "config": map[string]string{"protect-kernel-defaults": "false"}, "kube_apiserver_args": []string{"anonymous-auth=true"},
+	}, nil)
+	require.ErrorContains(t, x.err, "of 169 controls 2 failed: ")
+	assert.Contains(t, status(t, x.report, "kubelet.protect-kernel-defaults").Remediation, "In the template, config.protect-kernel-defaults sets protect-kernel-defaults.")
+	assert.Contains(t, status(t, x.report, "1.2.1").Remediation, "In the template, kube_apiserver_args sets anonymous-auth.")
 }
