@@ -93,6 +93,7 @@ func (a argument) judge(x *examination) verdict {
 		v.evidence = append(x.settings(a.shows), v.evidence...)
 	}
 	x.lasting(&v, k3s.ArgumentKey(a.program), a.flag, a.outlasts(x, from))
+	x.started(&v, a.program, a.flag)
 	return v
 }
 
@@ -145,7 +146,7 @@ func (s setting) judge(x *examination) verdict {
 		var values []string
 		for _, value := range set.Values {
 			values = append(values, value.Text)
-			v.evidence = append(v.evidence, Evidence{value.Origin.Source, value.Origin.Line, s.key + ": " + k3s.Redact(s.key, value.Text)})
+			v.evidence = append(v.evidence, Evidence{Source: value.Origin.Source, Line: value.Origin.Line, Detail: s.key + ": " + k3s.Redact(s.key, value.Text)})
 		}
 		joined := strings.Join(values, ",")
 		v.status = outcome(s.predicate.holds(x.in.Benchmark, joined))
@@ -189,7 +190,7 @@ func outcome(holds bool) Status {
 func evidenceOf(c k3s.Component, args []k3s.Argument) []Evidence {
 	var out []Evidence
 	for _, a := range args {
-		e := Evidence{a.Origin.Source, a.Origin.Line, a.Name + "=" + kube.Shown(c, a.Name, a.Value)}
+		e := Evidence{Source: a.Origin.Source, Line: a.Origin.Line, Detail: a.Name + "=" + kube.Shown(c, a.Name, a.Value)}
 		if !slices.Contains(out, e) {
 			out = append(out, e)
 		}

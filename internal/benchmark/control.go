@@ -127,6 +127,8 @@ type verdict struct {
 	// remediation takes the place of the control's own where the cause is
 	// another matter than the control's.
 	remediation string
+	// phase is Rehearsed where the verdict rests on a first start.
+	phase string
 	// revocable: a configuration file to come could take a pass back.
 	revocable bool
 	// hard: a fail that does not soften to manual, because the node

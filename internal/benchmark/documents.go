@@ -77,7 +77,7 @@ func (x *examination) documentField(file, field string) ([]string, *complaint) {
 	var root any
 	if err := yaml.Unmarshal(data, &root); err != nil {
 		line, what := safetext.YAMLFault(err)
-		return nil, &complaint{status: Fail, text: fmt.Sprintf("%s is not valid YAML: %s", k3s.Origin{Source: file, Line: line}, what), evidence: []Evidence{{file, line, what}}}
+		return nil, &complaint{status: Fail, text: fmt.Sprintf("%s is not valid YAML: %s", k3s.Origin{Source: file, Line: line}, what), evidence: []Evidence{{Source: file, Line: line, Detail: what}}}
 	}
 	return fieldValues(root, strings.Split(field, ".")), nil
 }
@@ -139,7 +139,7 @@ func loaded(err error, named []Evidence) *complaint {
 	var texts []string
 	for _, e := range kube.Errors(err) {
 		texts = append(texts, e.Error())
-		c.evidence = append(c.evidence, Evidence{e.File, e.Line, e.Text})
+		c.evidence = append(c.evidence, Evidence{Source: e.File, Line: e.Line, Detail: e.Text})
 	}
 	if len(texts) == 0 {
 		texts = []string{err.Error()}
@@ -226,6 +226,8 @@ type etcd struct {
 	// urls are arguments that name what etcd listens on.
 	urls      []string
 	firstBoot string
+	// written is what K3s writes, by the fields of etcd's configuration.
+	written map[string]string
 }
 
 func (d *decoder) etcd(n *yaml.Node) expectation {
@@ -234,13 +236,21 @@ func (d *decoder) etcd(n *yaml.Node) expectation {
 		"overrides":  func(n *yaml.Node) { e.overrides = d.texts(n) },
 		"urls":       func(n *yaml.Node) { e.urls = d.texts(n) },
 		"first_boot": func(n *yaml.Node) { e.firstBoot = d.text(n) },
+		"written": func(n *yaml.Node) {
+			e.written = map[string]string{}
+			for i := 0; n.Kind == yaml.MappingNode && i+1 < len(n.Content); i += 2 {
+				e.written[n.Content[i].Value] = d.text(n.Content[i+1])
+			}
+		},
 	}, "overrides", "first_boot")
 	return e
 }
 
 func (e etcd) picks(paths) node.Query { return nil }
 
-func (e etcd) judge(x *examination) verdict {
+func (e etcd) judge(x *examination) verdict { return e.writtenTo(x, e.judgeArguments(x)) }
+
+func (e etcd) judgeArguments(x *examination) verdict {
 	v := verdict{expected: "etcd-arg leaves " + strings.Join(e.overrides, ", ") + " to K3s"}
 	if blocked := x.configuration(); blocked != nil {
 		blocked.expected = v.expected

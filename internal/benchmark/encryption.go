@@ -32,7 +32,9 @@ func encryptionConfig(p paths) string { return k3s.LayoutOf(p.data).Cred() + "/e
 
 func (encryption) component() k3s.Component { return k3s.APIServer }
 
-func (e encryption) judge(x *examination) verdict {
+func (e encryption) judge(x *examination) verdict { return e.stored(x, e.judgeConfig(x)) }
+
+func (e encryption) judgeConfig(x *examination) verdict {
 	v := verdict{expected: "Secrets are encrypted with keys that are not in the image"}
 	if len(e.providers) > 0 {
 		v.expected += ", by one of " + strings.Join(e.providers, ", ")
@@ -85,7 +87,7 @@ func (e encryption) judgeFile(x *examination, v verdict, file string) verdict {
 	if err != nil {
 		v.status, v.found = Fail, file+" is not a valid encryption configuration"
 		for _, problem := range kube.Errors(err) {
-			v.evidence = append(v.evidence, Evidence{problem.File, problem.Line, problem.Text})
+			v.evidence = append(v.evidence, Evidence{Source: problem.File, Line: problem.Line, Detail: problem.Text})
 		}
 		return v
 	}
@@ -97,7 +99,7 @@ func (e encryption) judgeFile(x *examination, v verdict, file string) verdict {
 	case len(config.KeyLines) > 0:
 		v.status, v.found = Fail, file+" has keys, which every copy of the image shares: take the argument and the file out, so that K3s makes a key (secrets-encryption: true), or use kms"
 		for _, line := range config.KeyLines {
-			v.evidence = append(v.evidence, Evidence{file, line, "a key (not shown)"})
+			v.evidence = append(v.evidence, Evidence{Source: file, Line: line, Detail: "a key (not shown)"})
 		}
 	default:
 		v.status, v.found = Pass, fmt.Sprintf("%s: %s encrypts Secrets", file, config.Writes)

@@ -32,6 +32,8 @@ type Input struct {
 	Now time.Time
 	// Own are the user's own controls, see LoadControls.
 	Own []Control
+	// FirstStart is what a rehearsed first start showed; nil where none was wanted.
+	FirstStart *FirstStart
 }
 
 // Evaluate judges the node: the benchmark's controls in its order, then the
@@ -40,6 +42,9 @@ func Evaluate(in Input) []Result {
 	x := examine(in)
 	defer x.readAhead().Wait()
 	controls := append(controlsOf(in.Benchmark), in.Own...)
+	if in.FirstStart == nil {
+		controls = slices.DeleteFunc(slices.Clone(controls), Control.ofFirstStart)
+	}
 	out := make([]Result, len(controls))
 	for _, late := range []bool{false, true} {
 		for i, c := range controls {
@@ -57,7 +62,7 @@ func (x *examination) result(c Control) Result {
 	v := x.verdict(c)
 	r := Result{
 		ID: c.ID(x.in.Benchmark), Key: c.Key, Title: c.Title, Section: c.section,
-		Status: v.status, Found: oneLine(v.found), Expected: oneLine(v.expected), Reason: oneLine(v.reason),
+		Status: v.status, Phase: v.phase, Found: oneLine(v.found), Expected: oneLine(v.expected), Reason: oneLine(v.reason),
 		Evidence: limited(v.evidence), revocable: v.status == Pass && v.revocable, Remediation: safetext.Passwords(cmp.Or(v.remediation, x.remediation(c, v.status))),
 	}
 	if r.ID == "" {
@@ -217,7 +222,7 @@ func (x *examination) settings(keys ...string) []Evidence {
 	var out []Evidence
 	for _, k := range keys {
 		for _, v := range x.in.Effective.Settings[k].Values {
-			out = append(out, Evidence{v.Origin.Source, v.Origin.Line, k + ": " + k3s.Redact(k, v.Text)})
+			out = append(out, Evidence{Source: v.Origin.Source, Line: v.Origin.Line, Detail: k + ": " + k3s.Redact(k, v.Text)})
 		}
 	}
 	if len(out) == 0 {
@@ -251,6 +256,7 @@ func combine(all []verdict) verdict {
 			out.remediation = cmp.Or(out.remediation, v.remediation)
 			out.hard = out.hard || v.hard
 			out.revocable = out.revocable || v.revocable
+			out.phase = cmp.Or(out.phase, v.phase)
 			if v.reason != "" && !slices.Contains(reasons, v.reason) {
 				reasons = append(reasons, v.reason)
 			}

@@ -136,13 +136,13 @@ func (x *examination) judgeConfiguration() *verdict {
 	for _, p := range x.in.Effective.Problems {
 		if p.Consequence == k3s.Unreadable {
 			texts = append(texts, p.Text)
-			v.evidence = append(v.evidence, Evidence{p.Origin.Source, p.Origin.Line, p.Text})
+			v.evidence = append(v.evidence, Evidence{Source: p.Origin.Source, Line: p.Origin.Line, Detail: p.Text})
 		}
 	}
 	if p := x.in.Effective.Program; p != "" {
 		if e, _ := x.node().Lookup(p); bytes.HasPrefix(e.Data, []byte("#!")) {
 			text := p + " is a script, so what it runs cannot be judged: let the service start K3s's binary itself"
-			texts, v.evidence = append(texts, text), append(v.evidence, Evidence{p, 1, text})
+			texts, v.evidence = append(texts, text), append(v.evidence, Evidence{Source: p, Line: 1, Detail: text})
 		}
 	}
 	if len(texts) > 0 {

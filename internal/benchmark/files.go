@@ -73,7 +73,9 @@ func (f file) picks(p paths) node.Query {
 	return q
 }
 
-func (f file) judge(x *examination) verdict {
+func (f file) judge(x *examination) verdict { return f.afterStart(x, f.judgeNode(x)) }
+
+func (f file) judgeNode(x *examination) verdict {
 	if len(f.namedBy) > 0 || f.service != "" {
 		if blocked := x.configuration(); blocked != nil {
 			blocked.expected = f.wanted(x)

@@ -81,7 +81,7 @@ func (c k3sCheck) judge(x *examination) verdict {
 		default:
 			continue
 		}
-		v.evidence = append(v.evidence, Evidence{p.Origin.Source, p.Origin.Line, p.Text})
+		v.evidence = append(v.evidence, Evidence{Source: p.Origin.Source, Line: p.Origin.Line, Detail: p.Text})
 	}
 	switch {
 	case len(wrong) > 0:
@@ -96,6 +96,12 @@ func (c k3sCheck) judge(x *examination) verdict {
 		if len(noted) > 0 {
 			v.found += "; to be noted: " + few(noted)
 		}
+	}
+	if c.name == "starts" {
+		return x.isFact(v)
+	}
+	if len(later) > 0 && len(wrong) == 0 {
+		return x.toldKeys(v)
 	}
 	return v
 }

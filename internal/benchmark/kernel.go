@@ -163,14 +163,14 @@ func (x *examination) writes(p parameter) bootWrites {
 		switch {
 		case !s.Known:
 			out.unknown = append(out.unknown, fmt.Sprintf("%s may be written by %s", p.name, s))
-			out.evidence = append(out.evidence, Evidence{s.Path, s.Line, p.name + " is written here"})
+			out.evidence = append(out.evidence, Evidence{Source: s.Path, Line: s.Line, Detail: p.name + " is written here"})
 			continue
 		case s.Value != p.value:
 			out.wrong = append(out.wrong, fmt.Sprintf("%s=%s written by %s", p.name, kernelValue(s.Value), s))
 		default:
 			out.always = out.always || s.Always
 		}
-		out.evidence = append(out.evidence, Evidence{s.Path, s.Line, p.name + "=" + kernelValue(s.Value) + " is written here"})
+		out.evidence = append(out.evidence, Evidence{Source: s.Path, Line: s.Line, Detail: p.name + "=" + kernelValue(s.Value) + " is written here"})
 	}
 	return out
 }
@@ -202,5 +202,5 @@ func kernelEvidence(name string, s sysctl.Setting) Evidence {
 	if s.Note != "" {
 		detail += " (" + s.Note + ")"
 	}
-	return Evidence{s.Path, s.Line, detail}
+	return Evidence{Source: s.Path, Line: s.Line, Detail: detail}
 }

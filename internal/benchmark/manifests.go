@@ -13,6 +13,7 @@ import (
 	"github.com/k3s-cis/packer-plugin-k3s/internal/k3s/deploy"
 	"github.com/k3s-cis/packer-plugin-k3s/internal/kube"
 	"github.com/k3s-cis/packer-plugin-k3s/internal/node"
+	"github.com/k3s-cis/packer-plugin-k3s/internal/rehearsal"
 )
 
 // manifests is what K3s would deploy from its manifests directory.
@@ -75,7 +76,7 @@ func (n networkPolicies) judge(x *examination) verdict {
 	if x.in.Effective != nil {
 		pods = x.in.Effective.PodNetworks()
 	}
-	return x.perNamespace(n.namespaces, "a NetworkPolicy for every pod that admits only named traffic, and none that opens it again",
+	v := x.perNamespace(n.namespaces, "a NetworkPolicy for every pod that admits only named traffic, and none that opens it again",
 		func(o kube.Object, m *manifests) {
 			p, ok := o.Typed.(*networkingv1.NetworkPolicy)
 			switch ns := namespaceOf(o); {
@@ -100,6 +101,7 @@ func (n networkPolicies) judge(x *examination) verdict {
 			}
 			return o, "no NetworkPolicy selects every pod"
 		})
+	return x.inCluster(v, rehearsal.AskPolicies, n.namespaces, func(lines []string, ns string) bool { return isolates(lines, ns, pods) })
 }
 
 // serviceAccounts wants the ServiceAccount default of each of namespaces not to
@@ -112,7 +114,7 @@ func (serviceAccounts) component() k3s.Component { return k3s.APIServer }
 
 func (s serviceAccounts) judge(x *examination) verdict {
 	objects, mounts := map[string]kube.Object{}, map[string]bool{}
-	return x.perNamespace(s.namespaces, "the ServiceAccount default with automountServiceAccountToken: false",
+	v := x.perNamespace(s.namespaces, "the ServiceAccount default with automountServiceAccountToken: false",
 		func(o kube.Object, _ *manifests) {
 			if a, ok := o.Typed.(*corev1.ServiceAccount); ok && a.Name == "default" {
 				// Of several, any may be what holds.
@@ -133,6 +135,7 @@ func (s serviceAccounts) judge(x *examination) verdict {
 			}
 			return o, ""
 		})
+	return x.inCluster(v, rehearsal.AskAccounts, s.namespaces, accountClosed)
 }
 
 // perNamespace shows every object that K3s deploys to see, then asks verdict
@@ -157,7 +160,7 @@ func (x *examination) perNamespace(namespaces []string, what string, see func(ku
 			wrong = append(wrong, ns+": "+problem)
 		}
 		if o.File != "" {
-			v.evidence = append(v.evidence, Evidence{o.File, o.Line, fmt.Sprintf("%s %s in %s", o.Kind, o.Name, ns)})
+			v.evidence = append(v.evidence, Evidence{Source: o.File, Line: o.Line, Detail: fmt.Sprintf("%s %s in %s", o.Kind, o.Name, ns)})
 		}
 	}
 	if len(wrong) > 0 {

@@ -175,7 +175,7 @@ func (p podSecurity) judge(x *examination) verdict {
 			return rule.judgePolicies(x, v)
 		}
 	}
-	return p.judgeAdmission(x, v)
+	return p.tried(x, p.judgeAdmission(x, v))
 }
 
 // judgeAdmission asks whether the Pod Security library refuses the rule's pod.
@@ -256,7 +256,7 @@ func (x *examination) refusePods() refusals {
 	for _, o := range m.Objects {
 		if o.Kind == "Namespace" && o.Name == metav1.NamespaceDefault {
 			objects = append(objects, o)
-			out.labels = append(out.labels, Evidence{o.File, o.Line, "labels of namespace default"})
+			out.labels = append(out.labels, Evidence{Source: o.File, Line: o.Line, Detail: "labels of namespace default"})
 		}
 	}
 	for _, r := range kube.Workloads(x.release(), objects, *a.PodSecurity) {

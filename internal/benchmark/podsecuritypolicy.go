@@ -114,7 +114,7 @@ func (r podRule) judgePolicies(x *examination, v verdict) verdict {
 		} else {
 			admit = append(admit, name)
 		}
-		v.evidence = append(v.evidence, Evidence{p.File, p.Line, "PodSecurityPolicy " + name})
+		v.evidence = append(v.evidence, Evidence{Source: p.File, Line: p.Line, Detail: "PodSecurityPolicy " + name})
 	}
 	if len(admit) > 0 {
 		v.status, v.found = Fail, "admitted by "+few(admit)

@@ -46,7 +46,10 @@ type Result struct {
 	Expected string `json:"expected"`
 	// Reason explains deferred, manual, not_applicable, error and waived, and of a
 	// pass whether a configuration file of the first boot could take it back.
-	Reason   string     `json:"reason,omitempty"`
+	Reason string `json:"reason,omitempty"`
+	// Phase is Rehearsed where the verdict rests on a first start, without which
+	// the control would be deferred; else empty.
+	Phase    string     `json:"phase,omitempty"`
 	Evidence []Evidence `json:"evidence"`
 	// Remediation says what to do, in K3s's terms.
 	Remediation string  `json:"remediation,omitempty"`
@@ -69,6 +72,8 @@ type Evidence struct {
 	Line int `json:"line,omitempty"`
 	// Detail is what stands there, in one line; never a secret.
 	Detail string `json:"detail"`
+	// Phase is when it was seen: empty for the image at rest, or Rehearsed.
+	Phase string `json:"phase,omitempty"`
 }
 
 // Waiver accepts that a control fails.

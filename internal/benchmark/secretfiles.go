@@ -76,7 +76,7 @@ func (x *examination) secretsInNamedFiles() ([]Evidence, string) {
 		for _, file := range files {
 			switch {
 			case f.whole && len(bytes.TrimSpace(file.Data)) > 0:
-				out = append(out, Evidence{f.path, 0, "has a secret, since " + f.by + " names it (not shown)"})
+				out = append(out, Evidence{Source: f.path, Line: 0, Detail: "has a secret, since " + f.by + " names it (not shown)"})
 			case !f.whole:
 				out = append(out, searchSecrets(f.path, file.Data)...)
 			}

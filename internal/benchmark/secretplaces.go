@@ -92,7 +92,7 @@ func assignedSecrets(file string, data []byte) []Evidence {
 		for _, m := range assignments.FindAllSubmatch(text, -1) {
 			name, value := string(m[1]), strings.Trim(string(m[2]), `"'`)
 			if strings.HasPrefix(name, "K3S_") && k3s.HoldsSecret(name, value) && !strings.HasPrefix(value, "$") {
-				out = append(out, Evidence{file, line, name + " has a value (not shown)"})
+				out = append(out, Evidence{Source: file, Line: line, Detail: name + " has a value (not shown)"})
 			}
 		}
 	}
@@ -109,7 +109,7 @@ func credentialURLs(file string, data []byte) []Evidence {
 	for text := range bytes.Lines(data) {
 		line++
 		if !bytes.HasPrefix(bytes.TrimSpace(text), []byte("#")) && credentialURL.Match(text) {
-			out = append(out, Evidence{file, line, "a URL with a password (not shown)"})
+			out = append(out, Evidence{Source: file, Line: line, Detail: "a URL with a password (not shown)"})
 		}
 	}
 	return out
@@ -181,7 +181,7 @@ func (x *examination) secretsInContainerd() ([]Evidence, string) {
 		for text := range bytes.Lines(f.Data) {
 			line++
 			if m := registryLine.FindSubmatch(text); m != nil {
-				out = append(out, Evidence{f.Path, line, string(m[1]) + " has a value (not shown)"})
+				out = append(out, Evidence{Source: f.Path, Line: line, Detail: string(m[1]) + " has a value (not shown)"})
 			}
 		}
 		out = append(out, credentialURLs(f.Path, f.Data)...)
@@ -278,11 +278,11 @@ func (x *examination) secretsInAccounts() ([]Evidence, string) {
 	var out []Evidence
 	for _, f := range files {
 		if strings.Contains(f.Path, "/.ssh/") && privateKey.Match(f.Data) {
-			out = append(out, Evidence{f.Path, 1, "a private key (not shown)"})
+			out = append(out, Evidence{Source: f.Path, Line: 1, Detail: "a private key (not shown)"})
 		}
 		for _, a := range accountFiles {
 			if at := a.is.FindIndex(f.Data); strings.HasSuffix(f.Path, "/"+a.name) && at != nil {
-				out = append(out, Evidence{f.Path, 1 + bytes.Count(f.Data[:at[0]], []byte("\n")), a.says + " (not shown)"})
+				out = append(out, Evidence{Source: f.Path, Line: 1 + bytes.Count(f.Data[:at[0]], []byte("\n")), Detail: a.says + " (not shown)"})
 			}
 		}
 	}
@@ -309,9 +309,9 @@ func (x *examination) passwords() ([]Evidence, string) {
 			switch {
 			case len(fields) < 2 || strings.HasPrefix(fields[0], "#"):
 			case fields[1] == "":
-				out = append(out, Evidence{f.Path, line, safetext.Name(fields[0]) + " has no password and is not locked"})
+				out = append(out, Evidence{Source: f.Path, Line: line, Detail: safetext.Name(fields[0]) + " has no password and is not locked"})
 			case strings.HasPrefix(fields[1], "$") || len(fields[1]) == 13 && !strings.ContainsAny(fields[1], "!*"):
-				out = append(out, Evidence{f.Path, line, safetext.Name(fields[0]) + " has a password, the same on every node (not shown)"})
+				out = append(out, Evidence{Source: f.Path, Line: line, Detail: safetext.Name(fields[0]) + " has a password, the same on every node (not shown)"})
 			}
 		}
 	}
@@ -358,7 +358,7 @@ func (x *examination) sudoWithoutPassword() ([]Evidence, string) {
 			if who == "root" || who == usual || who == "%google-sudoers" || plain && !slices.Contains(known, who) {
 				continue
 			}
-			out = append(out, Evidence{f.Path, line, fmt.Sprintf("%s may run everything as root without a password", safetext.Name(strings.TrimPrefix(who, "%")))})
+			out = append(out, Evidence{Source: f.Path, Line: line, Detail: fmt.Sprintf("%s may run everything as root without a password", safetext.Name(strings.TrimPrefix(who, "%")))})
 		}
 	}
 	return out, ""

@@ -291,9 +291,9 @@ func (x *examination) secretsInService() ([]Evidence, string) {
 		}
 		switch {
 		case bare != option && k3s.Secret(bare) && k3s.HoldsSecret(bare, value):
-			out = append(out, Evidence{w.Path, w.Line, option + " has a value (not shown)"})
+			out = append(out, Evidence{Source: w.Path, Line: w.Line, Detail: option + " has a value (not shown)"})
 		case safetext.HasPassword(w.Text) || joined && safetext.HasPassword(value):
-			out = append(out, Evidence{w.Path, w.Line, "a URL with a password (not shown)"})
+			out = append(out, Evidence{Source: w.Path, Line: w.Line, Detail: "a URL with a password (not shown)"})
 		}
 	}
 	return out, ""

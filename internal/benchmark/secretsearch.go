@@ -48,9 +48,9 @@ func looksOfSecrets(file string, data []byte) []Evidence {
 		line++
 		switch {
 		case privateKey.Match(text):
-			out = append(out, Evidence{file, line, "a private key (not shown)"})
+			out = append(out, Evidence{Source: file, Line: line, Detail: "a private key (not shown)"})
 		case joinToken.Match(text):
-			out = append(out, Evidence{file, line, "a token of a cluster (not shown)"})
+			out = append(out, Evidence{Source: file, Line: line, Detail: "a token of a cluster (not shown)"})
 		}
 	}
 	return out
@@ -70,7 +70,7 @@ func secretObjects(file string, n *yaml.Node) []Evidence {
 			}
 		}
 		if kind == "Secret" && filled {
-			out = append(out, Evidence{file, n.Line, "a Secret (not shown)"})
+			out = append(out, Evidence{Source: file, Line: n.Line, Detail: "a Secret (not shown)"})
 		}
 	}
 	for _, child := range n.Content {
@@ -101,10 +101,10 @@ func secretKeys(file string, data []byte) []Evidence {
 			name := strings.TrimSuffix(pairs[i].Value, "+")
 			texts := scalars(pairs[i+1])
 			if looked += len(texts); looked > maxScalars {
-				return append(out, Evidence{file, pairs[i].Line, fmt.Sprintf("stands with its aliases for more than the %d values that are looked at", maxScalars)})
+				return append(out, Evidence{Source: file, Line: pairs[i].Line, Detail: fmt.Sprintf("stands with its aliases for more than the %d values that are looked at", maxScalars)})
 			}
 			if slices.ContainsFunc(texts, func(v string) bool { return k3s.HoldsSecret(name, v) }) {
-				out = append(out, Evidence{file, pairs[i].Line, name + " has a value (not shown)"})
+				out = append(out, Evidence{Source: file, Line: pairs[i].Line, Detail: name + " has a value (not shown)"})
 			}
 		}
 	}
@@ -141,7 +141,7 @@ func passwordURLs(file string, data []byte) []Evidence {
 	for text := range bytes.Lines(data) {
 		line++
 		if !bytes.HasPrefix(bytes.TrimSpace(text), []byte("#")) && slices.ContainsFunc(words(text), safetext.HasPassword) {
-			out = append(out, Evidence{file, line, "a URL with a password (not shown)"})
+			out = append(out, Evidence{Source: file, Line: line, Detail: "a URL with a password (not shown)"})
 		}
 	}
 	return out
@@ -162,9 +162,9 @@ func secretVariables(vars []service.Variable) []Evidence {
 		switch {
 		case !k3s.HoldsSecret(v.Name, v.Value):
 		case k3s.Secret(v.Name):
-			out = append(out, Evidence{v.Path, v.Line, v.Name + " has a value (not shown)"})
+			out = append(out, Evidence{Source: v.Path, Line: v.Line, Detail: v.Name + " has a value (not shown)"})
 		default:
-			out = append(out, Evidence{v.Path, v.Line, v.Name + " has a URL with a password (not shown)"})
+			out = append(out, Evidence{Source: v.Path, Line: v.Line, Detail: v.Name + " has a URL with a password (not shown)"})
 		}
 	}
 	return out
@@ -180,7 +180,7 @@ func namedValues(file string, n *yaml.Node, names []string) []Evidence {
 		if n.Kind == yaml.MappingNode && i%2 == 1 {
 			key := n.Content[i-1]
 			if slices.Contains(names, strings.ToLower(key.Value)) && hasText(child) {
-				out = append(out, Evidence{file, key.Line, key.Value + " has a value (not shown)"})
+				out = append(out, Evidence{Source: file, Line: key.Line, Detail: key.Value + " has a value (not shown)"})
 			}
 		}
 		out = append(out, namedValues(file, child, names)...)

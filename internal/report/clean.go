@@ -20,11 +20,11 @@ func cleanResult(res benchmark.Result) benchmark.Result {
 	for _, p := range []*string{&res.ID, &res.Key, &res.Title, &res.Section, &res.Found, &res.Expected} {
 		*p = line(*p)
 	}
-	res.Reason = text(res.Reason)
+	res.Reason, res.Phase = text(res.Reason), line(res.Phase)
 	res.Remediation = text(res.Remediation)
 	evidence := make([]benchmark.Evidence, 0, len(res.Evidence))
 	for _, e := range res.Evidence {
-		evidence = append(evidence, benchmark.Evidence{Source: line(e.Source), Line: max(e.Line, 0), Detail: line(e.Detail)})
+		evidence = append(evidence, benchmark.Evidence{Source: line(e.Source), Line: max(e.Line, 0), Detail: line(e.Detail), Phase: line(e.Phase)})
 	}
 	res.Evidence = evidence
 	if res.Waiver != nil {

@@ -105,7 +105,7 @@ func details(res benchmark.Result) string {
 	add("expected", res.Expected)
 	add("reason", res.Reason)
 	for _, e := range res.Evidence {
-		add("evidence", strings.TrimSuffix(place(e)+": "+e.Detail, ": "))
+		add("evidence", quote(e))
 	}
 	add("remediation", res.Remediation)
 	if w := res.Waiver; w != nil {

@@ -143,7 +143,7 @@ func newKBSection(s section) kbSection {
 func newKBCheck(res benchmark.Result) kbCheck {
 	v := kbVerdicts[res.Status]
 	return kbCheck{
-		TestNumber: res.ID, TestDesc: res.Title, Audit: places(res.Evidence), Type: v.kind,
+		TestNumber: res.ID, TestDesc: res.Title, Audit: audit(res), Type: v.kind,
 		Remediation: res.Remediation, TestInfo: []string{res.Remediation}, Status: v.state,
 		ActualValue: res.Found, Scored: v.scored, ExpectedResult: res.Expected, Reason: kbReason(res),
 	}
@@ -172,4 +172,13 @@ func kbReason(res benchmark.Result) string {
 	default:
 		return words[res.Status] + ": " + res.Reason
 	}
+}
+
+// audit says where the evidence of a result stands, and when it was seen where
+// that was not in the image at rest.
+func audit(res benchmark.Result) string {
+	if res.Phase == "" {
+		return places(res.Evidence)
+	}
+	return places(res.Evidence) + " (" + res.Phase + ")"
 }

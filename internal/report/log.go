@@ -85,14 +85,23 @@ func (r Report) tallied(f string) (n map[benchmark.Status]int, total int) {
 		if from(res) == f {
 			n[res.Status]++
 			total++
+			if res.Status == benchmark.Pass && res.Phase != "" {
+				n[rehearsed]++
+			}
 		}
 	}
 	return n, total
 }
 
+// rehearsed counts among the proven those that a first start proved.
+const rehearsed benchmark.Status = "rehearsed"
+
 // totals says how many of the controls are proven and what the others are.
 func totals(n map[benchmark.Status]int, total int) string {
 	s := fmt.Sprintf("%d of %d controls proven", n[benchmark.Pass], total)
+	if n[rehearsed] > 0 {
+		s += fmt.Sprintf(", %d of them by a rehearsed first start", n[rehearsed])
+	}
 	if rest := tally(n, benchmark.Fail, benchmark.Error, benchmark.Waived, benchmark.Manual, benchmark.Deferred, benchmark.NotApplicable); rest != "" {
 		s += ", " + rest
 	}
@@ -214,7 +223,7 @@ func place(e benchmark.Evidence) string {
 
 // quote says in one line what a piece of evidence is and where it stands.
 func quote(e benchmark.Evidence) string {
-	return strings.TrimSuffix(place(e)+": "+e.Detail, ": ")
+	return strings.TrimSuffix(place(e)+": "+phased(e), ": ")
 }
 
 // writeWaived writes the line of a waived control.

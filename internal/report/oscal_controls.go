@@ -51,15 +51,19 @@ func (d *oscalDoc) observation(res *benchmark.Result) oscal.Observation {
 		if e.Line > 0 {
 			line = strconv.Itoa(e.Line)
 		}
-		evidence = append(evidence, oscal.RelevantEvidence{Description: quote(e), Props: props("source", e.Source, "line", line)})
+		evidence = append(evidence, oscal.RelevantEvidence{Description: quote(e), Props: props("source", e.Source, "line", line, "phase", e.Phase)})
+	}
+	methods := []string{"EXAMINE"}
+	if res.Phase != "" {
+		methods = append(methods, "TEST")
 	}
 	return oscal.Observation{
 		Collected:   d.Created,
 		Description: sentence(*res),
-		Methods:     []string{"EXAMINE"},
+		Methods:     methods,
 		Origins:     listed(oscal.Origin{Actors: []oscal.OriginActor{{ActorUuid: d.tool, Type: "tool"}}}),
 		Props: props("status", string(res.Status), "control-number", res.ID, "level", levelOf(*res), "section", sectionID(*res),
-			"found", res.Found, "expected", res.Expected, "reason", res.Reason),
+			"found", res.Found, "expected", res.Expected, "reason", res.Reason, "phase", res.Phase),
 		RelevantEvidence: listed(evidence...),
 		Subjects:         listed(oscal.SubjectReference{SubjectUuid: d.node, Type: "inventory-item"}),
 		Title:            heading(*res),

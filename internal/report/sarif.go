@@ -235,7 +235,7 @@ func newSARIFResult(res benchmark.Result, ruleIndex int) sarifResult {
 		Message:             sarifMessage{sentence(res)},
 		PartialFingerprints: map[string]string{"control/v1": res.Key},
 		Properties: present(map[string]string{
-			"expected": res.Expected, "found": res.Found, "reason": res.Reason, "status": string(res.Status),
+			"expected": res.Expected, "found": res.Found, "phase": res.Phase, "reason": res.Reason, "status": string(res.Status),
 		}),
 		RuleID:    res.Key,
 		RuleIndex: ruleIndex,
@@ -266,7 +266,7 @@ func sarifLocations(evidence []benchmark.Evidence) []sarifLocation {
 			l.LogicalLocations = []sarifResource{{Kind: "resource", Name: e.Source}}
 		}
 		if e.Detail != "" {
-			l.Message = &sarifMessage{e.Detail}
+			l.Message = &sarifMessage{phased(e)}
 		}
 		out = append(out, l)
 	}
@@ -274,6 +274,15 @@ func sarifLocations(evidence []benchmark.Evidence) []sarifLocation {
 		out = []sarifLocation{{PhysicalLocation: sarifPlace(k3s.ConfigFile, 0)}}
 	}
 	return out
+}
+
+// phased is what a piece of evidence says, and when it was seen where that was not
+// in the image at rest.
+func phased(e benchmark.Evidence) string {
+	if e.Phase == "" {
+		return e.Detail
+	}
+	return e.Detail + " (" + e.Phase + ")"
 }
 
 // isPath reports whether evidence with this source is in a file.
