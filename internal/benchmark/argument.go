@@ -174,7 +174,7 @@ func (x *examination) blameVain(v *verdict, key, flag string) {
 		return
 	}
 	v.found = "not set, since " + cause.Text
-	v.evidence = append(v.evidence, Evidence{cause.Origin.Source, cause.Origin.Line, cause.Text})
+	v.evidence = append(v.evidence, Evidence{Source: cause.Origin.Source, Line: cause.Origin.Line, Detail: cause.Text})
 	v.remediation = vainRemediation
 }
 
