@@ -3,7 +3,7 @@ package k3s
 import (
 	"slices"
 
-	"github.com/agext/levenshtein"
+	"github.com/k3s-cis/packer-plugin-k3s/internal/safetext"
 )
 
 // Kind is how K3s reads the value of a key.
@@ -61,17 +61,13 @@ func Keys() []Key { return slices.Clone(keys) }
 // Nearest returns the key a release accepts for a role whose name is nearest
 // to a misspelt one, or "" when none is near.
 func Nearest(name string, release Release, role Role) string {
-	best, near := 3, ""
-	for _, k := range keys {
-		apart := len(name) - len(k.Name) // there are at least as many edits
-		if len(k.Name) < 4 || max(apart, -apart) >= best || !k.In(release, role) {
-			continue
+	return safetext.Nearest(name, func(yield func(string) bool) {
+		for _, k := range keys {
+			if len(k.Name) >= 4 && k.In(release, role) && !yield(k.Name) {
+				return
+			}
 		}
-		if d := levenshtein.Distance(name, k.Name, nil); d < best {
-			best, near = d, k.Name
-		}
-	}
-	return near
+	})
 }
 
 var keyIndex = func() map[string]int {

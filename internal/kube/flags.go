@@ -9,9 +9,8 @@ import (
 	"sync"
 	"time"
 
-	"github.com/agext/levenshtein"
-
 	"github.com/k3s-cis/packer-plugin-k3s/internal/k3s"
+	"github.com/k3s-cis/packer-plugin-k3s/internal/safetext"
 )
 
 // flagTable lists the flags that the components of v1.20 and newer register;
@@ -98,21 +97,23 @@ func instead(r k3s.Release, c k3s.Component, name string) string {
 			return fmt.Sprintf("it is a flag of %s: put it under %s", other, k3s.ArgumentKey(other))
 		}
 	}
-	best := ""
-	for known, f := range flags()[c] {
-		if near(name, known) && f.span.missing(r) == "" && (best == "" || known < best) {
-			best = known
-		}
-	}
+	best := nearest(name, flags()[c], func(_ string, f flag) bool { return f.span.missing(r) == "" })
 	if best != "" {
 		return "write " + best
 	}
 	return "take it out"
 }
 
-// near says whether a is b but for case and at most two letters.
-func near(a, b string) bool {
-	return levenshtein.Distance(strings.ToLower(a), strings.ToLower(b), nil) <= 2
+// nearest is the name in a table that name was meant to be, of those that a release
+// has, or "".
+func nearest[V any](name string, table map[string]V, has func(string, V) bool) string {
+	return safetext.Nearest(name, func(yield func(string) bool) {
+		for known, what := range table {
+			if has(known, what) && !yield(known) {
+				return
+			}
+		}
+	})
 }
 
 // parseValue says why a flag of this kind cannot take value, or "".

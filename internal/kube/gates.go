@@ -3,7 +3,6 @@ package kube
 import (
 	"cmp"
 	_ "embed" // gates.tsv
-	"maps"
 	"slices"
 	"strconv"
 	"strings"
@@ -111,13 +110,11 @@ func unknownGate(r k3s.Release, a k3s.Argument, name string) k3s.Problem {
 		p.Consequence = k3s.Unreadable
 		return p
 	}
-	advice := ""
-	for _, other := range slices.Sorted(maps.Keys(gates())) {
-		if _, has := gateOf(r, other); has && near(name, other) {
-			advice = "write " + other
-		}
+	advice := "take it out"
+	if near := nearest(name, gates(), func(other string, _ []gate) bool { _, has := gateOf(r, other); return has }); near != "" {
+		advice = "write " + near
 	}
-	return fatal(a, "unrecognized feature gate: %s; %s", word(name), cmp.Or(advice, "take it out"))
+	return fatal(a, "unrecognized feature gate: %s; %s", word(name), advice)
 }
 
 // gatesOf reads the value of a flag feature-gates as Kubernetes does

@@ -5,8 +5,6 @@ import (
 	_ "embed" // plugins.tsv
 	"fmt"
 	"iter"
-	"maps"
-	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -92,10 +90,8 @@ func lackingPlugin(r k3s.Release, name string) (why string, known bool) {
 			return fmt.Sprintf("plugin %q is unknown up to Kubernetes v1.%d, and what %s has is not known here", word(name), k3s.NewestMinor, r.MinorName()), false
 		}
 		advice := "take it out"
-		for _, other := range slices.Sorted(maps.Keys(plugins())) {
-			if near(strings.TrimSpace(name), other) && plugins()[other].missing(r) == "" {
-				advice = "write " + other
-			}
+		if near := nearest(strings.TrimSpace(name), plugins(), func(_ string, s span) bool { return s.missing(r) == "" }); near != "" {
+			advice = "write " + near
 		}
 		return fmt.Sprintf("plugin %q is unknown; %s", word(name), advice), true
 	}

@@ -6,9 +6,8 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/agext/levenshtein"
-
 	"github.com/k3s-cis/packer-plugin-k3s/internal/k3s"
+	"github.com/k3s-cis/packer-plugin-k3s/internal/safetext"
 )
 
 // Options say what is removed.
@@ -41,7 +40,7 @@ func (o Options) Validate() []error {
 		switch {
 		case !slices.Contains(names, name):
 			hint := "one of " + strings.Join(names, ", ")
-			if near := nearest(name, names); near != "" {
+			if near := safetext.Nearest(name, slices.Values(names)); near != "" {
 				hint = fmt.Sprintf("did you mean %q? It is ", near) + hint
 			}
 			errs = append(errs, fmt.Errorf("keep[%d]: %q is no item that is removed: %s", i, name, hint))
@@ -52,18 +51,6 @@ func (o Options) Validate() []error {
 		}
 	}
 	return errs
-}
-
-// nearest is the name that name was meant to be, or "".
-func nearest(name string, names []string) string {
-	best, least := "", 3
-	for _, n := range names {
-		d := levenshtein.Distance(strings.ReplaceAll(strings.ToLower(name), "_", "-"), n, nil)
-		if d < least {
-			best, least = n, d
-		}
-	}
-	return best
 }
 
 // items are those that o removes, with their paths as they are on the node.
