@@ -45,6 +45,14 @@ const sourceBlock = 1 << 20
 // an error where the file on the build host is not, or no longer, what the source
 // tells: what was read by then is to be dropped.
 func (s *Source) Open() (io.ReadCloser, error) {
+	r, err := s.open()
+	if err != nil {
+		return nil, err
+	}
+	return r, nil
+}
+
+func (s *Source) open() (*sourceReader, error) {
 	f, err := os.Open(s.Path)
 	if err != nil {
 		return nil, fmt.Errorf("on the build host: %w", err)
@@ -53,7 +61,7 @@ func (s *Source) Open() (io.ReadCloser, error) {
 		_ = f.Close() // it was not read
 		return nil, fmt.Errorf("on the build host: %w", cmp.Or(err, fmt.Errorf("%s is not a regular file", s.Path)))
 	}
-	return &sourceReader{source: s, file: f, sum: sha256.New(), left: s.Size}, nil
+	return &sourceReader{source: s, file: f, sum: sha256.New()}, nil
 }
 
 // sourceReader compares what it reads with what the source tells.
@@ -61,23 +69,28 @@ type sourceReader struct {
 	source *Source
 	file   *os.File
 	sum    hash.Hash
-	left   int64
+	read   int64
 }
 
 func (r *sourceReader) Read(p []byte) (int, error) {
 	if len(p) == 0 {
 		return 0, nil
 	}
+	n, err := r.next(p)
+	_, _ = r.sum.Write(p[:n]) // never fails
+	return n, err
+}
+
+// next reads without computing the digest, which at the end has to be there.
+func (r *sourceReader) next(p []byte) (int, error) {
 	n, err := r.file.Read(p)
-	if err != nil && !errors.Is(err, io.EOF) {
+	r.read += int64(n)
+	switch end := errors.Is(err, io.EOF); {
+	case err != nil && !end:
 		return 0, fmt.Errorf("on the build host: %w", err)
-	}
-	r.left -= int64(n)
-	if r.left < 0 || n == 0 && r.left > 0 {
+	case r.read > r.source.Size, end && r.read < r.source.Size:
 		return 0, fmt.Errorf("%s on the build host does not have the %d bytes that it had", r.source.Path, r.source.Size)
-	}
-	if n > 0 {
-		_, _ = r.sum.Write(p[:n]) // never fails
+	case !end:
 		return n, nil
 	}
 	if got := [sha256.Size]byte(r.sum.Sum(nil)); got != r.source.SHA256 {
@@ -88,18 +101,33 @@ func (r *sourceReader) Read(p []byte) (int, error) {
 
 func (r *sourceReader) Close() error { return r.file.Close() }
 
-// CopyTo writes the whole source to w, in large writes. Its errors are those of
-// Open and of w.
+// CopyTo writes the whole source to w, in large writes beside which the digest is
+// computed. Its errors are those of Open and of w.
 func (s *Source) CopyTo(w io.Writer) error {
-	from, err := s.Open()
+	from, err := s.open()
 	if err != nil {
 		return err
 	}
 	defer from.Close()
-	if _, err := io.CopyBuffer(onlyWriter{w}, from, make([]byte, sourceBlock)); err != nil {
-		return fmt.Errorf("copying %s: %w", s.Path, err)
+	for block := make([]byte, sourceBlock); ; {
+		n, err := from.next(block)
+		if errors.Is(err, io.EOF) {
+			return nil
+		}
+		if err != nil {
+			return fmt.Errorf("copying %s: %w", s.Path, err)
+		}
+		summed := make(chan struct{})
+		go func() {
+			_, _ = from.sum.Write(block[:n]) // never fails
+			close(summed)
+		}()
+		_, err = w.Write(block[:n])
+		<-summed
+		if err != nil {
+			return fmt.Errorf("copying %s: %w", s.Path, err)
+		}
 	}
-	return nil
 }
 
 // Same says whether what r holds is the source, byte for byte by its digest.

@@ -60,6 +60,7 @@ func TestBench(t *testing.T) {
 	r.CheckPass = checkPass(t, tree) // hardens the tree
 	r.Load = append(r.Load, load(t))
 	r.Targets = append(r.goals(), imageGoals(r.Images)...)
+	r.install(t, p, 3)
 
 	require.NoError(t, r.write(filepath.Join(packertest.Root(), "bench-results.json")))
 	require.NoError(t, r.print(os.Stdout))

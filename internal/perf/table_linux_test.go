@@ -21,6 +21,7 @@ type results struct {
 	Load      []string   `json:"load"`
 	Ways      []row      `json:"ways"`
 	Growth    []row      `json:"growth"`
+	Install   []row      `json:"install"`
 	CheckPass []speed    `json:"check_pass"`
 	Images    []imageRow `json:"images"`
 	Targets   []goal     `json:"targets"`
@@ -86,7 +87,7 @@ func (r results) print(w io.Writer) error {
 	t := tabwriter.NewWriter(&b, 0, 0, 2, ' ', tabwriter.AlignRight)
 	head := "\nround trip\tfiles\tseconds\tadds\tchannels\tround trips\tKiB in\tKiB out\t  way\n"
 	fmt.Fprint(t, head)
-	for _, rows := range [][]row{r.Ways, r.Growth} {
+	for _, rows := range [][]row{r.Ways, r.Growth, r.Install} {
 		for i, l := range rows {
 			if i > 0 && l.RoundTripMS != rows[i-1].RoundTripMS {
 				fmt.Fprintln(t, "\t\t\t\t\t\t\t\t")
@@ -137,7 +138,7 @@ func (r results) print(w io.Writer) error {
 
 // write puts the results into a file.
 func (r results) write(name string) error {
-	for _, rows := range [][]row{r.Ways, r.Growth} {
+	for _, rows := range [][]row{r.Ways, r.Growth, r.Install} {
 		for i := range rows {
 			rows[i].Seconds, rows[i].Adds = rounded(rows[i].Seconds), rounded(rows[i].Adds)
 			for k := range rows[i].Runs {

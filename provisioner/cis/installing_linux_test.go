@@ -11,86 +11,22 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
-	ocname "github.com/google/go-containerregistry/pkg/name"
-	v1 "github.com/google/go-containerregistry/pkg/v1"
-	"github.com/google/go-containerregistry/pkg/v1/mutate"
-	"github.com/google/go-containerregistry/pkg/v1/random"
-	"github.com/google/go-containerregistry/pkg/v1/tarball"
 	"github.com/klauspost/compress/zstd"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
 	"github.com/k3s-cis/packer-plugin-k3s/internal/benchmark"
 	"github.com/k3s-cis/packer-plugin-k3s/internal/report"
+	"github.com/k3s-cis/packer-plugin-k3s/internal/testing/k3stest"
 )
 
-// k3sBinaries are programs that were built the way K3s is, by architecture.
-var k3sBinaries = sync.OnceValues(func() (map[string][]byte, error) {
-	dir, err := os.MkdirTemp("", "k3s-program")
-	if err != nil {
-		return nil, err
-	}
-	defer os.RemoveAll(dir)
-	for name, text := range map[string]string{
-		"go.mod":                 "module github.com/k3s-io/k3s\n\ngo 1.24\n",
-		"main.go":                "package main\n\nimport (\n\t\"fmt\"\n\n\t\"github.com/k3s-io/k3s/pkg/version\"\n)\n\nfunc main() { fmt.Printf(\"k3s version %s (abcdef01)\\n\", version.Version) }\n",
-		"pkg/version/version.go": "package version\n\nvar Version = \"dev\"\n",
-	} {
-		p := filepath.Join(dir, name)
-		if err := os.MkdirAll(filepath.Dir(p), 0o755); err != nil {
-			return nil, err
-		}
-		if err := os.WriteFile(p, []byte(text), 0o644); err != nil {
-			return nil, err
-		}
-	}
-	out := map[string][]byte{}
-	for _, arch := range []string{"amd64", "arm64"} {
-		cmd := exec.Command("go", "build", "-o", arch, "-ldflags", "-s -w -X github.com/k3s-io/k3s/pkg/version.Version="+release)
-		cmd.Dir = dir
-		cmd.Env = append(os.Environ(), "GOOS=linux", "GOARCH="+arch, "CGO_ENABLED=0", "GOFLAGS=-buildvcs=false")
-		if message, err := cmd.CombinedOutput(); err != nil {
-			return nil, fmt.Errorf("%w: %s", err, message)
-		}
-		if out[arch], err = os.ReadFile(filepath.Join(dir, arch)); err != nil {
-			return nil, err
-		}
-	}
-	return out, nil
-})
+func k3sBinary(t *testing.T, arch string) []byte { return k3stest.Binary(t, arch) }
 
-func k3sBinary(t *testing.T, arch string) []byte {
-	t.Helper()
-	all, err := k3sBinaries()
-	require.NoError(t, err)
-	return all[arch]
-}
-
-// imageArchive is an archive of container images that K3s imports, of size bytes
-// and more.
 func imageArchive(t *testing.T, arch string, size int64, names ...string) []byte {
-	t.Helper()
-	image, err := random.Image(size, 1)
-	require.NoError(t, err)
-	config, err := image.ConfigFile()
-	require.NoError(t, err)
-	config = config.DeepCopy()
-	config.Architecture, config.OS = arch, "linux"
-	image, err = mutate.ConfigFile(image, config)
-	require.NoError(t, err)
-	all := map[ocname.Tag]v1.Image{}
-	for _, called := range names {
-		tag, err := ocname.NewTag(called)
-		require.NoError(t, err)
-		all[tag] = image
-	}
-	var b bytes.Buffer
-	require.NoError(t, tarball.MultiWrite(all, &b))
-	return b.Bytes()
+	return k3stest.Archive(t, arch, size, names...)
 }
 
 func zstandard(t *testing.T, data []byte) []byte {
