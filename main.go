@@ -1,17 +1,20 @@
 // Command packer-plugin-k3s is a Packer plugin that bakes CIS-hardened K3s
 // node images: the provisioner k3s-cis hardens and judges a node, the builder
 // k3s-image does it on disk images without booting them, the post-processor
-// k3s-attest binds the report to the image.
+// k3s-attest binds the report to the image. Run by hand as "packer-plugin-k3s
+// fleet", it puts the reports of many images beside each other.
 package main
 
 import (
 	"fmt"
 	"os"
 	"runtime/debug"
+	"time"
 
 	"github.com/hashicorp/packer-plugin-sdk/plugin"
 
 	"github.com/k3s-cis/packer-plugin-k3s/builder/image"
+	"github.com/k3s-cis/packer-plugin-k3s/internal/fleet"
 	"github.com/k3s-cis/packer-plugin-k3s/internal/packerui"
 	"github.com/k3s-cis/packer-plugin-k3s/post-processor/attest"
 	"github.com/k3s-cis/packer-plugin-k3s/provisioner/cis"
@@ -27,6 +30,9 @@ func main() {
 	image.Dispatch()
 	if os.Getenv("GOGC") == "" {
 		debug.SetGCPercent(garbageGrowth)
+	}
+	if len(os.Args) > 1 && os.Args[1] == "fleet" {
+		os.Exit(fleet.Main(os.Args[2:], time.Now(), version.PluginVersion.FormattedVersion(), os.Stdout, os.Stderr))
 	}
 	packerui.CleanLogs()
 	set := plugin.NewSet()

@@ -49,6 +49,18 @@ func lines(list []string) []string {
 	return out
 }
 
+// texts makes names and values of m printable; nil stays nil.
+func texts(m map[string]string) map[string]string {
+	if m == nil {
+		return nil
+	}
+	out := make(map[string]string, len(m))
+	for name, value := range m {
+		out[line(name)] = text(value)
+	}
+	return out
+}
+
 // clean makes every text of n printable. It leaves n alone.
 func (n Node) clean() Node {
 	for _, p := range []*string{
@@ -63,13 +75,7 @@ func (n Node) clean() Node {
 // clean makes every text of j printable. It leaves j alone.
 func (j Judge) clean() Judge {
 	j.PluginDigest, j.CatalogueDigest = line(j.PluginDigest), line(j.CatalogueDigest)
-	if j.Options != nil {
-		options := make(map[string]string, len(j.Options))
-		for name, value := range j.Options {
-			options[line(name)] = text(value)
-		}
-		j.Options = options
-	}
+	j.Options = texts(j.Options)
 	return j
 }
 

@@ -118,8 +118,11 @@ func renderHTML(v *view) ([]byte, error) {
 }
 
 // pagePolicy lets nothing but the page's own style, by its hash, and script run.
-func pagePolicy(style string) string {
-	return "default-src 'none'; base-uri 'none'; form-action 'none'; style-src " + style + "; script-src " + scriptHash()
+func pagePolicy(style string) string { return policy(style, scriptHash()) }
+
+// policy lets nothing run but what has one of the hashes.
+func policy(style, script string) string {
+	return "default-src 'none'; base-uri 'none'; form-action 'none'; style-src " + style + "; script-src " + script
 }
 
 var scriptHash = sync.OnceValue(func() string { return cspHash(pageScript) })

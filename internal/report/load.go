@@ -8,6 +8,7 @@ import (
 	"io"
 	"maps"
 	"strings"
+	"sync"
 
 	"github.com/santhosh-tekuri/jsonschema/v6"
 	"golang.org/x/text/language"
@@ -31,7 +32,7 @@ func LoadReport(data []byte) (Report, error) {
 	return New(Meta{
 		PluginVersion: r.PluginVersion, Created: r.Created, K3sVersion: r.K3sVersion,
 		Role: r.Role, Benchmark: r.Benchmark, BenchmarkName: r.BenchmarkName, Node: r.Node,
-		Judge: r.Judge, Drift: r.Drift, Installed: r.Installed,
+		Cluster: r.Cluster, Judge: r.Judge, Drift: r.Drift, Installed: r.Installed,
 	}, r.Results), nil
 }
 
@@ -60,8 +61,9 @@ func load(data []byte) (Report, error) {
 	return r, r.consistent()
 }
 
-// compileSchema makes a validator of report.json.
-func compileSchema() (*jsonschema.Schema, error) {
+// compileSchema makes a validator of report.json, once: it is good for any number
+// of reports at the same time.
+var compileSchema = sync.OnceValues(func() (*jsonschema.Schema, error) {
 	doc, err := jsonschema.UnmarshalJSON(bytes.NewReader(docs.ReportSchema))
 	if err != nil {
 		return nil, err
@@ -72,7 +74,7 @@ func compileSchema() (*jsonschema.Schema, error) {
 		return nil, err
 	}
 	return c.Compile(schemaName)
-}
+})
 
 // schemaName is what the schema is called while it is compiled.
 const schemaName = "report.schema.json"

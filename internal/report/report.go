@@ -23,6 +23,9 @@ type Report struct {
 	BenchmarkName string `json:"benchmark_name,omitempty"`
 	// Node names what was judged: the Packer build and how it was reached.
 	Node Node `json:"node"`
+	// Cluster are the values of K3s's keys that all servers of a cluster must share;
+	// none on an agent.
+	Cluster map[string]string `json:"cluster,omitempty"`
 	// Judge names by what it was judged.
 	Judge Judge `json:"judge,omitzero"`
 	// Drift is what changed since an earlier report; nil where none was given.
@@ -82,6 +85,7 @@ type Meta struct {
 	Benchmark     string
 	BenchmarkName string
 	Node          Node
+	Cluster       map[string]string
 	Judge         Judge
 	Drift         *DriftRecord
 	Installed     *Installed
@@ -126,6 +130,7 @@ func New(m Meta, results []benchmark.Result) Report {
 		Benchmark:     line(m.Benchmark),
 		BenchmarkName: line(m.BenchmarkName),
 		Node:          m.Node.clean(),
+		Cluster:       texts(m.Cluster),
 		Judge:         m.Judge.clean(),
 		Drift:         m.Drift.clean(),
 		Installed:     cleanInstalled(m.Installed),

@@ -82,6 +82,20 @@ func dirError(dir string, err error) error {
 	return fmt.Errorf("report_dir %q: cannot write the report: %w; give a directory that Packer may write to", dir, err)
 }
 
+// WriteFile replaces path, mode 0644, by data in one step, and makes its
+// directory with its parents where they are missing. When it returns, the disk
+// holds the file, whatever becomes of the power.
+func WriteFile(path string, data []byte) error {
+	made, err := makeDirectories(filepath.Dir(path))
+	if err != nil {
+		return err
+	}
+	if err := writeFile(path, data); err != nil {
+		return err
+	}
+	return syncDirectories(made)
+}
+
 // writeFile replaces path by data in one step.
 func writeFile(path string, data []byte) (err error) {
 	tmp, err := os.CreateTemp(filepath.Dir(path), "."+filepath.Base(path)+".*")

@@ -346,7 +346,7 @@ func (s *session) judge(ctx context.Context, o harden.Options, n *node.Node) err
 // assess evaluates what is on the node.
 func (s *session) assess(ctx context.Context, o harden.Options, n *node.Node) (report.Report, error) {
 	now := time.Now()
-	views, datastore, err := s.views(ctx, o, n, now)
+	views, judged, err := s.views(ctx, o, n, now)
 	if err != nil {
 		return report.Report{}, err
 	}
@@ -359,7 +359,7 @@ func (s *session) assess(ctx context.Context, o harden.Options, n *node.Node) (r
 	}
 	s.waiting(n, results)
 	subject := s.identify(ctx, n)
-	subject.Datastore = string(datastore)
+	subject.Datastore = string(judged.datastore)
 	return report.New(report.Meta{
 		PluginVersion: version.PluginVersion.FormattedVersion(),
 		Created:       now,
@@ -368,6 +368,7 @@ func (s *session) assess(ctx context.Context, o harden.Options, n *node.Node) (r
 		Benchmark:     o.Benchmark,
 		BenchmarkName: benchmark.FullName(o.Benchmark),
 		Node:          subject,
+		Cluster:       judged.cluster,
 		Judge:         s.config.judge(),
 		Installed:     installedFiles(s.install, s.put),
 	}, results), nil
@@ -388,9 +389,16 @@ func nameOptions(results []benchmark.Result, o harden.Options) {
 	}
 }
 
+// settled is what K3s's configuration on the node decides.
+type settled struct {
+	datastore k3s.Datastore
+	// cluster is what all servers of a cluster must share.
+	cluster map[string]string
+}
+
 // views judges the node in each role that it can have, as it is and, where its
 // first boot may bring another configuration file, without the one that it has.
-func (s *session) views(ctx context.Context, o harden.Options, n *node.Node, now time.Time) (views []benchmark.View, datastore k3s.Datastore, err error) {
+func (s *session) views(ctx context.Context, o harden.Options, n *node.Node, now time.Time) (views []benchmark.View, judged settled, err error) {
 	judge := func(role k3s.Role, effective *k3s.Effective, name, without string) {
 		views = append(views, benchmark.View{Name: name, Results: benchmark.Evaluate(benchmark.Input{
 			Node: n.Without(without), Effective: effective, Benchmark: o.Benchmark, Role: role, ConfigToCome: o.Layout == harden.LayoutDropIn,
@@ -404,10 +412,13 @@ func (s *session) views(ctx context.Context, o harden.Options, n *node.Node, now
 		}
 		effective, read, err := s.resolve(ctx, o, role, n, "")
 		if err != nil {
-			return nil, "", err
+			return nil, judged, err
 		}
 		n = read
-		datastore = cmp.Or(datastore, effective.Datastore)
+		judged.datastore = cmp.Or(judged.datastore, effective.Datastore)
+		if judged.cluster == nil {
+			judged.cluster = effective.Shared()
+		}
 		file := effective.ConfigFile
 		_, presence := n.Lookup(file)
 		toCome := o.Layout == harden.LayoutDropIn
@@ -420,11 +431,11 @@ func (s *session) views(ctx context.Context, o harden.Options, n *node.Node, now
 		}
 		effective, n, err = s.resolve(ctx, o, role, n, file)
 		if err != nil {
-			return nil, "", err
+			return nil, judged, err
 		}
 		judge(role, effective, strings.TrimSpace(name+" without what "+file+" says"), file)
 	}
-	return views, datastore, nil
+	return views, judged, nil
 }
 
 // toCome says which of the controls that hold a configuration file of the first
