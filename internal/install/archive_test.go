@@ -258,16 +258,26 @@ func TestImageCache(t *testing.T) {
 			o := Options{Binary: Binary{Release: release}, Images: []Archive{{Name: "a.tar"}}}
 			query := node.Query{{Path: file}}
 			p := &Plan{}
-			assert.Empty(t, p.AddImages(o, node.New(query, nil), k3s.DefaultDataDir, k3s.DefaultDataDir))
+			add := func(p *Plan, have *node.Node, dirs ...string) node.Query {
+				lacking, err := p.AddData(o, have, dirs...)
+				require.NoError(t, err)
+				return lacking
+			}
+			scripts := o.scripts(nil)
+			for _, e := range scripts {
+				query = append(query, node.Pick{Path: e.Path, Content: true})
+			}
+			assert.Empty(t, add(p, node.New(query, nil), k3s.DefaultDataDir, k3s.DefaultDataDir))
 			want := 1
 			if has {
 				want = 2
 			}
+			want += len(scripts)
 			assert.Len(t, p.Write, want)
 			p = &Plan{}
-			assert.Empty(t, p.AddImages(o, node.New(query, []node.Entry{{Path: file, Kind: node.KindFile}}), k3s.DefaultDataDir))
-			assert.Len(t, p.Write, 1, "one that is there stays")
-			assert.Equal(t, has, len((&Plan{}).AddImages(o, node.New(nil, nil), k3s.DefaultDataDir)) > 0)
+			assert.Empty(t, add(p, node.New(query, []node.Entry{{Path: file, Kind: node.KindFile}}), k3s.DefaultDataDir))
+			assert.Len(t, p.Write, 1+len(scripts), "one that is there stays")
+			assert.Equal(t, has, len(add(&Plan{}, node.New(query[1:], nil), k3s.DefaultDataDir)) > 0)
 		})
 	}
 }

@@ -39,6 +39,8 @@ type Options struct {
 	Roles []k3s.Role
 	// Images are archives of container images.
 	Images []Archive
+	// Registries is what containerd is told of registries; nil for nothing.
+	Registries []byte
 	// Architecture is the node's, as Go names it; empty where that is not known.
 	Architecture string
 }
@@ -89,6 +91,12 @@ func Query(o Options) node.Query {
 			}
 		}
 	}
+	for _, e := range o.scripts(nil) {
+		q = append(q, node.Pick{Path: e.Path, Content: true})
+	}
+	if o.Registries != nil {
+		q = append(q, node.Pick{Path: k3s.RegistriesFile, Content: true})
+	}
 	for _, l := range o.links() {
 		for _, p := range l.places() {
 			q = append(q, node.Pick{Path: p})
@@ -110,6 +118,9 @@ func Make(o Options, have *node.Node) (*Plan, error) {
 				errs = append(errs, p.file(e, have))
 			}
 		}
+	}
+	if o.Registries != nil {
+		errs = append(errs, p.file(node.Entry{Path: k3s.RegistriesFile, Kind: node.KindFile, Mode: 0o600, Data: o.Registries, Size: int64(len(o.Registries))}, have))
 	}
 	for _, l := range o.links() {
 		if err == nil && (l.manager == "" || l.manager == manager) {
@@ -174,11 +185,16 @@ func keptAs(name string) string {
 	return name + node.KeptSuffix
 }
 
-// AddImages plans the archives for K3s's data directories on have, and what has K3s
-// import each of them once. It returns what it lacks of have.
-func (p *Plan) AddImages(o Options, have *node.Node, dataDirs ...string) (lacking node.Query) {
+// AddData plans what depends on K3s's data directories on have: the archives, what has
+// K3s import each of them once, and the scripts that end K3s and take it away. It
+// returns what it lacks of have.
+func (p *Plan) AddData(o Options, have *node.Node, dataDirs ...string) (lacking node.Query, _ error) {
+	var errs []error
+	for _, e := range o.scripts(dataDirs) {
+		errs = append(errs, p.file(e, have))
+	}
 	if len(o.Images) == 0 {
-		return nil
+		return nil, errors.Join(errs...)
 	}
 	var done []string
 	for _, dir := range dataDirs {
@@ -200,7 +216,7 @@ func (p *Plan) AddImages(o Options, have *node.Node, dataDirs ...string) (lackin
 			p.Write = append(p.Write, node.Entry{Path: cache, Kind: node.KindFile, Mode: 0o600, Data: []byte{}})
 		}
 	}
-	return lacking
+	return lacking, errors.Join(errs...)
 }
 
 // WarnMissing warns of images that K3s runs by itself and no archive has, where there
@@ -310,13 +326,7 @@ func (o Options) service(m Manager, role k3s.Role) []node.Entry {
 	if role == k3s.Agent {
 		values["Type"] = "exec" // an agent is started once it runs: it may wait for its server
 	}
-	render := func(file string) []byte {
-		var b bytes.Buffer
-		if err := templates.ExecuteTemplate(&b, file, values); err != nil {
-			panic(err) // the templates are in the program
-		}
-		return b.Bytes()
-	}
+	render := func(name string) []byte { return render(name, values) }
 	var out []node.Entry
 	add := func(p string, mode fs.FileMode, data []byte) {
 		out = append(out, node.Entry{Path: p, Kind: node.KindFile, Mode: mode, Data: data, Size: int64(len(data))})
@@ -328,5 +338,35 @@ func (o Options) service(m Manager, role k3s.Role) []node.Entry {
 		add(k3s.SystemdDir+"/"+name+".service", 0o644, render("k3s.service"))
 	}
 	add(values["Environment"], 0o600, []byte{})
+	return out
+}
+
+// render fills in one of the files.
+func render(name string, values map[string]string) []byte {
+	var b bytes.Buffer
+	if err := templates.ExecuteTemplate(&b, name, values); err != nil {
+		panic(err) // the templates are in the program
+	}
+	return b.Bytes()
+}
+
+// scripts end K3s on a node and take it away, by the names that K3s's installer gives
+// them.
+func (o Options) scripts(dataDirs []string) []node.Entry {
+	words := make([]string, len(dataDirs))
+	for i, dir := range dataDirs {
+		words[i] = "'" + strings.ReplaceAll(k3s.LayoutOf(dir).Root(), "'", `'\''`) + "'"
+	}
+	slices.Sort(words)
+	values := map[string]string{"BinDir": o.BinDir, "DataDirs": strings.Join(slices.Compact(words), " ")}
+	names := map[string]string{"k3s-killall.sh": "killall.sh"}
+	for _, role := range o.Roles {
+		names[role.ServiceName()+"-uninstall.sh"] = "uninstall.sh"
+	}
+	var out []node.Entry
+	for _, name := range slices.Sorted(maps.Keys(names)) {
+		data := render(names[name], values)
+		out = append(out, node.Entry{Path: path.Join(o.BinDir, name), Kind: node.KindFile, Mode: 0o755, Data: data, Size: int64(len(data))})
+	}
 	return out
 }

@@ -12,6 +12,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/k3s-cis/packer-plugin-k3s/internal/node"
+	"github.com/k3s-cis/packer-plugin-k3s/internal/node/nodetest"
 	"github.com/k3s-cis/packer-plugin-k3s/internal/rootfs"
 )
 
@@ -70,5 +71,36 @@ func TestSource(t *testing.T) {
 			require.NoError(t, err)
 			assert.Equal(t, []string{"/opt/bin/k3s"}, out.Changed, "as long, and another")
 		})
+	}
+}
+
+// What does not fit is refused before anything is written, and fits once there is room.
+func TestSourceRoom(t *testing.T) {
+	nodetest.NeedRoot(t)
+	file, tree := filepath.Join(t.TempDir(), "source"), t.TempDir()
+	data := bytes.Repeat([]byte("0123456789abcdef"), 3<<20/16)
+	require.NoError(t, os.WriteFile(file, data, 0o600))
+	nodetest.Lay(t, tree, "dir /etc 0755", "dir /opt/images 0755")
+	opt := filepath.Join(tree, "opt/images")
+	nodetest.Mounted(t, opt, "-t", "tmpfs", "-o", "size=5m", "tmpfs")
+	source := &node.Source{Path: file, Size: int64(len(data)), SHA256: sha256.Sum256(data)}
+	change := node.Change{Write: []node.Entry{
+		{Path: "/etc/first", Kind: node.KindFile, Mode: 0o600, Data: []byte("first")},
+		{Path: "/opt/images/a/b.tar", Kind: node.KindFile, Mode: 0o600, Source: source},
+		{Path: "/opt/images/c.tar", Kind: node.KindFile, Mode: 0o600, Source: source},
+	}}
+	before := nodetest.Snapshot(t, tree)
+	_, err := rootfs.At(tree).Apply(t.Context(), change, nil)
+	require.ErrorContains(t, err, "the file system of /opt/images has 5.2")
+	require.ErrorContains(t, err, "and what comes there needs 6.291MB")
+	assert.Equal(t, before, nodetest.Snapshot(t, tree))
+
+	nodetest.Run(t, "mount", "-o", "remount,size=20m", opt)
+	_, err = rootfs.At(tree).Apply(t.Context(), change, nil)
+	require.NoError(t, err)
+	for _, name := range []string{"a/b.tar", "c.tar"} {
+		written, err := os.ReadFile(filepath.Join(opt, name))
+		require.NoError(t, err)
+		assert.True(t, bytes.Equal(data, written))
 	}
 }

@@ -63,6 +63,9 @@ func (x *transaction) run(ctx context.Context, c node.Change) error {
 	if err := x.sweep(); err != nil {
 		return err
 	}
+	if err := x.room(); err != nil {
+		return err
+	}
 	if err := x.stage(ctx); err != nil {
 		return x.rollback(err)
 	}

@@ -238,12 +238,20 @@ type NetworkPoliciesConfig struct {
 
 // InstallConfig is the block `install`.
 type InstallConfig struct {
+	// The release of K3s, such as `v1.36.3+k3s1`: its binary for the image's
+	// architecture is fetched from where K3s publishes its releases, and checked by
+	// the release's list of checksums, or by `checksum`. Either this or `binary`.
+	Version string `mapstructure:"version"`
+	// Below which K3s's releases are found for `version`, each in a directory of its
+	// tag: a mirror of `https://github.com/k3s-io/k3s/releases/download` (default).
+	ArtifactURL string `mapstructure:"artifact_url"`
 	// The binary of a K3s release, such as `k3s` or `k3s-arm64`: the path of a file on
-	// the build host, or a URL as in `iso_url` of other builders.
-	Binary string `mapstructure:"binary" required:"true"`
-	// The checksum of `binary`: `sha256:` and the digest, or `file:` and the path or
+	// the build host, or a URL as in `iso_url` of other builders. Either this or
+	// `version`.
+	Binary string `mapstructure:"binary"`
+	// The checksum of the binary: `sha256:` and the digest, or `file:` and the path or
 	// URL of a list of them such as the release's `sha256sum-amd64.txt`. Required
-	// for a URL.
+	// for a URL in `binary`.
 	Checksum string `mapstructure:"checksum"`
 	// Archives of container images that K3s imports at its start, each the path of a
 	// file on the build host or a URL with its checksum, such as
@@ -253,6 +261,10 @@ type InstallConfig struct {
 	BinDir string `mapstructure:"bin_dir"`
 	// What starts K3s: `systemd` or `openrc`. Default: the one that the image has.
 	Service string `mapstructure:"service"`
+	// A file on the build host with what containerd is to know of registries, for
+	// `/etc/rancher/k3s/registries.yaml` (0600). A password in it fails the check:
+	// write it at first boot.
+	RegistriesFile string `mapstructure:"registries_file"`
 }
 
 // SealConfig is the block `seal`.

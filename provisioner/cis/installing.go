@@ -1,6 +1,7 @@
 package cis
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
@@ -20,9 +21,20 @@ import (
 	"github.com/k3s-cis/packer-plugin-k3s/internal/report"
 )
 
-// binary is where the binary comes from.
-func (c *InstallConfig) binary() fetch.Source {
-	return fetch.Source{Option: "install.binary", Address: c.Binary, Checksum: c.Checksum}
+// binary is where the binary for an architecture comes from.
+func (c *InstallConfig) binary(architecture string) (fetch.Source, error) {
+	if c.Version == "" {
+		return fetch.Source{Option: "install.binary", Address: c.Binary, Checksum: c.Checksum}, nil
+	}
+	release, err := k3s.ParseRelease(c.Version)
+	if err != nil {
+		return fetch.Source{}, fmt.Errorf("install.version: %w", err)
+	}
+	binary, sums, published := release.Artifacts(cmp.Or(c.ArtifactURL, k3s.ReleasesURL), architecture)
+	if !published {
+		return fetch.Source{}, fmt.Errorf("install.version: K3s is published for amd64, arm64, arm and s390x, and the image's architecture is %q: write the binary in its place", architecture)
+	}
+	return fetch.Source{Option: "install.version", Address: binary, Checksum: cmp.Or(c.Checksum, "file:"+sums)}, nil
 }
 
 // archives are where the archives of container images come from.
@@ -41,10 +53,18 @@ func (c *InstallConfig) validate() []error {
 	}
 	var errs []error
 	wrong := func(format string, args ...any) { errs = append(errs, fmt.Errorf(format, args...)) }
-	if c.Binary == "" {
-		wrong("install.binary: is missing: write the path of K3s's binary on the build host, or the URL of a release's")
-	} else {
-		errs = append(errs, c.binary().Validate()...)
+	switch source, err := c.binary("amd64"); {
+	case c.Binary == "" && c.Version == "":
+		wrong("install.binary: is missing: write the path of K3s's binary on the build host, or the URL of a release's, or the release in install.version")
+	case c.Binary != "" && c.Version != "":
+		wrong("install.version and install.binary exclude each other: write one of them")
+	case err != nil:
+		errs = append(errs, err)
+	default:
+		errs = append(errs, source.Validate()...)
+	}
+	if c.ArtifactURL != "" && c.Version == "" {
+		wrong("install.artifact_url: is for install.version alone: write the whole address in install.binary")
 	}
 	var names []string
 	for _, a := range c.archives() {
@@ -80,13 +100,10 @@ func (s *session) fetched(ctx context.Context, mode string) (*install.Options, e
 	}
 	o := &install.Options{
 		BinDir: c.BinDir, Manager: install.Manager(c.Service), Roles: s.inputs.options.Role.Roles(), Architecture: s.access.architecture(),
+		Registries: s.inputs.registries,
 	}
-	file, err := c.binary().File(ctx, s.ui)
-	if err == nil {
-		if o.Binary, err = install.ReadBinary(file); err != nil {
-			err = fmt.Errorf("install.binary: %w", err)
-		}
-	}
+	var err error
+	o.Binary, err = s.binary(ctx, o.Architecture)
 	errs := []error{err}
 	for _, source := range c.archives() {
 		var a install.Archive
@@ -104,11 +121,46 @@ func (s *session) fetched(ctx context.Context, mode string) (*install.Options, e
 	if err := errors.Join(errs...); err != nil {
 		return nil, err
 	}
+	if c.Version != "" && c.Version != o.Binary.Release.String() {
+		return nil, fmt.Errorf("install.version is %s, and the binary that was fetched says that it is %s: what is served is not that release", c.Version, o.Binary.Release)
+	}
 	if chosen := s.inputs.options.Release; chosen != (k3s.Release{}) && chosen != o.Binary.Release {
 		return nil, fmt.Errorf("k3s_version is %s but install.binary is %s: write k3s_version = %q or leave it out", chosen, o.Binary.Release, o.Binary.Release)
 	}
 	s.say(fmt.Sprintf("To install: K3s %s for %s, and %d archives of images.", o.Binary.Release, o.Binary.Architecture, len(o.Images)))
 	return o, nil
+}
+
+// binary brings K3s's binary for an architecture to the build host and reads it.
+func (s *session) binary(ctx context.Context, architecture string) (install.Binary, error) {
+	source, err := s.config.Install.binary(architecture)
+	if err != nil {
+		return install.Binary{}, err
+	}
+	file, err := source.File(ctx, s.ui)
+	if err != nil {
+		return install.Binary{}, err
+	}
+	b, err := install.ReadBinary(file)
+	if err != nil {
+		err = fmt.Errorf("%s: %w", source.Option, err)
+	}
+	return b, err
+}
+
+// readRegistries reads the file for containerd's registries, nil where none is named.
+func (c *InstallConfig) readRegistries(errs *[]error) []byte {
+	if c == nil {
+		return nil
+	}
+	file := readFile("install.registries_file", c.RegistriesFile, errs)
+	if file == nil {
+		return nil
+	}
+	if err := k3s.CheckRegistries(file.Data); err != nil {
+		*errs = append(*errs, fmt.Errorf("install.registries_file: %s: %w", file.Name, err))
+	}
+	return file.Data
 }
 
 // architecture is that of the programs of a tree; empty where it is not known.
@@ -138,7 +190,11 @@ func (s *session) installation(ctx context.Context, o harden.Options, have *node
 		if err != nil {
 			return nil, nil, err
 		}
-		if missing = append(missing, plan.AddImages(*s.install, have.WithoutHidden(), dataDirs...)...); len(missing) == 0 {
+		lacking, err := plan.AddData(*s.install, have.WithoutHidden(), dataDirs...)
+		if err != nil {
+			return nil, nil, fmt.Errorf("nothing was changed on the node:\n%w", err)
+		}
+		if missing = append(missing, lacking...); len(missing) == 0 {
 			plan.WarnMissing(*s.install, disabled)
 			s.put = plan
 			return plan, have, nil

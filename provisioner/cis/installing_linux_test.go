@@ -299,6 +299,60 @@ func TestInstallFetches(t *testing.T) {
 	assert.FileExists(t, filepath.Join(tree, "var/lib/rancher/k3s/agent/images/k3s-airgap-images-amd64.tar.zst"))
 }
 
+// A release is fetched for the architecture of the tree, and is what it is called.
+func TestInstallVersion(t *testing.T) {
+	binary := k3sBinary(t, "arm64")
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		switch r.URL.EscapedPath() {
+		case "/k3s/v1.36.3%2Bk3s1/k3s-arm64", "/k3s/v1.36.4%2Bk3s1/k3s-arm64":
+			_, _ = w.Write(binary)
+		case "/k3s/v1.36.3%2Bk3s1/sha256sum-arm64.txt", "/k3s/v1.36.4%2Bk3s1/sha256sum-arm64.txt":
+			_, _ = fmt.Fprintf(w, "%s  k3s-arm64\n", strings.TrimPrefix(digest(binary), "sha256:"))
+		default:
+			http.NotFound(w, r)
+		}
+	}))
+	defer server.Close()
+	t.Setenv("PACKER_CACHE_DIR", t.TempDir())
+	registries := "mirrors:\n  docker.io:\n    endpoint: [https://mirror.example]\n"
+	options := map[string]any{"install": map[string]any{
+		"version": release, "artifact_url": server.URL + "/k3s", "registries_file": localFile(t, "registries.yaml", []byte(registries)),
+	}}
+	tree := systemdTree(t, "arm64")
+	write(t, tree, "etc/rancher/k3s/registries.yaml", "mirrors: {}\n")
+	x := try(t, tree, options, nil)
+	require.NoError(t, x.err, x.log)
+	assert.Equal(t, release, x.report.K3sVersion)
+	assert.Equal(t, "arm64", x.report.Installed.Architecture)
+	data, err := os.ReadFile(filepath.Join(tree, "etc/rancher/k3s/registries.yaml"))
+	require.NoError(t, err)
+	assert.Equal(t, registries, string(data))
+	assert.Equal(t, os.FileMode(0o600), modeOf(t, filepath.Join(tree, "etc/rancher/k3s/registries.yaml")))
+	data, err = os.ReadFile(filepath.Join(tree, "etc/rancher/k3s/registries.yaml.before-k3s-cis"))
+	require.NoError(t, err)
+	assert.Equal(t, "mirrors: {}\n", string(data))
+	for _, name := range []string{"k3s-killall.sh", "k3s-uninstall.sh"} {
+		assert.Equal(t, os.FileMode(0o755), modeOf(t, filepath.Join(tree, "usr/local/bin", name)))
+	}
+	before := files(t, tree)
+	x = try(t, tree, options, nil)
+	require.NoError(t, x.err, x.log)
+	assert.Equal(t, before, files(t, tree))
+
+	for version, want := range map[string]string{
+		"v1.36.4+k3s1": "install.version is v1.36.4+k3s1, and the binary that was fetched says that it is v1.36.3+k3s1",
+		"v1.36.5+k3s1": "install.version: ",
+	} {
+		tree := systemdTree(t, "arm64")
+		before := files(t, tree)
+		x := try(t, tree, map[string]any{"install": map[string]any{"version": version, "artifact_url": server.URL + "/k3s"}}, nil)
+		require.ErrorContains(t, x.err, want)
+		assert.Equal(t, before, files(t, tree))
+	}
+	x = try(t, newTree(t), options, nil)
+	require.ErrorContains(t, x.err, `the image's architecture is ""`)
+}
+
 func TestInstallOptions(t *testing.T) {
 	file := localFile(t, "k3s", []byte("k3s"))
 	sum := digest(nil)
@@ -316,6 +370,11 @@ func TestInstallOptions(t *testing.T) {
 		"service":             {map[string]any{"binary": file, "service": "runit"}, `install.service: "runit" is not one of`},
 		"no archive":          {map[string]any{"binary": file, "airgap_images": []string{file}}, "K3s imports no file named"},
 		"archive unchecked":   {map[string]any{"binary": file, "airgap_images": []string{"https://a/i.tar"}}, "install.airgap_images[0]: \"https://a/i.tar\" has no checksum"},
+		"version":             {map[string]any{"version": "1.36"}, "install.version: \"1.36\" is not a K3s release"},
+		"version and binary":  {map[string]any{"version": release, "binary": file}, "install.version and install.binary exclude each other"},
+		"a mirror of nothing": {map[string]any{"binary": file, "artifact_url": "https://a"}, "install.artifact_url: is for install.version alone"},
+		"no registries":       {map[string]any{"binary": file, "registries_file": "/nowhere"}, "install.registries_file: \"/nowhere\" cannot be read"},
+		"wrong registries":    {map[string]any{"binary": file, "registries_file": localFile(t, "r", []byte("mirror: {}\n"))}, "field mirror not found"},
 		"archives alike":      {map[string]any{"binary": file, "airgap_images": []string{"https://a/i.tar?checksum=" + sum, "https://b/i.tar?checksum=" + sum}}, `another archive is named "i.tar" too`},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -326,12 +385,20 @@ func TestInstallOptions(t *testing.T) {
 	for name, raw := range map[string]map[string]any{
 		"file": {"binary": file}, "URL": {"binary": "https://a/k3s", "checksum": sum},
 		"list": {"binary": "https://a/k3s", "checksum": "file:https://a/sums"}, "query": {"binary": "https://a/k3s?checksum=" + sum},
-		"unknown": {"binary": unknown, "checksum": unknown},
+		"unknown": {"binary": unknown, "checksum": unknown}, "release": {"version": release}, "pinned": {"version": release, "checksum": sum}, "unknown release": {"version": unknown, "registries_file": unknown},
+		"mirror": {"version": release, "artifact_url": "https://a/k3s/"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			var p Provisioner
 			require.NoError(t, p.Prepare(map[string]any{"install": raw}))
 		})
+	}
+	for want, raw := range map[string]map[string]any{
+		"k3s_version is v1.35.1+k3s1 but install.version is " + release: {"k3s_version": "v1.35.1+k3s1", "install": map[string]any{"version": release}},
+		"benchmark: ": {"benchmark": "cis-2.1", "install": map[string]any{"version": "v1.24.3+k3s1"}},
+	} {
+		var p Provisioner
+		require.ErrorContains(t, p.Prepare(raw), want)
 	}
 	var p Provisioner
 	require.ErrorContains(t, p.Prepare(map[string]any{"k3s_command": "server", "install": map[string]any{"binary": file}}), "k3s_command and install exclude each other")

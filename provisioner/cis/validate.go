@@ -37,6 +37,8 @@ type inputs struct {
 	waivers  []benchmark.Waiver
 	controls []benchmark.Control
 	baseline *report.Report
+	// registries is what install tells containerd of registries; nil for nothing.
+	registries []byte
 }
 
 // validate checks every option, reads every file that one names and returns
@@ -63,6 +65,13 @@ func (c *Config) validate() (inputs, []error) {
 		}
 		in.options.Release = release
 	}
+	if c.Install != nil && c.Install.Version != "" {
+		release, err := k3s.ParseRelease(c.Install.Version) // whose error the block tells
+		if err == nil && c.K3sVersion != "" && release != in.options.Release {
+			wrong("k3s_version is %s but install.version is %s: leave k3s_version out", c.K3sVersion, c.Install.Version)
+		}
+		in.options.Release = release
+	}
 	if known := append([]string{"auto"}, benchmark.Benchmarks()...); !slices.Contains(known, c.Benchmark) {
 		if fitting := benchmark.Fitting(in.options.Release); len(fitting) > 0 {
 			known = append([]string{"auto"}, fitting...)
@@ -79,6 +88,7 @@ func (c *Config) validate() (inputs, []error) {
 
 	errs = append(errs, c.Seal.validate()...)
 	errs = append(errs, c.Install.validate()...)
+	in.registries = c.Install.readRegistries(&errs)
 	if c.Install != nil && c.K3sCommand != "" {
 		wrong("k3s_command and install exclude each other: the service that install writes starts k3s itself")
 	}
