@@ -24,19 +24,44 @@ var loaders = map[string][]string{
 // the latter may have either kernel.
 var wider = map[string]string{"arm": "arm64", "386": "amd64"}
 
+// LoaderQuery is what Architecture wants to know of a node.
+func LoaderQuery() node.Query {
+	var q node.Query
+	for _, name := range slices.Sorted(maps.Keys(loaders)) {
+		for _, p := range loaders[name] {
+			q = append(q, node.Pick{Path: p})
+		}
+	}
+	return q
+}
+
+// Architecture is what the programs of a node are for, as Go names it; "" where its
+// loaders do not say one.
+func Architecture(have *node.Node) string {
+	if found := architecturesOf(have); len(found) == 1 {
+		return found[0]
+	}
+	return ""
+}
+
+func architecturesOf(have *node.Node) []string {
+	var found []string
+	for _, name := range slices.Sorted(maps.Keys(loaders)) {
+		if slices.ContainsFunc(loaders[name], func(p string) bool {
+			_, presence := have.Lookup(p)
+			return presence == node.Present
+		}) {
+			found = append(found, name)
+		}
+	}
+	return found
+}
+
 // fits refuses a binary that cannot run on the node.
 func (o Options) fits(have *node.Node) error {
 	found := []string{o.Architecture}
 	if o.Architecture == "" {
-		found = nil
-		for _, name := range slices.Sorted(maps.Keys(loaders)) {
-			if slices.ContainsFunc(loaders[name], func(p string) bool {
-				_, presence := have.Lookup(p)
-				return presence == node.Present
-			}) {
-				found = append(found, name)
-			}
-		}
+		found = architecturesOf(have)
 	}
 	runs := func(name string) bool {
 		return name == o.Binary.Architecture || wider[name] == o.Binary.Architecture

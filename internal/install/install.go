@@ -79,11 +79,7 @@ func Query(o Options) node.Query {
 			q = append(q, node.Pick{Path: p})
 		}
 	}
-	for _, names := range loaders {
-		for _, p := range names {
-			q = append(q, node.Pick{Path: p})
-		}
-	}
+	q = append(q, LoaderQuery()...)
 	for _, role := range o.Roles {
 		for _, m := range []Manager{Systemd, OpenRC} {
 			for _, e := range o.service(m, role) {

@@ -32,7 +32,7 @@ func (c *InstallConfig) binary(architecture string) (fetch.Source, error) {
 	}
 	binary, sums, published := release.Artifacts(cmp.Or(c.ArtifactURL, k3s.ReleasesURL), architecture)
 	if !published {
-		return fetch.Source{}, fmt.Errorf("install.version: K3s is published for amd64, arm64, arm and s390x, and the image's architecture is %q: write the binary in its place", architecture)
+		return fetch.Source{}, fmt.Errorf("install.version: K3s is published for amd64, arm64, arm and s390x, and the image's programs do not say which of these they are for (found %q): write the binary in its place", architecture)
 	}
 	return fetch.Source{Option: "install.version", Address: binary, Checksum: cmp.Or(c.Checksum, "file:"+sums)}, nil
 }
@@ -133,6 +133,13 @@ func (s *session) fetched(ctx context.Context, mode string) (*install.Options, e
 
 // binary brings K3s's binary for an architecture to the build host and reads it.
 func (s *session) binary(ctx context.Context, architecture string) (install.Binary, error) {
+	if architecture == "" && s.config.Install.Version != "" {
+		n, err := s.access.target.Read(ctx, install.LoaderQuery())
+		if err != nil {
+			return install.Binary{}, fmt.Errorf("reading the node: %w", err)
+		}
+		architecture = install.Architecture(n)
+	}
 	source, err := s.config.Install.binary(architecture)
 	if err != nil {
 		return install.Binary{}, err

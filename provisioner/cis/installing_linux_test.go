@@ -349,8 +349,13 @@ func TestInstallVersion(t *testing.T) {
 		require.ErrorContains(t, x.err, want)
 		assert.Equal(t, before, files(t, tree))
 	}
-	x = try(t, newTree(t), options, nil)
-	require.ErrorContains(t, x.err, `the image's architecture is ""`)
+	tree = newTree(t)
+	x = try(t, tree, options, nil)
+	require.ErrorContains(t, x.err, `do not say which of these they are for (found "")`)
+	write(t, tree, "usr/lib/systemd/systemd", "systemd")
+	write(t, tree, "lib/ld-linux-aarch64.so.1", "loader")
+	x = try(t, tree, options, nil)
+	require.NoError(t, x.err, x.log)
 }
 
 func TestInstallOptions(t *testing.T) {
