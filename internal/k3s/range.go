@@ -77,7 +77,7 @@ func (r Release) Supported() (warning string, err error) {
 	case !r.AtLeast(1, OldestMinor):
 		return "", fmt.Errorf("K3s %s is too old: the oldest supported release line is v1.%d", r, OldestMinor)
 	case !r.Known():
-		return fmt.Sprintf("K3s %s is newer than the newest release line known here, v1.%d: it is treated as v1.%d", r, NewestMinor, NewestMinor), nil
+		return fmt.Sprintf("K3s %s is newer than the newest release line known here, v1.%d: it is treated as v1.%d, whose defaults prove nothing for it; take a newer plugin", r, NewestMinor, NewestMinor), nil
 	}
 	return "", nil
 }

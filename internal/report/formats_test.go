@@ -42,6 +42,7 @@ func hostile() Report {
 	m.PluginVersion, m.K3sVersion, m.BenchmarkName = nasty, nasty, nasty
 	m.Node = Node{nasty, "sqlite", nasty, nasty, nasty, []string{nasty}, nasty, nasty, nasty, nasty, nasty}
 	m.Judge.Options = map[string]string{nasty: nasty}
+	m.Warnings = []string{nasty}
 	m.Drift = &DriftRecord{Subject: []string{nasty}, Changes: []DriftChange{{Kind: "worse", ID: nasty, Key: nasty, Title: nasty}}}
 	return New(m, results)
 }

@@ -44,6 +44,15 @@ func (r Report) facts() []fact {
 	return slices.DeleteFunc(all, func(f fact) bool { return f.value == "" })
 }
 
+// warnings are the report's, for formats that list facts.
+func (r Report) warnings() []fact {
+	var out []fact
+	for _, w := range r.Warnings {
+		out = append(out, fact{"warning", "Warning", w})
+	}
+	return out
+}
+
 // options are the options as they were given, by name.
 func (r Report) options() []fact {
 	var out []fact
@@ -101,10 +110,10 @@ func scope(w *benchmark.Waiver) string {
 	return strings.Join(parts, ", ")
 }
 
-// identity says the facts in one line.
+// identity says the warnings and the facts in one line.
 func (r Report) identity() string {
 	var parts []string
-	for _, f := range r.facts() {
+	for _, f := range append(r.warnings(), r.facts()...) {
 		parts = append(parts, f.name+" "+f.value)
 	}
 	return strings.Join(parts, "; ")

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/xml"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -26,7 +27,7 @@ func renderJUnit(v *view) ([]byte, error) {
 	for i, s := range v.sections() {
 		suite := junit.Testsuite{Name: s.name(r), ID: i, Time: noTime}
 		suite.SetTimestamp(r.Created)
-		for _, f := range append(r.facts(), r.options()...) {
+		for _, f := range slices.Concat(r.warnings(), r.facts(), r.options()) {
 			suite.AddProperty(f.name, f.value)
 		}
 		for _, res := range s.Results {

@@ -31,7 +31,7 @@ func LoadReport(data []byte) (Report, error) {
 	// The file may have passed through other hands since New cleaned it.
 	return New(Meta{
 		PluginVersion: r.PluginVersion, Created: r.Created, K3sVersion: r.K3sVersion,
-		Role: r.Role, Benchmark: r.Benchmark, BenchmarkName: r.BenchmarkName, Node: r.Node,
+		Role: r.Role, Benchmark: r.Benchmark, BenchmarkName: r.BenchmarkName, Warnings: r.Warnings, Node: r.Node,
 		Cluster: r.Cluster, Judge: r.Judge, Drift: r.Drift, Installed: r.Installed,
 	}, r.Results), nil
 }

@@ -23,6 +23,10 @@ const logWidth = 80
 func (r Report) Log() string {
 	var b strings.Builder
 	writeWrapped(&b, "", r.subject(), 2)
+	for _, w := range r.Warnings {
+		b.WriteString("\n")
+		writeWrapped(&b, "WARNING ", w, 8)
+	}
 	for _, group := range byCause(r.Failed()) {
 		b.WriteString("\n")
 		writeFailure(&b, group)

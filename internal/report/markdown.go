@@ -28,6 +28,9 @@ func renderMarkdown(v *view) ([]byte, error) {
 	var b strings.Builder
 	fmt.Fprintf(&b, "# K3s node image: %s\n\n", md(r.Benchmark))
 	fmt.Fprintf(&b, "**%s**\n\n", md(v.Verdict()))
+	for _, w := range r.Warnings {
+		fmt.Fprintf(&b, "> **Warning:** %s\n\n", md(w))
+	}
 	mdFacts(&b, r)
 	mdWaived(&b, r)
 	mdDrift(&b, r.Drift)

@@ -121,6 +121,7 @@ func (d *oscalDoc) assessment() oscal.Result {
 		LocalDefinitions: d.definitions(),
 		Observations:     listed(observations...),
 		Props:            d.identity(),
+		Remarks:          strings.Join(d.Warnings, "\n\n"),
 		ReviewedControls: oscal.ReviewedControls{ControlSelections: []oscal.AssessedControls{selection}},
 		Risks:            listed(risks...),
 		Start:            d.Created,

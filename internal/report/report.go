@@ -21,6 +21,8 @@ type Report struct {
 	Benchmark string `json:"benchmark"`
 	// BenchmarkName is its full name with its version.
 	BenchmarkName string `json:"benchmark_name,omitempty"`
+	// Warnings are what to know before any result is read.
+	Warnings []string `json:"warnings,omitempty"`
 	// Node names what was judged: the Packer build and how it was reached.
 	Node Node `json:"node"`
 	// Cluster are the values of K3s's keys that all servers of a cluster must share;
@@ -84,6 +86,7 @@ type Meta struct {
 	Role          string
 	Benchmark     string
 	BenchmarkName string
+	Warnings      []string
 	Node          Node
 	Cluster       map[string]string
 	Judge         Judge
@@ -129,6 +132,7 @@ func New(m Meta, results []benchmark.Result) Report {
 		Role:          line(m.Role),
 		Benchmark:     line(m.Benchmark),
 		BenchmarkName: line(m.BenchmarkName),
+		Warnings:      lines(m.Warnings),
 		Node:          m.Node.clean(),
 		Cluster:       texts(m.Cluster),
 		Judge:         m.Judge.clean(),

@@ -68,6 +68,12 @@ type (
 	sarifInvocation struct {
 		EndTimeUTC          time.Time `json:"endTimeUtc"`
 		ExecutionSuccessful bool      `json:"executionSuccessful"`
+		// Notifications are the report's warnings.
+		Notifications []sarifNotification `json:"toolExecutionNotifications,omitempty"`
+	}
+	sarifNotification struct {
+		Level   string       `json:"level"`
+		Message sarifMessage `json:"message"`
 	}
 	sarifMessage struct {
 		Text string `json:"text"`
@@ -152,7 +158,7 @@ func renderSARIF(v *view) ([]byte, error) {
 	run := sarifRun{
 		AutomationDetails:  sarifAutomation{strings.Join([]string{"k3s-cis", v.Benchmark, v.Node.Build}, "/") + "/"},
 		ColumnKind:         "unicodeCodePoints",
-		Invocations:        []sarifInvocation{{EndTimeUTC: v.Created, ExecutionSuccessful: true}},
+		Invocations:        []sarifInvocation{{EndTimeUTC: v.Created, ExecutionSuccessful: true, Notifications: v.notifications()}},
 		Language:           sarifLanguage,
 		NewlineSequences:   []string{"\r\n", "\n"},
 		OriginalURIBaseIDs: map[string]sarifBase{rootBase: {sarifMessage{"The root directory of the node image."}}},
@@ -213,6 +219,15 @@ func (v *view) sarifIdentity() map[string]string {
 	out := map[string]string{"verdict": v.Verdict()}
 	for _, f := range append(v.facts(), v.options()...) {
 		out[f.name] = f.value
+	}
+	return out
+}
+
+// notifications are the report's warnings.
+func (v *view) notifications() []sarifNotification {
+	var out []sarifNotification
+	for _, w := range v.Warnings {
+		out = append(out, sarifNotification{Level: "warning", Message: sarifMessage{w}})
 	}
 	return out
 }

@@ -2,6 +2,8 @@ package cis
 
 import (
 	"fmt"
+	"slices"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
@@ -32,6 +34,27 @@ func TestEveryReleaseHoldsBeforeEveryBenchmarkThatFits(t *testing.T) {
 					assert.Zero(t, x.report.Summary[benchmark.Fail]+x.report.Summary[benchmark.Error], x.log)
 				})
 			}
+		}
+	}
+}
+
+// TestNewerReleaseIsSaidInTheReport: nothing is proven by a default of a release
+// that is not known, and the report says so whatever the mode.
+func TestNewerReleaseIsSaidInTheReport(t *testing.T) {
+	tree := newTree(t)
+	options := map[string]any{"k3s_version": "v1.40.0+k3s1"}
+	for _, mode := range []string{modeApply, modeCheck} {
+		options["mode"] = mode
+		x := try(t, tree, options, nil)
+		require.NoError(t, x.err, x.log)
+		require.Len(t, x.report.Warnings, 1)
+		assert.Contains(t, x.report.Warnings[0], "K3s v1.40.0+k3s1 is newer than the newest release line known here")
+		assert.Contains(t, x.log, "WARNING K3s v1.40.0+k3s1 is newer")
+		for _, r := range x.report.Results {
+			if r.Status != benchmark.Pass {
+				continue
+			}
+			assert.True(t, slices.ContainsFunc(r.Evidence, func(e benchmark.Evidence) bool { return !strings.HasSuffix(e.Source, " default") }), r.ID)
 		}
 	}
 }

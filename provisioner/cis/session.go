@@ -360,6 +360,10 @@ func (s *session) assess(ctx context.Context, o harden.Options, n *node.Node) (r
 	s.waiting(n, results)
 	subject := s.identify(ctx, n)
 	subject.Datastore = string(judged.datastore)
+	var warnings []string
+	if warning, _ := o.Release.Supported(); warning != "" {
+		warnings = append(warnings, warning)
+	}
 	return report.New(report.Meta{
 		PluginVersion: version.PluginVersion.FormattedVersion(),
 		Created:       now,
@@ -367,6 +371,7 @@ func (s *session) assess(ctx context.Context, o harden.Options, n *node.Node) (r
 		Role:          string(o.Role),
 		Benchmark:     o.Benchmark,
 		BenchmarkName: benchmark.FullName(o.Benchmark),
+		Warnings:      warnings,
 		Node:          subject,
 		Cluster:       judged.cluster,
 		Judge:         s.config.judge(),
