@@ -26,8 +26,7 @@ func (d *decoder) auditPolicy(n *yaml.Node) expectation {
 }
 
 func (a auditPolicy) picks(p paths) node.Query {
-	server := k3s.LayoutOf(p.data).Server()
-	return node.Query{{Path: server + "/audit.yaml", Content: true}, {Path: k3s.ConfigDir + "/audit.yaml", Content: true}}
+	return node.Query{{Path: k3s.LayoutOf(p.data).AuditPolicyFile(), Content: true}, {Path: k3s.AuditPolicyFile, Content: true}}
 }
 
 func (auditPolicy) component() k3s.Component { return k3s.APIServer }

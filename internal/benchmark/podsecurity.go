@@ -31,8 +31,7 @@ func (d *decoder) podSecurity(n *yaml.Node) expectation {
 }
 
 func (podSecurity) picks(p paths) node.Query {
-	server := k3s.LayoutOf(p.data).Server()
-	return node.Query{{Path: server + "/psa.yaml", Content: true}, {Path: k3s.ConfigDir + "/psa.yaml", Content: true}}
+	return node.Query{{Path: k3s.LayoutOf(p.data).PodSecurityFile(), Content: true}, {Path: k3s.PodSecurityFile, Content: true}}
 }
 
 func (podSecurity) component() k3s.Component { return k3s.APIServer }

@@ -109,8 +109,8 @@ func (p *planner) query() node.Query {
 // environment of all users is for OpenRC scripts, the guide's policies for the
 // flags that name them, and every machine has a name and a release.
 func (p *planner) unread() []string {
-	server := p.c.layout().Server()
-	return append(service.MachineFiles(), "/etc/environment", server+"/psa.yaml", server+"/audit.yaml")
+	l := p.c.layout()
+	return append(service.MachineFiles(), "/etc/environment", l.PodSecurityFile(), l.AuditPolicyFile())
 }
 
 // startSuffixes are the endings of the files that count in a directory, nil

@@ -21,7 +21,7 @@ func TestRecommendedAudit(t *testing.T) {
 	o.Audit.Profile = "recommended"
 	plan, err := Make(o, nil)
 	require.NoError(t, err)
-	loaded, err := kube.LoadAuditPolicy(o.Release, auditFile, []byte(planned(t, plan, auditFile)))
+	loaded, err := kube.LoadAuditPolicy(o.Release, k3s.AuditPolicyFile, []byte(planned(t, plan, k3s.AuditPolicyFile)))
 	require.NoError(t, err)
 	require.Empty(t, loaded.Ignored)
 	rules := auditpolicy.NewPolicyRuleEvaluator(loaded.Policy)
@@ -92,12 +92,12 @@ func TestAuditOptions(t *testing.T) {
 	o.Audit = Audit{Policy: &File{Name: "mine.yaml", Data: []byte(own)}}
 	plan, err := Make(o, nil)
 	require.NoError(t, err)
-	assert.Equal(t, own, planned(t, plan, auditFile), "the user's policy is baked as it is")
+	assert.Equal(t, own, planned(t, plan, k3s.AuditPolicyFile), "the user's policy is baked as it is")
 
 	o.Audit = Audit{Level: "Request"}
 	plan, err = Make(o, nil)
 	require.NoError(t, err)
-	assert.Contains(t, planned(t, plan, auditFile), "  - level: Request\n")
+	assert.Contains(t, planned(t, plan, k3s.AuditPolicyFile), "  - level: Request\n")
 
 	for log, want := range map[string]struct{ dir, warning string }{
 		"/var/log/kubernetes/audit.log": {dir: "/var/log/kubernetes"},

@@ -10,14 +10,6 @@ import (
 	"github.com/k3s-cis/packer-plugin-k3s/internal/kube"
 )
 
-// Files that K3s's data directory does not move.
-const (
-	// The guide keeps both below the data directory, where a disk that
-	// is mounted at first boot hides them and the API server exits.
-	admissionFile = k3s.ConfigDir + "/psa.yaml"
-	auditFile     = k3s.ConfigDir + "/audit.yaml"
-)
-
 // choices are options with every default filled in for one node.
 type choices struct {
 	Options
@@ -63,10 +55,10 @@ func settle(o Options, eff *k3s.Effective) *choices {
 	}
 	c.kubeconfigMode = o.kubeconfigMode(eff)
 	c.auditLog = firstOf(c.optionArg("audit-log-path"), o.Audit.LogPath, said(eff, "audit-log-path"), c.layout().Logs()+"/audit.log")
-	c.auditFile = firstOf(c.optionArg("audit-policy-file"), said(eff, "audit-policy-file"), auditFile)
+	c.auditFile = firstOf(c.optionArg("audit-policy-file"), said(eff, "audit-policy-file"), k3s.AuditPolicyFile)
 	c.plugins = c.wantedPlugins()
 	if o.needsAdmission() {
-		c.admissionFile = firstOf(c.optionArg("admission-control-config-file"), said(eff, "admission-control-config-file"), admissionFile)
+		c.admissionFile = firstOf(c.optionArg("admission-control-config-file"), said(eff, "admission-control-config-file"), k3s.PodSecurityFile)
 	}
 	return c
 }

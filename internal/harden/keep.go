@@ -10,7 +10,7 @@ import (
 
 // own are the files that only a plan makes, whatever the options.
 func (p *planner) own() []string {
-	files := []string{sysctlFile, moreSysctlFile, admissionFile, auditFile, ownDropIn(p.m.docs[0].Path)}
+	files := []string{sysctlFile, moreSysctlFile, k3s.PodSecurityFile, k3s.AuditPolicyFile, ownDropIn(p.m.docs[0].Path)}
 	if p.have != nil {
 		if name, _ := p.eff.TightenPlace(p.have); name != "" {
 			files = append(files, name)

@@ -18,8 +18,8 @@ func Query(o Options) node.Query {
 	q := node.Query{
 		{Path: sysctlFile, Content: true},
 		{Path: moreSysctlFile, Content: true},
-		{Path: admissionFile, Content: true},
-		{Path: auditFile, Content: true},
+		{Path: k3s.PodSecurityFile, Content: true},
+		{Path: k3s.AuditPolicyFile, Content: true},
 		{Path: k3s.RegistriesFile, Content: true},
 	}
 	for _, role := range o.Role.Roles() {
@@ -42,7 +42,7 @@ func below(role k3s.Role, dir string) node.Query {
 	return append(q,
 		node.Pick{Path: l.Logs()}, node.Pick{Path: l.Images(), Depth: 1},
 		// Where the guide keeps its policies.
-		node.Pick{Path: l.Server() + "/psa.yaml", Content: true}, node.Pick{Path: l.Server() + "/audit.yaml", Content: true},
+		node.Pick{Path: l.PodSecurityFile(), Content: true}, node.Pick{Path: l.AuditPolicyFile(), Content: true},
 		node.Pick{Path: l.Manifests(), Depth: node.Deep, Content: true})
 }
 

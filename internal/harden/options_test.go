@@ -94,12 +94,12 @@ func TestPresets(t *testing.T) {
 		o := newest(t)
 		plan, err := Make(o, nil)
 		require.NoError(t, err)
-		assert.NotContains(t, planned(t, plan, admissionFile), "- "+want+"\n")
+		assert.NotContains(t, planned(t, plan, k3s.PodSecurityFile), "- "+want+"\n")
 		o.PodSecurity.Presets = []string{preset}
 		plan, err = Make(o, nil)
 		require.NoError(t, err)
-		assert.Contains(t, planned(t, plan, admissionFile), "- "+want+"\n")
-		assert.Contains(t, planned(t, plan, admissionFile), "- kube-system\n")
+		assert.Contains(t, planned(t, plan, k3s.PodSecurityFile), "- "+want+"\n")
+		assert.Contains(t, planned(t, plan, k3s.PodSecurityFile), "- kube-system\n")
 	}
 }
 

@@ -15,6 +15,11 @@ const (
 	NodeDir        = "/etc/rancher/node"
 	DefaultDataDir = "/var/lib/rancher/k3s"
 	SystemdDir     = "/etc/systemd/system"
+	// Where this plugin keeps the guide's policies. The guide has them below the data
+	// directory, where a disk that is mounted at first boot hides them and the API
+	// server exits.
+	PodSecurityFile = ConfigDir + "/psa.yaml"
+	AuditPolicyFile = ConfigDir + "/audit.yaml"
 )
 
 // BinaryPaths are where K3s is installed, the usual place first (install.sh).
@@ -47,6 +52,13 @@ func (l Layout) Manifests() string { return l.Server() + "/manifests" }
 
 // Logs is where the guide puts the audit log.
 func (l Layout) Logs() string { return l.Server() + "/logs" }
+
+// PodSecurityFile is where the guide keeps the configuration of Pod Security
+// (docs.k3s.io, "CIS Hardening Guide").
+func (l Layout) PodSecurityFile() string { return l.Server() + "/psa.yaml" }
+
+// AuditPolicyFile is where the guide keeps the audit policy.
+func (l Layout) AuditPolicyFile() string { return l.Server() + "/audit.yaml" }
 
 // TLS holds certificates and keys.
 func (l Layout) TLS() string { return l.Server() + "/tls" }
