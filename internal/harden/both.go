@@ -58,12 +58,12 @@ func (o Options) validateBoth() []error {
 
 // makeBoth plans for an image whose nodes become server or agent. Each service
 // gets what its role has, and a configuration file that the other does not read.
-func makeBoth(o Options, have *node.Node) (*Plan, error) {
-	if have == nil {
+func makeBoth(o Options, current *node.Node) (*Plan, error) {
+	if current == nil {
 		return nil, &Incomplete{Query(o)}
 	}
-	server := &planner{have: have, plan: &Plan{}}
-	agent := &planner{have: have, plan: &Plan{}}
+	server := &planner{current: current, plan: &Plan{}}
+	agent := &planner{current: current, plan: &Plan{}}
 	if err := together(server.look(o.forRole(k3s.Server)), agent.look(o.forRole(k3s.Agent))); err != nil {
 		return nil, err
 	}
@@ -82,7 +82,7 @@ func makeBoth(o Options, have *node.Node) (*Plan, error) {
 	server.write(agent.plan.Change.Write...)
 	slices.SortStableFunc(server.plan.Change.Write, func(a, b node.Entry) int { return strings.Compare(a.Path, b.Path) })
 	agent.plan.Change.Write = server.plan.Change.Write
-	agent.have = have
+	agent.current = current
 	server.finish(forServer)
 	agent.finish(forAgent)
 	plan, err := server.result()
@@ -141,11 +141,11 @@ func (p *planner) part(o Options, server *planner) error {
 		return nil
 	}
 	p.shared = p.eff
-	e, err := ownEnvironment(p.have, p.eff)
+	e, err := ownEnvironment(p.current, p.eff)
 	if err != nil {
 		return err
 	}
-	p.have = node.New(p.have.Query(), append(p.have.Without(e.Path).Entries(), e))
+	p.current = node.New(p.current.Query(), append(p.current.Without(e.Path).Entries(), e))
 	if err := p.look(o.forRole(k3s.Agent)); err != nil {
 		return err
 	}
@@ -160,7 +160,7 @@ func (p *planner) part(o Options, server *planner) error {
 
 // ownEnvironment is the file that makes the agent's service read agentConfig: a
 // drop-in of its unit, or what its OpenRC script sources.
-func ownEnvironment(have *node.Node, eff *k3s.Effective) (node.Entry, error) {
+func ownEnvironment(current *node.Node, eff *k3s.Effective) (node.Entry, error) {
 	const line = "K3S_CONFIG_FILE=" + agentConfig + "\n"
 	name := eff.Service.Name
 	if path.Dir(eff.Service.Path) != "/etc/init.d" {
@@ -168,7 +168,7 @@ func ownEnvironment(have *node.Node, eff *k3s.Effective) (node.Entry, error) {
 			[]byte(header+"\n# An agent exits on the server's configuration, so that it reads one of its own.\n[Service]\nEnvironment="+line)), nil
 	}
 	env := k3s.ConfigDir + "/" + name + ".env"
-	old, err := contentOf(have, env)
+	old, err := contentOf(current, env)
 	if err != nil {
 		return node.Entry{}, err
 	}
@@ -181,26 +181,26 @@ func ownEnvironment(have *node.Node, eff *k3s.Effective) (node.Entry, error) {
 // carried is what the agent read so far in the file that is the server's from
 // now on: it goes into its own, as far as an agent takes it. A file that first
 // boot writes is no home for it.
-func (p *planner) carried(ws []want) []want {
+func (p *planner) carried(ws []desired) []desired {
 	if p.shared == nil || p.m.own != nil {
 		return nil
 	}
 	inFile := func(o k3s.Origin) bool {
 		return o.Source == p.shared.ConfigFile || path.Dir(o.Source) == k3s.DropInDir(p.shared.ConfigFile)
 	}
-	var out []want
+	var out []desired
 	for _, name := range slices.Sorted(maps.Keys(p.shared.Settings)) {
 		key, _ := k3s.FindKey(name)
 		if key.Only == k3s.Server {
 			continue
 		}
 		for _, v := range p.shared.Settings[name].Values {
-			w := want{key: name, value: v.Text, option: "the server's configuration", list: key.Kind == k3s.List}
+			w := desired{key: name, value: v.Text, option: "the server's configuration", list: key.Kind == k3s.List}
 			if i := slices.IndexFunc(components, func(c k3s.Component) bool { return k3s.ArgumentKey(c) == name }); i >= 0 {
 				a := parseArg(v.Text)
 				w.component, w.flag, w.value = components[i], a.name, a.value
 			}
-			taken := slices.ContainsFunc(ws, func(o want) bool { return o.key == w.key && o.flag == w.flag && (!w.list || w.flag != "") })
+			taken := slices.ContainsFunc(ws, func(o desired) bool { return o.key == w.key && o.flag == w.flag && (!w.list || w.flag != "") })
 			switch {
 			case !inFile(v.Origin) || taken:
 			case k3s.HoldsSecret(name, v.Text):

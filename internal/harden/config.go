@@ -12,11 +12,11 @@ import (
 	"github.com/k3s-cis/packer-plugin-k3s/internal/node"
 )
 
-// merger brings wants into the configuration files of a node.
+// merger brings what is desired into the configuration files of a node.
 type merger struct {
 	release   k3s.Release
 	overwrite Overwrite
-	// own is the drop-in that takes what is wanted; nil where the main file does.
+	// own is the drop-in that takes what is desired; nil where the main file does.
 	own *configfile.Document
 	// docs are the files in K3s's order, the main one first.
 	docs []*configfile.Document
@@ -26,7 +26,7 @@ type merger struct {
 	errs []error
 }
 
-// found is a value that the node gives a want already.
+// found is a value that the node gives already for something desired.
 type found struct {
 	value string
 	where string
@@ -36,21 +36,21 @@ type found struct {
 }
 
 // newMerger reads the configuration files that K3s will read.
-func newMerger(o Options, have *node.Node, eff *k3s.Effective) (*merger, error) {
+func newMerger(o Options, current *node.Node, eff *k3s.Effective) (*merger, error) {
 	m := &merger{release: o.Release, overwrite: o.Overwrite, eff: eff}
 	main := k3s.ConfigFile
 	if eff != nil && eff.ConfigFile != "" {
 		main = eff.ConfigFile
 	}
 	paths := []string{main}
-	if have != nil && o.Release.ReadsConfigDropIns() {
-		for _, e := range have.Below(k3s.DropInDir(main)) {
+	if current != nil && o.Release.ReadsConfigDropIns() {
+		for _, e := range current.Below(k3s.DropInDir(main)) {
 			if path.Dir(e.Path) == k3s.DropInDir(main) && e.Kind == node.KindFile && isYAML(e.Path) && e.Path != ownDropIn(main) {
 				paths = append(paths, e.Path)
 			}
 		}
 	}
-	own := o.Release.ReadsConfigDropIns() && foreign(have, ownDropIn(main))
+	own := o.Release.ReadsConfigDropIns() && foreign(current, ownDropIn(main))
 	if o.Layout == LayoutDropIn || own {
 		paths = append(paths, ownDropIn(main))
 		slices.Sort(paths[1:])
@@ -58,7 +58,7 @@ func newMerger(o Options, have *node.Node, eff *k3s.Effective) (*merger, error) 
 	var errs []error
 	size := 0
 	for i, p := range paths {
-		data, err := contentOf(have, p)
+		data, err := contentOf(current, p)
 		if err != nil {
 			errs = append(errs, err)
 			continue
@@ -91,10 +91,10 @@ func isYAML(p string) bool {
 	return ext == ".yaml" || ext == ".yml"
 }
 
-// merge brings all wants in. Errors are collected in m.errs.
-func (m *merger) merge(ws []want) {
+// merge brings in all that is desired. Errors are collected in m.errs.
+func (m *merger) merge(ws []desired) {
 	var keys []string
-	byKey := map[string][]want{}
+	byKey := map[string][]desired{}
 	for _, w := range ws {
 		if _, ok := byKey[w.key]; !ok {
 			keys = append(keys, w.key)
@@ -142,8 +142,8 @@ func (m *merger) spellOut() {
 }
 
 // freeList deals with drop-ins that replace a whole list: K3s then forgets what
-// earlier files say. It reports whether wants can be brought in.
-func (m *merger) freeList(key string, ws []want) bool {
+// earlier files say. It reports whether what is desired can be brought in.
+func (m *merger) freeList(key string, ws []desired) bool {
 	if !ws[0].list && ws[0].flag == "" {
 		return true
 	}
@@ -153,7 +153,7 @@ func (m *merger) freeList(key string, ws []want) bool {
 			return true
 		}
 		var lost []string
-		var missing []want
+		var missing []desired
 		for _, w := range ws {
 			if !slices.ContainsFunc(m.find(w), func(f found) bool { return w.served(f.value) }) {
 				lost, missing = append(lost, w.shownText()), append(missing, w)
@@ -187,7 +187,7 @@ func (m *merger) replacer(key string) int {
 }
 
 // bring makes the node say w.
-func (m *merger) bring(w want) {
+func (m *merger) bring(w desired) {
 	var served bool
 	all := m.find(w)
 	for _, f := range all {
@@ -203,11 +203,11 @@ func (m *merger) bring(w want) {
 		case w.union:
 			// joined below
 		case f.doc == nil:
-			m.errs = append(m.errs, conflict([]want{w}, "%s: %s, but %s wants %s: change it there, where K3s reads it last",
+			m.errs = append(m.errs, conflict([]desired{w}, "%s: %s, but %s wants %s: change it there, where K3s reads it last",
 				f.where, describe(w, f.value), w.asker(), w.shown(w.value)))
 			return
 		case !m.overwrite.Config:
-			m.errs = append(m.errs, conflict([]want{w}, "%s: %s, but %s wants %s: change it there, or set overwrite = \"config\"",
+			m.errs = append(m.errs, conflict([]desired{w}, "%s: %s, but %s wants %s: change it there, or set overwrite = \"config\"",
 				f.where, describe(w, f.value), w.asker(), w.shown(w.value)))
 			return
 		case m.before(f):
@@ -229,7 +229,7 @@ func (m *merger) bring(w want) {
 
 // join brings a comma list in: into the node's own item where a file has one,
 // so that it also holds where K3s passes only the last of several.
-func (m *merger) join(w want, all []found) {
+func (m *merger) join(w desired, all []found) {
 	value := w.value
 	for _, f := range all {
 		value = union(value, f.value)
@@ -245,15 +245,15 @@ func (m *merger) join(w want, all []found) {
 }
 
 // keepEnabled sees to it that the node's own configuration does not switch off
-// admission plugins that are wanted.
-func (m *merger) keepEnabled(wanted []string) {
-	w := want{key: k3s.ArgumentKey(k3s.APIServer), component: k3s.APIServer, flag: "disable-admission-plugins"}
+// admission plugins that are desired.
+func (m *merger) keepEnabled(setting []string) {
+	w := desired{key: k3s.ArgumentKey(k3s.APIServer), component: k3s.APIServer, flag: "disable-admission-plugins"}
 	all := m.find(w)
 	for i := len(all) - 1; i >= 0; i-- { // backwards: removing moves what follows
 		f := all[i]
 		var bad, rest []string
 		for _, name := range strings.Split(f.value, ",") {
-			if slices.Contains(wanted, strings.TrimSpace(name)) {
+			if slices.Contains(setting, strings.TrimSpace(name)) {
 				bad = append(bad, name)
 			} else {
 				rest = append(rest, name)
@@ -262,9 +262,9 @@ func (m *merger) keepEnabled(wanted []string) {
 		switch {
 		case len(bad) == 0:
 		case f.doc == nil:
-			m.errs = append(m.errs, conflict([]want{w}, "%s: disable-admission-plugins=%s switches off %s, which the guide wants on: change it there", f.where, w.shown(f.value), strings.Join(bad, ", ")))
+			m.errs = append(m.errs, conflict([]desired{w}, "%s: disable-admission-plugins=%s switches off %s, which the guide wants on: change it there", f.where, w.shown(f.value), strings.Join(bad, ", ")))
 		case !m.overwrite.Config:
-			m.errs = append(m.errs, conflict([]want{w}, "%s: disable-admission-plugins=%s switches off %s, which the guide wants on: change it there, or set overwrite = \"config\"", f.where, w.shown(f.value), strings.Join(bad, ", ")))
+			m.errs = append(m.errs, conflict([]desired{w}, "%s: disable-admission-plugins=%s switches off %s, which the guide wants on: change it there, or set overwrite = \"config\"", f.where, w.shown(f.value), strings.Join(bad, ", ")))
 		case len(rest) > 0:
 			w.value = strings.Join(rest, ",")
 			f.doc.Set(f.entry, f.entry.Items()[f.item], w.text())
@@ -276,7 +276,7 @@ func (m *merger) keepEnabled(wanted []string) {
 
 // find returns what the node gives w today, in K3s's order, without what a
 // later file replaces.
-func (m *merger) find(w want) []found {
+func (m *merger) find(w desired) []found {
 	var out []found
 	first := 0
 	if w.flag != "" || w.list {
@@ -304,7 +304,7 @@ func (m *merger) find(w want) []found {
 }
 
 // elsewhere returns what units and environment files give w.
-func (m *merger) elsewhere(w want) []found {
+func (m *merger) elsewhere(w desired) []found {
 	if m.eff == nil {
 		return nil
 	}
@@ -335,7 +335,7 @@ func (m *merger) outside(o k3s.Origin) bool {
 }
 
 // describe says what was found for w, secrets left out.
-func describe(w want, value string) string {
+func describe(w desired, value string) string {
 	if w.flag != "" {
 		return fmt.Sprintf("%s %s=%s", w.key, w.flag, w.shown(value))
 	}

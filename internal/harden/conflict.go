@@ -8,23 +8,23 @@ import (
 )
 
 // Conflict is the error for configuration of the node's own that contradicts
-// what is wanted. Make joins it with its other errors.
+// what is desired. Make joins it with its other errors.
 type Conflict struct {
-	// Wants are the flags and keys that could not be had.
-	Wants []Wanted
-	text  string
+	// Desired are the flags and keys that could not be had.
+	Desired []Setting
+	text    string
 }
 
-// Wanted is a flag of a component, or a key of K3s's own configuration where
+// Setting is a flag of a component, or a key of K3s's own configuration where
 // Component is empty.
-type Wanted struct {
+type Setting struct {
 	Component k3s.Component
 	Name      string
 }
 
 // Given is a flag or a key that the user's own options set.
 type Given struct {
-	Wanted
+	Setting
 	// Option is where, as the user writes it.
 	Option string
 }
@@ -35,25 +35,25 @@ func (o Options) Given() []Given {
 	scalars, lists := c.userKeys()
 	var out []Given
 	for _, w := range slices.Concat(c.userArgs(), scalars, lists) {
-		out = append(out, Given{w.wanted(), w.option})
+		out = append(out, Given{w.setting(), w.option})
 	}
 	return out
 }
 
-// Error names the place, what stands there, what is wanted and the remedy.
+// Error names the place, what stands there, what is desired and the remedy.
 func (c *Conflict) Error() string { return c.text }
 
-func conflict(ws []want, format string, args ...any) error {
+func conflict(ws []desired, format string, args ...any) error {
 	c := &Conflict{text: fmt.Sprintf(format, args...)}
 	for _, w := range ws {
-		c.Wants = append(c.Wants, w.wanted())
+		c.Desired = append(c.Desired, w.setting())
 	}
 	return c
 }
 
-func (w want) wanted() Wanted {
+func (w desired) setting() Setting {
 	if w.flag == "" {
-		return Wanted{Name: w.key}
+		return Setting{Name: w.key}
 	}
-	return Wanted{Component: w.component, Name: w.flag}
+	return Setting{Component: w.component, Name: w.flag}
 }

@@ -22,11 +22,11 @@ func (e *Incomplete) Error() string {
 }
 
 // contentOf returns a file's bytes, nil when it is absent.
-func contentOf(have *node.Node, p string) ([]byte, error) {
-	if have == nil {
+func contentOf(current *node.Node, p string) ([]byte, error) {
+	if current == nil {
 		return nil, nil
 	}
-	e, presence := have.Lookup(p)
+	e, presence := current.Lookup(p)
 	switch {
 	case presence == node.Absent:
 		return nil, nil

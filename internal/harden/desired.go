@@ -10,8 +10,8 @@ import (
 	"github.com/k3s-cis/packer-plugin-k3s/internal/kube"
 )
 
-// want is one thing that K3s's configuration is to say.
-type want struct {
+// desired is one thing that K3s's configuration is to say.
+type desired struct {
 	// key is the K3s key; flag names the component's flag when key is a list
 	// of component arguments.
 	key, flag string
@@ -28,8 +28,8 @@ type want struct {
 	union bool
 }
 
-// asker says who wants it, for messages.
-func (w want) asker() string {
+// asker says who desires it, for messages.
+func (w desired) asker() string {
 	if w.option == "" {
 		return "the guide"
 	}
@@ -37,7 +37,7 @@ func (w want) asker() string {
 }
 
 // text is the item as it stands in the configuration file.
-func (w want) text() string {
+func (w desired) text() string {
 	if w.flag == "" {
 		return w.value
 	}
@@ -45,7 +45,7 @@ func (w want) text() string {
 }
 
 // shown is a value for w fit for a message.
-func (w want) shown(value string) string {
+func (w desired) shown(value string) string {
 	if w.flag == "" {
 		return k3s.Redact(w.key, value)
 	}
@@ -53,17 +53,17 @@ func (w want) shown(value string) string {
 }
 
 // shownText is text fit for a message.
-func (w want) shownText() string {
+func (w desired) shownText() string {
 	w.value = w.shown(w.value)
 	return w.text()
 }
 
-// served says whether a value found on the node does what is wanted.
-func (w want) served(found string) bool {
+// served says whether a value found on the node does what is desired.
+func (w desired) served(found string) bool {
 	if w.union {
-		have := strings.Split(found, ",")
+		current := strings.Split(found, ",")
 		for _, v := range strings.Split(w.value, ",") {
-			if !slices.Contains(have, v) {
+			if !slices.Contains(current, v) {
 				return false
 			}
 		}
@@ -72,9 +72,9 @@ func (w want) served(found string) bool {
 	return equalValue(found, w.value) || w.option == "" && w.holds != nil && w.holds(found)
 }
 
-// wants turns the rules and the user's own keys and arguments into what the
+// desired turns the rules and the user's own keys and arguments into what the
 // configuration must say, and warns where the user's contradict the guide.
-func (c *choices) wants() (ws []want, warnings []string) {
+func (c *choices) desired() (ws []desired, warnings []string) {
 	args := c.userArgs()
 	scalars, lists := c.userKeys()
 	taken := map[string]bool{}
@@ -82,7 +82,7 @@ func (c *choices) wants() (ws []want, warnings []string) {
 		if !u.covers(c.Release) || c.Role == k3s.Agent && !agentMay(u.key()) {
 			continue
 		}
-		w := want{key: u.key(), component: u.component, value: u.value(c), holds: u.holds}
+		w := desired{key: u.key(), component: u.component, value: u.value(c), holds: u.holds}
 		if u.component != "" {
 			w.flag = u.name
 		}
@@ -120,7 +120,7 @@ func (c *choices) wants() (ws []want, warnings []string) {
 			ws = append(ws, w)
 		}
 	}
-	for _, more := range [][]want{args, scalars} {
+	for _, more := range [][]desired{args, scalars} {
 		for _, a := range more {
 			if a.list || !taken[a.key+" "+a.flag] {
 				ws = append(ws, a)
@@ -145,14 +145,14 @@ var components = []k3s.Component{k3s.APIServer, k3s.ControllerManager, k3s.Sched
 
 // userArgs are the component arguments of the options, those in the config
 // map first: K3s lets the later one win.
-func (c *choices) userArgs() []want {
-	var out []want
+func (c *choices) userArgs() []desired {
+	var out []desired
 	for _, comp := range components {
-		var items []want
+		var items []desired
 		take := func(option string, list []string) {
 			for _, item := range list {
 				a := parseArg(item)
-				w := want{key: k3s.ArgumentKey(comp), component: comp, flag: a.name, value: a.value, option: option}
+				w := desired{key: k3s.ArgumentKey(comp), component: comp, flag: a.name, value: a.value, option: option}
 				w.union = a.name == "enable-admission-plugins"
 				items = append(items, w)
 			}
@@ -177,7 +177,7 @@ func (c *choices) userArgs() []want {
 }
 
 // userKeys are the other keys of the config map, sorted.
-func (c *choices) userKeys() (scalars, lists []want) {
+func (c *choices) userKeys() (scalars, lists []desired) {
 	names := make([]string, 0, len(c.Config))
 	for name := range c.Config {
 		names = append(names, name)
@@ -190,7 +190,7 @@ func (c *choices) userKeys() (scalars, lists []want) {
 		}
 		items, isList := listOf(c.Config[name])
 		for _, v := range items {
-			w := want{key: key, value: v, option: "config." + name, list: isList}
+			w := desired{key: key, value: v, option: "config." + name, list: isList}
 			if isList {
 				lists = append(lists, w)
 			} else {

@@ -25,24 +25,24 @@ import (
 // only values of K3s keys are shown that cannot be secrets, and what the plan
 // writes too; of the user's own manifests nothing. It is empty when nothing would
 // change. A nil node stands for an empty one.
-func Diff(plan *Plan, have *node.Node) string {
+func Diff(plan *Plan, current *node.Node) string {
 	var b strings.Builder
 	for _, e := range plan.Change.Write {
-		diffEntry(&b, e, lookup(have, e.Path))
+		diffEntry(&b, e, lookup(current, e.Path))
 	}
 	for _, from := range slices.Sorted(maps.Keys(plan.Change.Keep)) {
-		if _, presence := lookupIn(have, plan.Change.Keep[from]); presence != node.Present {
+		if _, presence := lookupIn(current, plan.Change.Keep[from]); presence != node.Present {
 			fmt.Fprintf(&b, "%s: the original is kept as %s\n", from, plan.Change.Keep[from])
 		}
 	}
 	for _, p := range plan.Change.Remove {
-		if _, presence := lookupIn(have, p); presence != node.Absent {
+		if _, presence := lookupIn(current, p); presence != node.Absent {
 			fmt.Fprintf(&b, "%s: removed\n", p)
 		}
 	}
-	if have != nil && have.Kernel != nil {
+	if current != nil && current.Kernel != nil {
 		for _, name := range slices.Sorted(maps.Keys(plan.Change.Kernel)) {
-			if now, ok := have.Kernel[name]; ok && now != plan.Change.Kernel[name] {
+			if now, ok := current.Kernel[name]; ok && now != plan.Change.Kernel[name] {
 				fmt.Fprintf(&b, "running kernel: %s %s -> %s\n", name, now, plan.Change.Kernel[name])
 			}
 		}
@@ -265,15 +265,15 @@ func octal(m fs.FileMode) string {
 	return fmt.Sprintf("%04o", bits)
 }
 
-func lookupIn(have *node.Node, p string) (node.Entry, node.Presence) {
-	if have == nil {
+func lookupIn(current *node.Node, p string) (node.Entry, node.Presence) {
+	if current == nil {
 		return node.Entry{}, node.Absent
 	}
-	return have.Lookup(p)
+	return current.Lookup(p)
 }
 
-func lookup(have *node.Node, p string) *node.Entry {
-	if e, presence := lookupIn(have, p); presence == node.Present {
+func lookup(current *node.Node, p string) *node.Entry {
+	if e, presence := lookupIn(current, p); presence == node.Present {
 		return &e
 	}
 	return nil

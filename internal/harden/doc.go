@@ -11,14 +11,14 @@
 //     No node stands for one that has no K3s configuration.
 //  3. Options, release and node are settled into choices: each once, with what
 //     the guide of that release says where nobody chose.
-//  4. The rules of the guide become what is wanted of K3s's configuration, and
+//  4. The rules of the guide become what is desired of K3s's configuration, and
 //     are merged into its files, of which the rest keeps its bytes (see
 //     k3s/configfile). What somebody set otherwise is a conflict unless it
 //     serves the control as well: never overwritten in silence.
 //  5. The files of a server are added: policies, admission, manifests.
 //  6. What is superseded is removed, and what is replaced is kept beside it.
 //  7. The result is resolved as the node would and compared with what was
-//     wanted, so that a plan which K3s reads otherwise is refused.
+//     desired, so that a plan which K3s reads otherwise is refused.
 //  8. What the plan took for granted is written down as assumptions. The target
 //     verifies them before it changes anything, and says "stale" otherwise.
 package harden

@@ -15,11 +15,11 @@ import (
 func ownDropIn(main string) string { return k3s.DropInDir(main) + "/99-k3s-cis.yaml" }
 
 // foreign says whether the node has a file at p that no plan made.
-func foreign(have *node.Node, p string) bool {
-	if have == nil {
+func foreign(current *node.Node, p string) bool {
+	if current == nil {
 		return false
 	}
-	e, presence := have.Lookup(p)
+	e, presence := current.Lookup(p)
 	return presence == node.Present && e.Kind == node.KindFile && !ours(e.Data)
 }
 
@@ -33,9 +33,9 @@ func (m *merger) before(f found) bool {
 	return m.own != nil && f.doc != nil && slices.Index(m.docs, f.doc) < slices.Index(m.docs, m.own)
 }
 
-// add writes w into the file that takes what is wanted. Lists of a drop-in append
+// add writes w into the file that takes what is desired. Lists of a drop-in append
 // to those of the files before it, where a plain key would replace them.
-func (m *merger) add(w want) {
+func (m *merger) add(w desired) {
 	key, known := k3s.FindKey(w.key)
 	switch {
 	case m.own == nil:
@@ -55,14 +55,14 @@ func (m *merger) add(w want) {
 
 // anchor is what the plan rests on and only the configuration file says: another
 // file in its place must not move K3s away from what was baked.
-func (p *planner) anchor() []want {
+func (p *planner) anchor() []desired {
 	if p.m.own == nil || p.eff == nil {
 		return nil
 	}
-	var out []want
+	var out []desired
 	for _, v := range p.eff.Settings["data-dir"].Values {
 		if _, asked := p.c.Config["data-dir"]; !asked && slices.ContainsFunc([]*configfile.Document{p.m.docs[0], p.m.own}, func(d *configfile.Document) bool { return d.Path == v.Origin.Source }) {
-			out = []want{{key: "data-dir", value: v.Text}}
+			out = []desired{{key: "data-dir", value: v.Text}}
 		}
 	}
 	return out

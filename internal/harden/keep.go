@@ -11,8 +11,8 @@ import (
 // own are the files that only a plan makes, whatever the options.
 func (p *planner) own() []string {
 	files := []string{sysctlFile, moreSysctlFile, k3s.PodSecurityFile, k3s.AuditPolicyFile, ownDropIn(p.m.docs[0].Path)}
-	if p.have != nil {
-		if name, _ := p.eff.TightenPlace(p.have); name != "" {
+	if p.current != nil {
+		if name, _ := p.eff.TightenPlace(p.current); name != "" {
 			files = append(files, name)
 		}
 	}
@@ -28,7 +28,7 @@ func (p *planner) remove() {
 		if slices.ContainsFunc(p.plan.Change.Write, func(e node.Entry) bool { return e.Path == name }) {
 			continue
 		}
-		if data, err := contentOf(p.have, name); err == nil && ours(data) {
+		if data, err := contentOf(p.current, name); err == nil && ours(data) {
 			p.plan.Change.Remove = append(p.plan.Change.Remove, name)
 		}
 	}
@@ -37,10 +37,10 @@ func (p *planner) remove() {
 // keep asks for a copy of each file that is not ours and becomes another.
 func (p *planner) keep() {
 	for _, e := range p.plan.Change.Write {
-		if e.Kind != node.KindFile || p.have == nil {
+		if e.Kind != node.KindFile || p.current == nil {
 			continue
 		}
-		old, presence := p.have.Lookup(e.Path)
+		old, presence := p.current.Lookup(e.Path)
 		if presence != node.Present || old.Kind != node.KindFile || old.Data == nil || ours(old.Data) || string(old.Data) == string(e.Data) {
 			continue
 		}

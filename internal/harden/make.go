@@ -50,7 +50,7 @@ func below(role k3s.Role, dir string) node.Query {
 // one that has no K3s configuration; the plan then assumes that. The error
 // lists everything that is wrong, each with option or file and line, what was
 // found and what would be right. An *Incomplete asks for more of the node.
-func Make(o Options, have *node.Node) (*Plan, error) {
+func Make(o Options, current *node.Node) (*Plan, error) {
 	if o.Role != k3s.Server && o.Role != k3s.Agent && o.Role != k3s.Both {
 		return nil, fmt.Errorf("role: %q is not one of %s, %s, %s", o.Role, k3s.Server, k3s.Agent, k3s.Both)
 	}
@@ -62,9 +62,9 @@ func Make(o Options, have *node.Node) (*Plan, error) {
 	}
 	o = o.longKeys()
 	if o.Role == k3s.Both {
-		return makeBoth(o, have)
+		return makeBoth(o, current)
 	}
-	p := &planner{have: have, plan: &Plan{}}
+	p := &planner{current: current, plan: &Plan{}}
 	if err := p.look(o); err != nil {
 		return nil, err
 	}
@@ -79,18 +79,18 @@ func Make(o Options, have *node.Node) (*Plan, error) {
 // settle chooses what the options leave open and reads the node's configuration.
 func (p *planner) settle(o Options) (err error) {
 	p.c = settle(o, p.eff)
-	p.m, err = newMerger(o, p.have, p.eff)
+	p.m, err = newMerger(o, p.current, p.eff)
 	return err
 }
 
 // planner is one run of Make.
 type planner struct {
-	have *node.Node
-	eff  *k3s.Effective
-	c    *choices
-	m    *merger
-	plan *Plan
-	errs []error
+	current *node.Node
+	eff     *k3s.Effective
+	c       *choices
+	m       *merger
+	plan    *Plan
+	errs    []error
 	// shared is what the service reads before it is given a configuration of its
 	// own; nil where it has one.
 	shared *k3s.Effective
@@ -100,17 +100,17 @@ type planner struct {
 
 // look finds out what the node says of itself.
 func (p *planner) look(o Options) error {
-	if p.have == nil {
+	if p.current == nil {
 		return nil
 	}
-	eff, err := k3s.ResolveDeclared(p.have, o.Release, o.Role, o.K3sCommand)
+	eff, err := k3s.ResolveDeclared(p.current, o.Release, o.Role, o.K3sCommand)
 	if err != nil {
 		return err
 	}
 	own := ownDropIn(eff.ConfigFile)
-	if _, presence := p.have.Lookup(own); presence == node.Present && o.Layout != LayoutDropIn && !foreign(p.have, own) {
+	if _, presence := p.current.Lookup(own); presence == node.Present && o.Layout != LayoutDropIn && !foreign(p.current, own) {
 		// It is removed, so that it says nothing of the node any more.
-		if eff, err = k3s.ResolveDeclared(p.have.Without(own), o.Release, o.Role, o.K3sCommand); err != nil {
+		if eff, err = k3s.ResolveDeclared(p.current.Without(own), o.Release, o.Role, o.K3sCommand); err != nil {
 			return err
 		}
 	}
@@ -121,7 +121,7 @@ func (p *planner) look(o Options) error {
 	p.eff = eff
 	missing := eff.Missing
 	dir := dataDir(o, eff)
-	if _, presence := p.have.Lookup(k3s.LayoutOf(dir).Server()); presence == node.Unknown {
+	if _, presence := p.current.Lookup(k3s.LayoutOf(dir).Server()); presence == node.Unknown {
 		missing = append(missing, below(o.Role, dir)...)
 	}
 	if len(missing) > 0 {
@@ -131,11 +131,11 @@ func (p *planner) look(o Options) error {
 }
 
 // draft fills in what the plan writes, and returns what it is to bring about.
-func (p *planner) draft() []want {
+func (p *planner) draft() []desired {
 	if warning, _ := p.c.Release.Supported(); warning != "" {
 		p.warn("%s", warning)
 	}
-	old, err := contentOf(p.have, sysctlFile)
+	old, err := contentOf(p.current, sysctlFile)
 	if err != nil {
 		p.errs = append(p.errs, err)
 	}
@@ -143,7 +143,7 @@ func (p *planner) draft() []want {
 	p.plan.Change.Kernel = kernel
 	p.write(entries...)
 
-	ws, warnings := p.c.wants()
+	ws, warnings := p.c.desired()
 	ws = append(ws, p.anchor()...)
 	ws = append(ws, p.carried(ws)...)
 	p.plan.Warnings = append(p.plan.Warnings, warnings...)
@@ -168,11 +168,11 @@ func (p *planner) draft() []want {
 }
 
 // finish fills in the rest of the plan once all is known that it writes.
-func (p *planner) finish(ws []want) {
+func (p *planner) finish(ws []desired) {
 	p.remove()
 	p.keep()
 	p.verify(ws)
-	p.assume()
+	p.preconditions()
 }
 
 // document plans one configuration file. Drop-ins are written only when they

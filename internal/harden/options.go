@@ -12,7 +12,7 @@ type Options struct {
 	Role    k3s.Role
 	// Benchmark is the CIS release the node is judged by, such as "cis-2.1".
 	Benchmark string
-	// Layout is which file holds what is wanted of K3s's configuration.
+	// Layout is which file holds what is desired of K3s's configuration.
 	Layout Layout
 	// Overwrite is what of the node's own may be replaced where it contradicts
 	// the guide, instead of being refused.
@@ -61,7 +61,7 @@ type Overwrite struct {
 	Policies bool
 }
 
-// Layout is where a node's K3s configuration gets what is wanted of it.
+// Layout is where a node's K3s configuration gets what is desired of it.
 type Layout string
 
 // The layouts. "" stands for LayoutFile.

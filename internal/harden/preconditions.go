@@ -12,11 +12,11 @@ import (
 	"github.com/k3s-cis/packer-plugin-k3s/internal/service"
 )
 
-// assume lists what the plan was made from: of each file that Query collects
+// preconditions lists what the plan was made from: of each file that Query collects
 // the bytes it had, and of each directory that there are no further files in it
 // that K3s or systemd would read. A plan without a node takes for granted that
 // the node says nothing itself, or was hardened by this very plan.
-func (p *planner) assume() {
+func (p *planner) preconditions() {
 	written := map[string]string{}
 	for _, e := range p.plan.Change.Write {
 		if e.Kind == node.KindFile {
@@ -42,7 +42,7 @@ func (p *planner) assume() {
 	for _, pick := range p.query() {
 		suffixes := startSuffixes(pick)
 		switch {
-		case !pick.Content || done[pick.Path] || p.have == nil && slices.Contains(p.unread(), pick.Path):
+		case !pick.Content || done[pick.Path] || p.current == nil && slices.Contains(p.unread(), pick.Path):
 		case suffixes == nil:
 			add(pick.Path)
 		default:
@@ -58,7 +58,7 @@ func (p *planner) assume() {
 
 // contents lists what a file may hold for the plan to be right.
 func (p *planner) contents(name, planned string) []string {
-	if p.have == nil {
+	if p.current == nil {
 		switch {
 		case planned != "":
 			return []string{"", planned}
@@ -68,7 +68,7 @@ func (p *planner) contents(name, planned string) []string {
 			return append([]string{""}, plainUnits(p.c.Role, name)...)
 		}
 	}
-	e, presence := p.have.Lookup(name)
+	e, presence := p.current.Lookup(name)
 	switch {
 	case presence == node.Absent:
 		return []string{""}
@@ -84,11 +84,11 @@ func (p *planner) environmentFiles() []string { return p.c.Role.EnvironmentFiles
 
 // children are the files of the node in dir that count.
 func (p *planner) children(dir string, suffixes []string) []string {
-	if p.have == nil {
+	if p.current == nil {
 		return nil
 	}
 	var out []string
-	for _, e := range p.have.Below(dir) {
+	for _, e := range p.current.Below(dir) {
 		if e.Kind == node.KindFile && path.Dir(e.Path) == dir && slices.ContainsFunc(suffixes, func(s string) bool { return strings.HasSuffix(e.Path, s) }) {
 			out = append(out, e.Path)
 		}

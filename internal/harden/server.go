@@ -43,7 +43,7 @@ func (p *planner) policyFile(name, options string, asked bool, build func(*choic
 		p.errs = append(p.errs, err)
 		return
 	}
-	old, err := contentOf(p.have, name)
+	old, err := contentOf(p.current, name)
 	if err != nil {
 		p.errs = append(p.errs, err)
 		return

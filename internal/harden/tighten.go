@@ -15,12 +15,12 @@ import (
 // node's own, whose content stays: manifests, drop-ins, the registries' file,
 // units and environment files. Each is said.
 func (p *planner) tighten() {
-	if p.have == nil {
+	if p.current == nil {
 		return // what there is of them makes the plan stale
 	}
 	var said []string
 	for _, t := range p.nodeFiles() {
-		e, presence := p.have.Lookup(t.path)
+		e, presence := p.current.Lookup(t.path)
 		if presence != node.Present || e.Kind != node.KindFile || e.Data == nil || e.Target != "" || p.writes(t.path) {
 			continue
 		}
@@ -54,7 +54,7 @@ func (p *planner) nodeFiles() []nodeFile {
 		dirs = append(dirs, p.c.layout().Manifests())
 	}
 	for _, dir := range dirs {
-		for _, e := range p.have.Below(dir) {
+		for _, e := range p.current.Below(dir) {
 			out = append(out, nodeFile{e.Path, 0o600})
 		}
 	}

@@ -72,8 +72,8 @@ func (v *checker) sysctl() {
 			v.wrong(option, "is the same parameter as %q: leave one out", other)
 		}
 		seen[dotted] = name
-		if want := kubeletValue(dotted); want != "" && strings.TrimSpace(value) != want {
-			v.wrong(option, "%s contradicts protect-kernel-defaults: the kubelet starts with %s alone; leave it out", value, want)
+		if desired := kubeletValue(dotted); desired != "" && strings.TrimSpace(value) != desired {
+			v.wrong(option, "%s contradicts protect-kernel-defaults: the kubelet starts with %s alone; leave it out", value, desired)
 		}
 	}
 }

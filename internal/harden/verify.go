@@ -16,7 +16,7 @@ import (
 // verify reads the node as the plan would leave it, the way K3s would: what
 // would keep K3s from starting, or would not take effect, is an error now
 // rather than on the first boot.
-func (p *planner) verify(ws []want) {
+func (p *planner) verify(ws []desired) {
 	after := p.after()
 	eff, err := k3s.ResolveDeclared(after, p.c.Release, p.c.Role, p.c.K3sCommand)
 	if err != nil {
@@ -62,9 +62,9 @@ func stated(args []k3s.Argument) []k3s.Argument {
 func (p *planner) after() *node.Node {
 	q := append(Query(p.c.Options), k3s.Query(p.c.Role, p.c.dataDir)...)
 	entries := map[string]node.Entry{}
-	if p.have != nil {
-		q = p.have.Query()
-		for _, e := range p.have.Entries() {
+	if p.current != nil {
+		q = p.current.Query()
+		for _, e := range p.current.Entries() {
 			entries[e.Path] = e
 		}
 	}
@@ -112,8 +112,8 @@ func (p *planner) problems(list []k3s.Problem) {
 	}
 }
 
-// takesEffect makes sure that K3s will use what is wanted.
-func (p *planner) takesEffect(eff *k3s.Effective, w want) {
+// takesEffect makes sure that K3s will use what is desired.
+func (p *planner) takesEffect(eff *k3s.Effective, w desired) {
 	if w.list || w.flag == "" && p.c.Release.MayHaveKey(w.key, p.c.Role) {
 		return
 	}
@@ -134,7 +134,7 @@ func (p *planner) takesEffect(eff *k3s.Effective, w want) {
 	if len(values) > 0 && w.served(values[0]) {
 		return
 	}
-	p.errs = append(p.errs, conflict([]want{w}, "%s %s would not take effect: K3s would use %q from %s; %s wants %s",
+	p.errs = append(p.errs, conflict([]desired{w}, "%s %s would not take effect: K3s would use %q from %s; %s wants %s",
 		w.key, w.flag, w.shown(strings.Join(values, "")), strings.Join(places, ", "), w.asker(), w.shown(w.value)))
 }
 

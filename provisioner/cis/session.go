@@ -235,15 +235,15 @@ func (s *session) withControls(err error, o harden.Options, have *node.Node) err
 		if !errors.As(e, &conflict) {
 			continue
 		}
-		if ids := s.atStake(conflict.Wants, o, have); len(ids) > 0 {
+		if ids := s.atStake(conflict.Desired, o, have); len(ids) > 0 {
 			out[i] = fmt.Errorf("%w (controls that would not hold: %s)", e, strings.Join(ids, ", "))
 		}
 	}
 	return errors.Join(out...)
 }
 
-// atStake returns the controls that wants decide and that have fails.
-func (s *session) atStake(wants []harden.Wanted, o harden.Options, have *node.Node) []string {
+// atStake returns the controls that settings decide and that have fails.
+func (s *session) atStake(settings []harden.Setting, o harden.Options, have *node.Node) []string {
 	var ids []string
 	for _, role := range o.Role.Roles() {
 		effective, err := k3s.ResolveDeclared(have, o.Release, role, o.K3sCommand)
@@ -252,7 +252,7 @@ func (s *session) atStake(wants []harden.Wanted, o harden.Options, have *node.No
 		}
 		results := benchmark.Evaluate(benchmark.Input{Node: have, Effective: effective, Benchmark: o.Benchmark, Role: role, Now: time.Now()})
 		for _, r := range results {
-			decided := slices.ContainsFunc(wants, func(w harden.Wanted) bool {
+			decided := slices.ContainsFunc(settings, func(w harden.Setting) bool {
 				return slices.Contains(benchmark.Concerning(o.Benchmark, w.Component, w.Name), r.ID)
 			})
 			if decided && r.Status == benchmark.Fail && !slices.Contains(ids, r.ID) {
