@@ -92,6 +92,13 @@ func (s Source) checksum() string {
 	return s.Checksum
 }
 
+// SHA256 is the digest that the checksum is, in lower-case hexadecimal digits; false
+// where it is written elsewhere, or not at all.
+func (s Source) SHA256() (string, bool) {
+	sum, err := hex.DecodeString(strings.TrimPrefix(s.checksum(), "sha256:"))
+	return hex.EncodeToString(sum), err == nil && len(sum) == 32
+}
+
 func goodChecksum(text string) bool {
 	if list, ok := strings.CutPrefix(text, "file:"); ok {
 		return list != ""

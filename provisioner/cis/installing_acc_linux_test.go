@@ -6,6 +6,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
@@ -104,6 +105,18 @@ build {
 	for file, want := range map[string]string{m.Path("opt/bin/k3s"): digest(binary), m.Path("var/lib/rancher/k3s/agent/images/images.tar"): fileDigest(t, images)} {
 		assert.Equal(t, want, fileDigest(t, file), file)
 	}
+
+	// What is installed is compared where it is.
+	template := filepath.Join(dir, "test.pkr.hcl")
+	text, err := os.ReadFile(template)
+	require.NoError(t, err)
+	require.NoError(t, os.WriteFile(template, []byte(strings.Replace(string(text), "report_dir", "mode = \"check\"\n    report_dir", 1)), 0o600))
+	r := p.Run(t, dir, "build", ".")
+	require.Zero(t, r.ExitCode, r.Output)
+	require.NoError(t, os.WriteFile(m.Path("opt/bin/k3s"), binary[:len(binary)-1], 0o755))
+	r = p.Run(t, dir, "build", ".")
+	require.NotZero(t, r.ExitCode)
+	assert.Contains(t, r.Output, "/opt/bin/k3s is not the file of install.binary")
 }
 
 func fileDigest(t *testing.T, name string) string {

@@ -299,6 +299,36 @@ func TestInstallFetches(t *testing.T) {
 	assert.FileExists(t, filepath.Join(tree, "var/lib/rancher/k3s/agent/images/k3s-airgap-images-amd64.tar.zst"))
 }
 
+// A tree that is only checked has what install says, by digests, or the build fails.
+func TestInstalledIsCompared(t *testing.T) {
+	tree := systemdTree(t, "amd64")
+	binary, images := k3sBinary(t, "amd64"), imageArchive(t, "amd64", 5<<20, "own/app:v1")
+	options := map[string]any{"install": map[string]any{
+		"binary": localFile(t, "k3s", binary), "airgap_images": []string{localFile(t, "images.tar", images)},
+	}}
+	x := try(t, tree, options, nil)
+	require.NoError(t, x.err, x.log)
+	options["mode"] = modeCheck
+	x = try(t, tree, options, nil)
+	require.NoError(t, x.err, x.log)
+	byDigest := map[string]any{"mode": modeCheck, "install": map[string]any{
+		"binary": "https://nowhere.invalid/k3s", "checksum": digest(binary), "airgap_images": []string{"https://nowhere.invalid/images.tar?checksum=" + digest(images)},
+	}}
+	x = try(t, tree, byDigest, nil)
+	require.NoError(t, x.err, x.log)
+
+	write(t, tree, "usr/local/bin/k3s", string(binary)+"x")
+	require.NoError(t, os.Chmod(filepath.Join(tree, "usr/local/bin/k3s"), 0o755))
+	for _, options := range []map[string]any{options, byDigest} {
+		x = try(t, tree, options, nil)
+		require.ErrorContains(t, x.err, "/usr/local/bin/k3s is not the file of install.binary, whose SHA-256 is "+strings.TrimPrefix(digest(binary), "sha256:"))
+		assert.NotContains(t, x.err.Error(), "images.tar")
+	}
+	require.NoError(t, os.Remove(filepath.Join(tree, "var/lib/rancher/k3s/agent/images/images.tar")))
+	x = try(t, tree, options, nil)
+	require.ErrorContains(t, x.err, "/var/lib/rancher/k3s/agent/images/images.tar is not there, and install.airgap_images[0] names it")
+}
+
 // A release is fetched for the architecture of the tree, and is what it is called.
 func TestInstallVersion(t *testing.T) {
 	binary := k3sBinary(t, "arm64")

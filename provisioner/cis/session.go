@@ -340,7 +340,7 @@ func (s *session) judge(ctx context.Context, o harden.Options, n *node.Node) err
 	if err != nil {
 		return err
 	}
-	return errors.Join(s.unsealed(ctx, o, n), s.publish(r))
+	return errors.Join(s.unsealed(ctx, o, n), s.otherThanInstalled(ctx, o, n), s.publish(r))
 }
 
 // assess evaluates what is on the node.
