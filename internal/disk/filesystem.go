@@ -109,7 +109,7 @@ func plausibleExt(b []byte) bool {
 func (f FileSystem) String() string {
 	switch {
 	case f.Type == "":
-		return "nothing known"
+		return "nothing that is known"
 	case f.Label != "":
 		return fmt.Sprintf("%s, label %q", f.Type, f.Label)
 	default:

@@ -17,8 +17,9 @@ import (
 // mountOptions are what file system types are mounted with. An image may be a
 // copy of an xfs that is in use here. The others need not have the host's disk
 // flushed as they write: until the image is finished nothing of it has to
-// outlive a power cut, and then the whole file is synced.
-var mountOptions = map[string]string{"xfs": "nouuid", "ext4": "nobarrier", "btrfs": "nobarrier"}
+// outlive a power cut, and then the whole file is synced. All inodes of an image
+// are read, so that ext4 may read more of them at once, in blocks.
+var mountOptions = map[string]string{"xfs": "nouuid", "ext4": "nobarrier,inode_readahead_blks=1024", "btrfs": "nobarrier"}
 
 // Mounted is a root file system of an image, mounted at a directory, with the
 // other file systems of the image that belong to it.

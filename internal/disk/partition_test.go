@@ -140,7 +140,7 @@ func TestReadLayoutAndChoose(t *testing.T) {
 		"tag without value":      {disk: two, choice: "LABEL=", wantErr: []string{"write the partition's number"}},
 		"chosen without a root":  {disk: cloud, choice: "2", wantErr: []string{`partition: "2" holds no ext4, xfs or btrfs file system but vfat`}},
 		"chosen on a whole disk": {disk: []func(*os.File){with(t, "ext4", "root", 0)}, choice: "1", wantErr: []string{"has no partition table; remove it"}},
-		"nothing":                {disk: nil, wantErr: []string{"iso_url: the disk has no partition table and no ext4, xfs or btrfs file system, but nothing known"}},
+		"nothing":                {disk: nil, wantErr: []string{"iso_url: the disk has no partition table and no ext4, xfs or btrfs file system, but nothing that is known"}},
 		"encrypted": {
 			disk:    []func(*os.File){withGPT(t, 512, gptPart(2048, 131038, "0root")), with(t, "LUKS (encrypted)", "", 2048*512)},
 			wantErr: []string{"iso_url: no ext4, xfs or btrfs file system is on the disk", "LUKS (encrypted)"},
@@ -276,6 +276,6 @@ func TestExtentOf(t *testing.T) {
 
 func TestLayoutListsEverything(t *testing.T) {
 	l := &Layout{Table: "dos", Partitions: []Partition{{Number: 2, Extent: Extent{0, 1 << 30}}}}
-	assert.Equal(t, "  2: 1GiB, nothing known", l.String())
+	assert.Equal(t, "  2: 1GiB, nothing that is known", l.String())
 	assert.Equal(t, "  (no partitions)", (&Layout{Table: "gpt"}).String())
 }
