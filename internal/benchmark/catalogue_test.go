@@ -55,7 +55,7 @@ func TestCatalogueMatchesAssessments(t *testing.T) {
 			for _, r := range c.Roles() {
 				roles = append(roles, string(r))
 			}
-			got = append(got, published{id: c.ID(b), key: c.Key, kind: string(c.Kind(b)), roles: strings.Join(roles, ",")})
+			got = append(got, published{id: c.ID(b), key: c.Key, kind: string(c.Assessment(b)), roles: strings.Join(roles, ",")})
 			keys[c.Key] = true
 		}
 		var want []published

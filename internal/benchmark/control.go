@@ -5,13 +5,13 @@ import (
 	"github.com/k3s-cis/packer-plugin-k3s/internal/node"
 )
 
-// Kind is who decides a control, as the benchmark prints it.
-type Kind string
+// Assessment is who decides a control, as the benchmark prints it.
+type Assessment string
 
-// The kinds of controls.
+// The assessments.
 const (
-	Automated  Kind = "automated"
-	ManualKind Kind = "manual"
+	Automated Assessment = "automated"
+	ByAPerson Assessment = "manual"
 )
 
 // Phase is when a control can be decided for a K3s node.
@@ -51,11 +51,11 @@ type Control struct {
 
 	ids releases[string]
 	// always: benchmarks that do not number the control judge it as our own.
-	always bool
-	kinds  releases[Kind]
-	phases releases[Phase]
-	roles  []k3s.Role
-	reason string
+	always      bool
+	assessments releases[Assessment]
+	phases      releases[Phase]
+	roles       []k3s.Role
+	reason      string
 	// needs are the components without which the control has nothing to speak
 	// of: those it names, and those its expectations are about.
 	needs       []string
@@ -71,8 +71,8 @@ type Control struct {
 // benchmark does not have it.
 func (c Control) ID(benchmark string) string { return c.ids[benchmark] }
 
-// Kind returns who decides the control in a benchmark.
-func (c Control) Kind(benchmark string) Kind { return c.kinds.at(benchmark) }
+// Assessment returns who decides the control in a benchmark.
+func (c Control) Assessment(benchmark string) Assessment { return c.assessments.at(benchmark) }
 
 // Phase returns when the control can be decided in a benchmark.
 func (c Control) Phase(benchmark string) Phase { return c.phases.at(benchmark) }

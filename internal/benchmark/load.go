@@ -79,7 +79,7 @@ func (d *decoder) controls(data []byte, benchmarks []string) []located {
 }
 
 func (d *decoder) control(n *yaml.Node, benchmarks []string) Control {
-	c := Control{unmet: Fail, kinds: releases[Kind]{"": Automated}, phases: releases[Phase]{"": PhaseBake}}
+	c := Control{unmet: Fail, assessments: releases[Assessment]{"": Automated}, phases: releases[Phase]{"": PhaseBake}}
 	known := map[string]func(*yaml.Node){
 		"key": func(n *yaml.Node) {
 			if c.Key = d.text(n); len(c.Key) > maxKey || !keyPattern.MatchString(c.Key) {
@@ -99,7 +99,9 @@ func (d *decoder) control(n *yaml.Node, benchmarks []string) Control {
 			})
 		},
 		"kind": func(n *yaml.Node) {
-			c.kinds = perRelease(d, n, benchmarks, func(n *yaml.Node) Kind { return Kind(d.oneOf(n, string(Automated), string(ManualKind))) })
+			c.assessments = perRelease(d, n, benchmarks, func(n *yaml.Node) Assessment {
+				return Assessment(d.oneOf(n, string(Automated), string(ByAPerson)))
+			})
 		},
 		"phase": func(n *yaml.Node) {
 			c.phases = perRelease(d, n, benchmarks, func(n *yaml.Node) Phase { return Phase(d.oneOf(n, phaseNames()...)) })

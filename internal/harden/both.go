@@ -75,7 +75,7 @@ func makeBoth(o Options, current *node.Node) (*Plan, error) {
 	if err := agent.part(o, server); err != nil {
 		return nil, err
 	}
-	if err := together(server.settle(o.forRole(k3s.Server)), agent.settle(o.forRole(k3s.Agent))); err != nil {
+	if err := together(server.choose(o.forRole(k3s.Server)), agent.choose(o.forRole(k3s.Agent))); err != nil {
 		return nil, err
 	}
 	forServer, forAgent := server.draft(), agent.draft()

@@ -29,9 +29,9 @@ type choices struct {
 	asked Options
 }
 
-// settle fills in what the options leave open. eff is what the node says
+// choose fills in what the options leave open. eff is what the node says
 // today; nil for a node without K3s configuration.
-func settle(o Options, eff *k3s.Effective) *choices {
+func choose(o Options, eff *k3s.Effective) *choices {
 	c := &choices{Options: o, asked: o, dataDir: dataDir(o, eff)}
 	c.Audit.MaxAge = orDefault(o.Audit.MaxAge, defaultMaxAge)
 	c.Audit.MaxBackup = orDefault(o.Audit.MaxBackup, defaultMaxBackup)

@@ -9,7 +9,7 @@
 //     What the node's files point to and was not collected is an Incomplete,
 //     which names the query that is missing; the caller asks and begins again.
 //     No node stands for one that has no K3s configuration.
-//  3. Options, release and node are settled into choices: each once, with what
+//  3. Options, release and node become choices: each once, with what
 //     the guide of that release says where nobody chose.
 //  4. The rules of the guide become what is desired of K3s's configuration, and
 //     are merged into its files, of which the rest keeps its bytes (see

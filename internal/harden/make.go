@@ -68,7 +68,7 @@ func Make(o Options, current *node.Node) (*Plan, error) {
 	if err := p.look(o); err != nil {
 		return nil, err
 	}
-	if err := p.settle(o); err != nil {
+	if err := p.choose(o); err != nil {
 		return nil, err
 	}
 	ws := p.draft()
@@ -76,9 +76,9 @@ func Make(o Options, current *node.Node) (*Plan, error) {
 	return p.result()
 }
 
-// settle chooses what the options leave open and reads the node's configuration.
-func (p *planner) settle(o Options) (err error) {
-	p.c = settle(o, p.eff)
+// choose fills in what the options leave open and reads the node's configuration.
+func (p *planner) choose(o Options) (err error) {
+	p.c = choose(o, p.eff)
 	p.m, err = newMerger(o, p.current, p.eff)
 	return err
 }

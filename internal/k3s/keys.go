@@ -6,13 +6,13 @@ import (
 	"github.com/k3s-cis/packer-plugin-k3s/internal/safetext"
 )
 
-// Kind is how K3s reads the value of a key.
-type Kind int
+// ValueKind is how K3s reads the value of a key.
+type ValueKind int
 
 // The kinds of keys. Lists take several values and append over file and
 // command line; of the others the last value counts.
 const (
-	Text Kind = iota
+	Text ValueKind = iota
 	Boolean
 	Number
 	List
@@ -24,7 +24,7 @@ type Key struct {
 	Name string
 	// Aliases are other names for the same key: short ones and hidden ones.
 	Aliases []string
-	Kind    Kind
+	Kind    ValueKind
 	// Env is the environment variable K3s falls back to.
 	Env string
 	// Only is the one role that accepts the key; empty means both.
