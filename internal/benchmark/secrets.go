@@ -263,7 +263,14 @@ func (x *examination) secretsInEnvironment() ([]Evidence, string) {
 	}
 	var out []Evidence
 	for _, f := range files {
-		out = append(out, secretVariables(service.EnvironmentFile(f.Path, f.Data))...)
+		found := secretVariables(service.EnvironmentFile(f.Path, f.Data))
+		// What systemd passes over, such as a line with export, is in the image all the same.
+		for _, e := range assignedSecrets(f.Path, f.Data) {
+			if !slices.ContainsFunc(found, func(o Evidence) bool { return o.Line == e.Line }) {
+				found = append(found, e)
+			}
+		}
+		out = append(out, found...)
 	}
 	return out, ""
 }

@@ -199,6 +199,14 @@ func (c *Changes) unit(e node.Entry, text string) {
 	if service.Masked(e) {
 		return
 	}
+	for _, d := range service.OwnDirectories(text) {
+		f := fileChange{Place: Place{e.Path, d.Line}, action: permits, pattern: d.Path, uid: -1, gid: -1}
+		mode, known := modeChange(d.Mode)
+		if f.mode = mode; !known || !slices.Contains([]string{"", "root", "0"}, d.User) {
+			f.action, f.deep = covers, true
+		}
+		c.change(f)
+	}
 	for _, run := range service.Commands(text) {
 		s := &shell{changes: c, file: e.Path, first: run.Line}
 		words := make([]word, len(run.Words))

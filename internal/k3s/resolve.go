@@ -110,6 +110,7 @@ func (r *resolver) resolve() {
 	r.runsAsRoot()
 	e.DataDir = LayoutOf(r.dataDir()).Root()
 	e.Datastore = r.datastore()
+	r.limited()
 	layout := LayoutOf(e.DataDir)
 	r.places = strings.NewReplacer("{server}", layout.Server(), "{agent}", layout.Agent())
 	e.Args = r.arguments()

@@ -136,12 +136,12 @@ func startsAnyK3s(text string) bool {
 func (r *resolver) serviceNames() []string {
 	found := map[string]bool{}
 	consider := func(name string, e node.Entry) {
-		if name == r.role.ServiceName() || strings.HasSuffix(name, "@") || e.Kind != node.KindFile ||
+		if name == r.role.ServiceName() || e.Kind != node.KindFile ||
 			path.Base(e.Target) == r.role.ServiceName()+".service" {
 			return
 		}
 		if len(e.Data) == 0 {
-			if e.Size > 0 && e.Data == nil && strings.Contains(name, "k3s") {
+			if e.Size > 0 && e.Data == nil && strings.Contains(name, "k3s") && !strings.HasSuffix(name, "@") {
 				found[name] = true
 			}
 			return
@@ -157,6 +157,12 @@ func (r *resolver) serviceNames() []string {
 			if m := k3sRole.FindStringSubmatch(text); m != nil && m[1] == string(r.role.other()) {
 				return
 			}
+		}
+		if template, ok := strings.CutSuffix(name, "@"); ok {
+			for _, instance := range r.instances(template) {
+				found[instance] = true
+			}
+			return
 		}
 		found[name] = true
 	}
@@ -178,6 +184,20 @@ func (r *resolver) serviceNames() []string {
 	}
 	sort.Strings(names)
 	return append([]string{r.role.ServiceName()}, names...)
+}
+
+// instances lists the services of a template that something of the node wants.
+func (r *resolver) instances(template string) []string {
+	var out []string
+	for _, dir := range service.UnitDirectories() {
+		for _, e := range r.node.Below(dir) {
+			name, ok := strings.CutSuffix(path.Base(e.Path), ".service")
+			if ok && strings.HasPrefix(name, template+"@") && name != template+"@" && !slices.Contains(out, name) {
+				out = append(out, name)
+			}
+		}
+	}
+	return out
 }
 
 // unreadable reports that a service could not be read.

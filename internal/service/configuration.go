@@ -1,6 +1,7 @@
 package service
 
 import (
+	"cmp"
 	"fmt"
 	"path"
 	"sort"
@@ -89,6 +90,42 @@ func PathParts(p string) []string {
 type Command struct {
 	Line  int
 	Words []string
+}
+
+// OwnDirectory is a directory that systemd gives the mode and owner of a service
+// whenever it starts it.
+type OwnDirectory struct {
+	Line int
+	// Path is absolute.
+	Path string
+	// Mode is octal, as it is written; User is "" for root.
+	Mode, User string
+}
+
+// ownDirectories are the settings that name such directories, and where these
+// are (systemd.exec(5)). ConfigurationDirectory leaves what is there as it is.
+var ownDirectories = map[string]string{"StateDirectory": "/var/lib", "LogsDirectory": "/var/log", "CacheDirectory": "/var/cache"}
+
+// OwnDirectories lists those that a unit file, or a drop-in, names.
+func OwnDirectories(text string) []OwnDirectory {
+	var out []OwnDirectory
+	settings := map[string]string{}
+	kinds := map[int]string{}
+	_ = readINI(text, []string{"Service"}, func(s iniSetting) error {
+		settings[s.key] = s.value
+		if root, ok := ownDirectories[s.key]; ok {
+			for _, w := range strictSyntax.words(s.value) {
+				name, _, _ := strings.Cut(w.text, ":")
+				kinds[len(out)] = s.key
+				out = append(out, OwnDirectory{Line: s.where(0), Path: path.Join(root, name)})
+			}
+		}
+		return nil
+	})
+	for i := range out {
+		out[i].Mode, out[i].User = cmp.Or(settings[kinds[i]+"Mode"], "0755"), settings["User"]
+	}
+	return out
 }
 
 // Commands lists the commands that a unit file, or a drop-in, has in its Exec

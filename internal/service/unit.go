@@ -38,6 +38,8 @@ type Service struct {
 	Directory string
 	// User is who the command runs as, as it is written; "" is root.
 	User string
+	// Limits are what the unit keeps the command from, in order.
+	Limits []Limit
 	// Files are all that the service is read from and that is there: its unit
 	// or script, drop-ins, environment files, and the service manager's own
 	// settings; those that give nothing too.

@@ -121,6 +121,12 @@ var unitSettings = map[string]func(p *unitParser, file string, s iniSetting) err
 		p.service.User = s.value
 		return nil
 	},
+	"ReadWritePaths": (*unitParser).setPathLimit, "ReadWriteDirectories": (*unitParser).setPathLimit,
+	"ReadOnlyPaths": (*unitParser).setPathLimit, "ReadOnlyDirectories": (*unitParser).setPathLimit,
+	"InaccessiblePaths": (*unitParser).setPathLimit, "InaccessibleDirectories": (*unitParser).setPathLimit,
+	"ProtectSystem": (*unitParser).setLimit, "ProtectControlGroups": (*unitParser).setLimit,
+	"DynamicUser": (*unitParser).setLimit, "PrivateUsers": (*unitParser).setLimit,
+	"PrivateNetwork": (*unitParser).setLimit, "PrivateDevices": (*unitParser).setLimit,
 	"RootDirectory":        (*unitParser).setView,
 	"RootImage":            (*unitParser).setView,
 	"BindPaths":            (*unitParser).setView,
