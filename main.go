@@ -16,6 +16,7 @@ import (
 	"github.com/k3s-cis/packer-plugin-k3s/builder/image"
 	"github.com/k3s-cis/packer-plugin-k3s/internal/fleet"
 	"github.com/k3s-cis/packer-plugin-k3s/internal/packerui"
+	"github.com/k3s-cis/packer-plugin-k3s/internal/rehearsal/tree"
 	"github.com/k3s-cis/packer-plugin-k3s/post-processor/attest"
 	"github.com/k3s-cis/packer-plugin-k3s/provisioner/cis"
 	"github.com/k3s-cis/packer-plugin-k3s/version"
@@ -28,6 +29,7 @@ const garbageGrowth = 400
 
 func main() {
 	image.Dispatch()
+	tree.Dispatch()
 	if os.Getenv("GOGC") == "" {
 		debug.SetGCPercent(garbageGrowth)
 	}

@@ -33,6 +33,15 @@ type FirstStart struct {
 	Subject rehearsal.Subject
 }
 
+// Without is what a first start says of the node with another configuration file:
+// nothing, for it had the one that it has.
+func (f *FirstStart) Without(file string) *FirstStart {
+	if f == nil {
+		return nil
+	}
+	return &FirstStart{Why: "it was rehearsed with " + file + ", and not without"}
+}
+
 // The sources of evidence of a first start that are no files.
 const (
 	logSource  = "log of K3s"

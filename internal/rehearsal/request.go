@@ -162,7 +162,7 @@ func New(e *k3s.Effective, program string, s Subject, timeout time.Duration, age
 func possible(e *k3s.Effective, program string) error {
 	switch {
 	case program == "":
-		return &Impossible{"there is no K3s in the image to be started"}
+		return &Unavailable{[]string{"K3s in the image: install { } puts it there"}}
 	case e.Role != k3s.Server:
 		return &Impossible{"an agent has to join a server, which is not there before the image is"}
 	case e.Service == nil || len(e.Service.Start) == 0:

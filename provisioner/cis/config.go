@@ -1,5 +1,5 @@
 //go:generate go tool packer-sdc struct-markdown
-//go:generate go tool packer-sdc mapstructure-to-hcl2 -type Config,PodSecurityConfig,AuditConfig,EventRateLimitConfig,RateLimitConfig,NetworkPoliciesConfig,SealConfig,InstallConfig,WaiverConfig
+//go:generate go tool packer-sdc mapstructure-to-hcl2 -type Config,PodSecurityConfig,AuditConfig,EventRateLimitConfig,RateLimitConfig,NetworkPoliciesConfig,SealConfig,InstallConfig,RehearsalConfig,WaiverConfig
 
 package cis
 
@@ -111,6 +111,12 @@ type Config struct {
 	// the fleet, is removed, also where `install` is present. See
 	// [Sealing the image](#sealing-the-image).
 	Seal *SealConfig `mapstructure:"seal"`
+
+	// Present: K3s is started once before there is an image, in namespaces of its own
+	// from which nothing gets to the disk, and what it did is judged: what is deferred
+	// to the first boot otherwise is proven or fails. See
+	// [Rehearsing the first start](#rehearsing-the-first-start).
+	Rehearsal *RehearsalConfig `mapstructure:"rehearsal"`
 
 	// Accept that one control fails, with a reason, an owner and an end. May be
 	// repeated. See [Waivers](#waivers).
@@ -281,6 +287,21 @@ type SealConfig struct {
 	// what it mounted. Default `false`: K3s that runs is an error. Whatever becomes
 	// of the build, it is not started again.
 	Reset bool `mapstructure:"reset"`
+}
+
+// RehearsalConfig is the block `rehearsal`.
+type RehearsalConfig struct {
+	// Start the agent too: containerd, kubelet and kube-proxy. Default: `true` on a
+	// machine, whose kernel is the image's; `false` in a tree and in a container.
+	Agent config.Trilean `mapstructure:"agent"`
+	// How long K3s may take to be up and to answer. Default `3m`.
+	Timeout time.Duration `mapstructure:"timeout"`
+	// Keep what K3s logged in `report_dir`, as `first-start.log`, without secrets.
+	KeepLog bool `mapstructure:"keep_log"`
+	// `true` (default): where nothing can be rehearsed the build fails, and the error
+	// says what is missing. `false`: that is a warning, and the controls stay
+	// deferred.
+	Required config.Trilean `mapstructure:"required"`
 }
 
 // WaiverConfig is the block `waiver`.

@@ -80,6 +80,7 @@ type FlatConfig struct {
 	StrictManifests           *bool                      `mapstructure:"strict_manifests" cty:"strict_manifests" hcl:"strict_manifests"`
 	Install                   *FlatInstallConfig         `mapstructure:"install" cty:"install" hcl:"install"`
 	Seal                      *FlatSealConfig            `mapstructure:"seal" cty:"seal" hcl:"seal"`
+	Rehearsal                 *FlatRehearsalConfig       `mapstructure:"rehearsal" cty:"rehearsal" hcl:"rehearsal"`
 	Waivers                   []FlatWaiverConfig         `mapstructure:"waiver" cty:"waiver" hcl:"waiver"`
 	Controls                  []string                   `mapstructure:"controls" cty:"controls" hcl:"controls"`
 	Baseline                  *string                    `mapstructure:"baseline" cty:"baseline" hcl:"baseline"`
@@ -136,6 +137,7 @@ func (*FlatConfig) HCL2Spec() map[string]hcldec.Spec {
 		"strict_manifests":             &hcldec.AttrSpec{Name: "strict_manifests", Type: cty.Bool, Required: false},
 		"install":                      &hcldec.BlockSpec{TypeName: "install", Nested: hcldec.ObjectSpec((*FlatInstallConfig)(nil).HCL2Spec())},
 		"seal":                         &hcldec.BlockSpec{TypeName: "seal", Nested: hcldec.ObjectSpec((*FlatSealConfig)(nil).HCL2Spec())},
+		"rehearsal":                    &hcldec.BlockSpec{TypeName: "rehearsal", Nested: hcldec.ObjectSpec((*FlatRehearsalConfig)(nil).HCL2Spec())},
 		"waiver":                       &hcldec.BlockListSpec{TypeName: "waiver", Nested: hcldec.ObjectSpec((*FlatWaiverConfig)(nil).HCL2Spec())},
 		"controls":                     &hcldec.AttrSpec{Name: "controls", Type: cty.List(cty.String), Required: false},
 		"baseline":                     &hcldec.AttrSpec{Name: "baseline", Type: cty.String, Required: false},
@@ -304,6 +306,35 @@ func (*FlatRateLimitConfig) HCL2Spec() map[string]hcldec.Spec {
 		"qps":        &hcldec.AttrSpec{Name: "qps", Type: cty.Number, Required: false},
 		"burst":      &hcldec.AttrSpec{Name: "burst", Type: cty.Number, Required: false},
 		"cache_size": &hcldec.AttrSpec{Name: "cache_size", Type: cty.Number, Required: false},
+	}
+	return s
+}
+
+// FlatRehearsalConfig is an auto-generated flat version of RehearsalConfig.
+// Where the contents of a field with a `mapstructure:,squash` tag are bubbled up.
+type FlatRehearsalConfig struct {
+	Agent    *bool   `mapstructure:"agent" cty:"agent" hcl:"agent"`
+	Timeout  *string `mapstructure:"timeout" cty:"timeout" hcl:"timeout"`
+	KeepLog  *bool   `mapstructure:"keep_log" cty:"keep_log" hcl:"keep_log"`
+	Required *bool   `mapstructure:"required" cty:"required" hcl:"required"`
+}
+
+// FlatMapstructure returns a new FlatRehearsalConfig.
+// FlatRehearsalConfig is an auto-generated flat version of RehearsalConfig.
+// Where the contents a fields with a `mapstructure:,squash` tag are bubbled up.
+func (*RehearsalConfig) FlatMapstructure() interface{ HCL2Spec() map[string]hcldec.Spec } {
+	return new(FlatRehearsalConfig)
+}
+
+// HCL2Spec returns the hcl spec of a RehearsalConfig.
+// This spec is used by HCL to read the fields of RehearsalConfig.
+// The decoded values from this spec will then be applied to a FlatRehearsalConfig.
+func (*FlatRehearsalConfig) HCL2Spec() map[string]hcldec.Spec {
+	s := map[string]hcldec.Spec{
+		"agent":    &hcldec.AttrSpec{Name: "agent", Type: cty.Bool, Required: false},
+		"timeout":  &hcldec.AttrSpec{Name: "timeout", Type: cty.String, Required: false},
+		"keep_log": &hcldec.AttrSpec{Name: "keep_log", Type: cty.Bool, Required: false},
+		"required": &hcldec.AttrSpec{Name: "required", Type: cty.Bool, Required: false},
 	}
 	return s
 }

@@ -14,8 +14,10 @@
 //  5. The plan is made and applied, and everything is read back, with one
 //     command. A node that is not what the plan assumed comes back untouched and
 //     is planned for once more.
-//  6. What K3s will run with is resolved from what is on the node, the controls
+//  6. Where that is wanted, K3s is started once in namespaces of its own, and what
+//     it did is seen (rehearsal).
+//  7. What K3s will run with is resolved from what is on the node, the controls
 //     are evaluated, and waivers are applied.
-//  7. The reports are written, on failure too; a control that failed or could
+//  8. The reports are written, on failure too; a control that failed or could
 //     not be judged, or a step back from the baseline, fails the build.
 package cis

@@ -39,6 +39,8 @@ type access struct {
 	// user is whom it logs in as.
 	ssh  bool
 	user string
+	// container is true where the node is a container.
+	container bool
 	// settle waits for what still goes on there; nil where nothing does.
 	settle func(context.Context)
 }
@@ -95,7 +97,7 @@ func reach(c Config, comm packersdk.Communicator, data map[string]any, say func(
 		Container:  containers[connection],
 	})
 	user, _ := data["User"].(string)
-	return access{target: machine, name: connection, ssh: connection == "ssh", user: user, settle: machine.Settle}, nil
+	return access{target: machine, name: connection, ssh: connection == "ssh", user: user, container: containers[connection], settle: machine.Settle}, nil
 }
 
 // wrapper renders execute_command around the one remote command. A nil wrapper

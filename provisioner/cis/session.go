@@ -404,10 +404,10 @@ type settled struct {
 // views judges the node in each role that it can have, as it is and, where its
 // first boot may bring another configuration file, without the one that it has.
 func (s *session) views(ctx context.Context, o harden.Options, n *node.Node, now time.Time) (views []benchmark.View, judged settled, err error) {
-	judge := func(role k3s.Role, effective *k3s.Effective, name, without string) {
+	judge := func(role k3s.Role, effective *k3s.Effective, first *benchmark.FirstStart, name, without string) {
 		views = append(views, benchmark.View{Name: name, Results: benchmark.Evaluate(benchmark.Input{
 			Node: n.Without(without), Effective: effective, Benchmark: o.Benchmark, Role: role, ConfigToCome: o.Layout == harden.LayoutDropIn,
-			Waivers: s.inputs.waivers, Build: s.config.buildName(), Now: now, Own: s.inputs.controls,
+			Waivers: s.inputs.waivers, Build: s.config.buildName(), Now: now, Own: s.inputs.controls, FirstStart: first,
 		})})
 	}
 	for _, role := range o.Role.Roles() {
@@ -424,12 +424,16 @@ func (s *session) views(ctx context.Context, o harden.Options, n *node.Node, now
 		if judged.cluster == nil {
 			judged.cluster = effective.Shared()
 		}
+		first, err := s.rehearse(ctx, o, effective, n)
+		if err != nil {
+			return nil, judged, err
+		}
 		file := effective.ConfigFile
 		_, presence := n.Lookup(file)
 		toCome := o.Layout == harden.LayoutDropIn
 		// A boot that is known to write the file brings what is not known yet.
 		if !toCome || presence != node.Unknown || n.Hidden(file) == "" {
-			judge(role, effective, name, "")
+			judge(role, effective, first, name, "")
 		}
 		if !toCome || presence == node.Absent {
 			continue
@@ -438,7 +442,7 @@ func (s *session) views(ctx context.Context, o harden.Options, n *node.Node, now
 		if err != nil {
 			return nil, judged, err
 		}
-		judge(role, effective, strings.TrimSpace(name+" without what "+file+" says"), file)
+		judge(role, effective, first.Without(file), strings.TrimSpace(name+" without what "+file+" says"), file)
 	}
 	return views, judged, nil
 }

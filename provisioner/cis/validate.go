@@ -89,6 +89,7 @@ func (c *Config) validate() (inputs, []error) {
 	errs = append(errs, c.Seal.validate()...)
 	errs = append(errs, c.Install.validate()...)
 	in.registries = c.Install.readRegistries(&errs)
+	errs = append(errs, c.Rehearsal.validate()...)
 	if c.Install != nil && c.K3sCommand != "" {
 		wrong("k3s_command and install exclude each other: the service that install writes starts k3s itself")
 	}

@@ -42,7 +42,6 @@ func Dispatch() {
 type order struct {
 	Root    string
 	Request *rehearsal.Request
-	Agent   bool
 }
 
 // grace is how much longer than the timeout of a request its first process may
@@ -56,7 +55,11 @@ func Run(ctx context.Context, root string, r *rehearsal.Request, agent bool) (*r
 	if err := r.Check(); err != nil {
 		return nil, err
 	}
-	if lacks := unavailable(root, r.Command[0]); len(lacks) > 0 {
+	lacks := unavailable(root, r.Command[0])
+	if agent {
+		lacks = append(lacks, "the image's own kernel: the agent is rehearsed on a machine alone (rehearsal { agent = false } in a tree)")
+	}
+	if len(lacks) > 0 {
 		return nil, &rehearsal.Unavailable{Lacks: lacks}
 	}
 	before, err := traces(root, r.Traces)
@@ -69,7 +72,7 @@ func Run(ctx context.Context, root string, r *rehearsal.Request, agent bool) (*r
 	done := make(chan struct{})
 	go func() { // with a thread of its own, which may have to leave this program's mounts
 		defer close(done)
-		transcript, err = play(limited, order{Root: root, Request: r, Agent: agent})
+		transcript, err = play(limited, order{Root: root, Request: r})
 	}()
 	<-done
 	if err != nil {

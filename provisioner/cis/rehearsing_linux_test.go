@@ -1,0 +1,144 @@
+package cis
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/k3s-cis/packer-plugin-k3s/internal/benchmark"
+	"github.com/k3s-cis/packer-plugin-k3s/internal/rehearsal/launchertest"
+	"github.com/k3s-cis/packer-plugin-k3s/internal/rehearsal/tree"
+)
+
+// TestMain lets this program be the first process of a rehearsal.
+func TestMain(m *testing.M) {
+	tree.Dispatch()
+	os.Exit(m.Run())
+}
+
+// startableTree is a tree whose K3s is the launcher.
+func startableTree(t *testing.T, misbehave ...string) string {
+	t.Helper()
+	root := newTree(t)
+	for _, dir := range []string{"/etc/systemd/system", "/var/lib", "/usr/lib", "/root", "/tmp"} {
+		require.NoError(t, os.MkdirAll(filepath.Join(root, dir), 0o755))
+	}
+	launchertest.Install(t, root, misbehave...)
+	unit := "[Unit]\nDescription=k3s\n[Service]\nType=notify\nExecStart=/usr/local/bin/k3s server\n[Install]\nWantedBy=multi-user.target\n"
+	require.NoError(t, os.WriteFile(filepath.Join(root, "/etc/systemd/system/k3s.service"), []byte(unit), 0o644))
+	return root
+}
+
+var rehearsing = map[string]any{
+	"k3s_version": release,
+	"rehearsal":   map[string]any{"timeout": "20s", "keep_log": true},
+}
+
+func proven(results []benchmark.Result) (n, byStart int) {
+	for _, r := range results {
+		if r.Status == benchmark.Pass && r.ID != r.Key {
+			n++
+			if r.Phase == benchmark.Rehearsed {
+				byStart++
+			}
+		}
+	}
+	return n, byStart
+}
+
+func TestRehearsal(t *testing.T) {
+	t.Parallel()
+	plain := try(t, startableTree(t), map[string]any{"k3s_version": release}, nil)
+	require.NotNil(t, plain.report, "%v", plain.err)
+	root := startableTree(t)
+	x := try(t, root, rehearsing, nil)
+	require.NotNil(t, x.report, "%v", x.err)
+	for _, r := range x.report.Results {
+		if strings.HasPrefix(r.Key, "node.first-start.") || r.Key == "node.k3s-starts" {
+			assert.Equal(t, benchmark.Pass, r.Status, "%s: %s %s", r.Key, r.Found, r.Reason)
+			assert.Equal(t, benchmark.Rehearsed, r.Phase)
+		}
+	}
+	before, none := proven(plain.report.Results)
+	after, byStart := proven(x.report.Results)
+	assert.Zero(t, none)
+	assert.Equal(t, before+byStart, after)
+	assert.GreaterOrEqual(t, byStart, 8, "the control plane's files, and what is stored")
+	assert.Contains(t, x.log, "of them by a rehearsed first start")
+	assert.Contains(t, x.log, "Rehearsed the first start: K3s was up after")
+	log, err := os.ReadFile(filepath.Join(x.dir, logFile))
+	require.NoError(t, err)
+	assert.Contains(t, string(log), "Running kube-apiserver")
+	for _, left := range []string{"/var/lib/rancher/k3s/server/tls", "/var/lib/rancher/k3s/server/token", "/etc/rancher/node", "/run"} {
+		assert.NoDirExists(t, filepath.Join(root, left))
+		assert.NoFileExists(t, filepath.Join(root, left))
+	}
+}
+
+func TestRehearsalThatFails(t *testing.T) {
+	t.Parallel()
+	for misbehave, c := range map[string]struct {
+		control string
+		status  benchmark.Status
+		says    string
+	}{
+		"exit":        {"node.k3s-starts", benchmark.Fail, "K3s ended with status 1"},
+		"hang":        {"node.k3s-starts", benchmark.Error, "K3s was not up after"},
+		"argument":    {"node.first-start.arguments", benchmark.Error, "started with --audit-log-maxage=3"},
+		"certificate": {"1.1.21", benchmark.Fail, "0666"},
+		"admit":       {"node.first-start.pods", benchmark.Fail, "a privileged pod was admitted"},
+		"clear":       {"1.2.28", benchmark.Fail, "stands in the datastore as it is"},
+		"no-policies": {"5.3.2", benchmark.Fail, "not in the cluster"},
+		"automount":   {"5.1.5", benchmark.Fail, "not in the cluster"},
+		"silent":      {"node.k3s-starts", benchmark.Error, "/readyz gave no ok"},
+	} {
+		t.Run(misbehave, func(t *testing.T) {
+			t.Parallel()
+			options := map[string]any{"k3s_version": release, "rehearsal": map[string]any{"timeout": "8s"}}
+			x := try(t, startableTree(t, misbehave), options, nil)
+			require.Error(t, x.err)
+			r := status(t, x.report, c.control)
+			assert.Equal(t, c.status, r.Status, "%+v", r)
+			assert.Contains(t, r.Found, c.says)
+			assert.NotContains(t, x.log, "s3cret")
+		})
+	}
+}
+
+func TestRehearsalThatCannotBe(t *testing.T) {
+	t.Parallel()
+	bare := func(t *testing.T) string {
+		root := startableTree(t)
+		require.NoError(t, os.Remove(filepath.Join(root, "/usr/local/bin/k3s")))
+		return root
+	}
+	x := try(t, bare(t), rehearsing, nil)
+	require.ErrorContains(t, x.err, "for want of:\n  K3s in the image")
+	require.ErrorContains(t, x.err, "required = false")
+
+	x = try(t, bare(t), map[string]any{"k3s_version": release, "rehearsal": map[string]any{"required": false}}, nil)
+	require.NotNil(t, x.report)
+	assert.Contains(t, x.log, "Warning: the first start is not rehearsed, for want of K3s in the image")
+	assert.Equal(t, benchmark.Deferred, status(t, x.report, "node.first-start.pods").Status)
+	assert.Equal(t, benchmark.Deferred, status(t, x.report, "1.1.13").Status)
+
+	x = try(t, startableTree(t), map[string]any{"k3s_version": release, "rehearsal": map[string]any{"agent": true}}, nil)
+	require.ErrorContains(t, x.err, "the image's own kernel")
+
+	x = try(t, startableTree(t), map[string]any{"k3s_version": release, "rehearsal": map[string]any{}, "config": map[string]any{"datastore-endpoint": "mysql://db/k3s"}}, nil)
+	require.NotNil(t, x.report)
+	assert.Contains(t, x.log, "a datastore elsewhere")
+	assert.Equal(t, benchmark.Deferred, status(t, x.report, "1.1.13").Status)
+}
+
+func TestRehearsalOptions(t *testing.T) {
+	t.Parallel()
+	var p Provisioner
+	err := p.Prepare(map[string]any{"k3s_version": release, "rehearsal": map[string]any{"timeout": "1s"}})
+	require.ErrorContains(t, err, "rehearsal.timeout: 1s is less than K3s takes to start")
+	require.NoError(t, new(Provisioner).Prepare(map[string]any{"k3s_version": release, "rehearsal": map[string]any{}}))
+}
