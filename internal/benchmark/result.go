@@ -54,6 +54,8 @@ type Result struct {
 	// Remediation says what to do, in K3s's terms.
 	Remediation string  `json:"remediation,omitempty"`
 	Waiver      *Waiver `json:"waiver,omitempty"`
+	// Attestation is a person's word on a manual control; see Attest.
+	Attestation *Attestation `json:"attestation,omitempty"`
 
 	revocable bool
 }

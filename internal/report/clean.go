@@ -34,6 +34,12 @@ func cleanResult(res benchmark.Result) benchmark.Result {
 		w.Expires = w.Expires.UTC()
 		res.Waiver = &w
 	}
+	if res.Attestation != nil {
+		a := *res.Attestation
+		a.Control, a.By, a.Statement = line(a.Control), line(a.By), text(a.Statement)
+		a.When, a.Until = a.When.UTC(), a.Until.UTC()
+		res.Attestation = &a
+	}
 	return res
 }
 

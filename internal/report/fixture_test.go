@@ -129,7 +129,11 @@ func fixtureResults() []benchmark.Result {
 		{
 			ID: "5.1.1", Key: "rbac.cluster-admin", Title: "cluster-admin bound sparingly",
 			Status: benchmark.Manual, Section: "5.1", Expected: "only who needs it is bound to cluster-admin",
-			Reason:      "CIS leaves this to a person; it lives in the running cluster",
+			Reason: "CIS leaves this to a person; it lives in the running cluster",
+			Attestation: &benchmark.Attestation{
+				Control: "5.1.1", Statement: "The bindings were reviewed.", By: "Jo Smith",
+				When: time.Date(2026, 11, 1, 0, 0, 0, 0, time.UTC), Until: time.Date(2027, 5, 1, 0, 0, 0, 0, time.UTC),
+			},
 			Remediation: "Review the ClusterRoleBindings of cluster-admin.",
 		},
 		{

@@ -2,10 +2,16 @@ package report
 
 import (
 	"bytes"
+	"encoding/csv"
 	"encoding/json"
 	"encoding/xml"
 	"fmt"
 	"net/url"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -37,6 +43,11 @@ func hostile() Report {
 				Expires: time.Date(2027, 1, 1, 0, 0, 0, 0, time.UTC),
 			},
 		})
+	}
+	for i := range results {
+		if results[i].Status == benchmark.Manual {
+			results[i].Attestation = &benchmark.Attestation{Control: nasty, Statement: nasty, By: nasty}
+		}
 	}
 	m := fixtureMeta()
 	m.PluginVersion, m.K3sVersion, m.BenchmarkName = nasty, nasty, nasty
@@ -90,6 +101,8 @@ func TestFormatsAreValid(t *testing.T) {
 		"kube-bench.json":   checkKubeBench,
 		"report.md":         checkMarkdown,
 		"report.html":       checkHTML,
+		"report.csv":        checkCSV,
+		"report.xccdf.xml":  checkXCCDF,
 	}
 	for name, r := range reports() {
 		for _, f := range formats() {
@@ -346,6 +359,111 @@ func checkMarkdown(t *testing.T, r Report, data []byte) {
 	for _, res := range r.Results {
 		assert.Contains(t, s, md(heading(res)))
 	}
+}
+
+func checkCSV(t *testing.T, r Report, data []byte) {
+	records, err := csv.NewReader(bytes.NewReader(data)).ReadAll() // each as wide as the first
+	require.NoError(t, err)
+	require.Len(t, records, 1+len(r.Results))
+	for i, res := range r.Results {
+		assert.Equal(t, Cell(res.Key), records[i+1][1])
+		assert.Equal(t, string(res.Status), records[i+1][5])
+		for _, cell := range records[i+1] {
+			assert.NotRegexp(t, "^[=+@-]", cell, "a program may take it for a formula")
+		}
+	}
+}
+
+// xccdfSchema is where Debian's openscap-common has XCCDF's schema.
+const xccdfSchema = "/usr/share/openscap/schemas/xccdf/1.2/xccdf_1.2.xsd"
+
+func checkXCCDF(t *testing.T, r Report, data []byte) {
+	var doc xccdfBenchmark
+	require.NoError(t, xml.Unmarshal(data, &doc))
+	rules, results := map[string]bool{}, map[string]bool{}
+	for _, g := range doc.Groups {
+		assert.Regexp(t, `^xccdf_[a-z0-9.-]+_group_.`, g.ID)
+		for _, rule := range g.Rules {
+			assert.Regexp(t, `^xccdf_[a-z0-9.-]+_rule_.`, rule.ID)
+			assert.False(t, rules[rule.ID], "one rule a control: %s", rule.ID)
+			rules[rule.ID] = true
+		}
+	}
+	assert.Len(t, rules, len(r.Results))
+	assert.NotContains(t, string(data), "SV-", "no id of a STIG")
+	if len(r.Results) == 0 {
+		assert.Nil(t, doc.TestResult)
+	} else {
+		counts := map[string]int{}
+		for _, res := range doc.TestResult.Results {
+			assert.True(t, rules[res.Rule])
+			results[res.Rule] = true
+			counts[res.Result]++
+		}
+		assert.Len(t, results, len(r.Results))
+		assert.Equal(t, r.Summary[benchmark.Pass], counts["pass"], "nothing passes but what is proven")
+		assert.Equal(t, r.Summary[benchmark.Fail]+r.Summary[benchmark.Waived], counts["fail"])
+		assert.Equal(t, strconv.Itoa(counts["pass"]), doc.TestResult.Score.Points)
+	}
+	xmllint, err := exec.LookPath("xmllint")
+	if _, missing := os.Stat(xccdfSchema); err != nil || missing != nil {
+		return // TestXCCDFOrder holds the order of the elements
+	}
+	file := filepath.Join(t.TempDir(), "report.xccdf.xml")
+	require.NoError(t, os.WriteFile(file, data, 0o600))
+	out, err := exec.CommandContext(t.Context(), xmllint, "--nonet", "--noout", "--schema", xccdfSchema, file).CombinedOutput()
+	require.NoError(t, err, string(out))
+}
+
+// TestXCCDFOrder holds the order of elements against the one in XCCDF 1.2's schema,
+// for hosts that do not have it.
+func TestXCCDFOrder(t *testing.T) {
+	data, err := renderXCCDF(newView(fixture()))
+	require.NoError(t, err)
+	children := map[string][]string{}
+	var path []string
+	for d := xml.NewDecoder(bytes.NewReader(data)); ; {
+		token, err := d.Token()
+		if err != nil {
+			break
+		}
+		switch e := token.(type) {
+		case xml.StartElement:
+			if n := len(path); n > 0 && !slices.Contains(children[path[n-1]], e.Name.Local) {
+				children[path[n-1]] = append(children[path[n-1]], e.Name.Local)
+			}
+			path = append(path, e.Name.Local)
+		case xml.EndElement:
+			path = path[:len(path)-1]
+		}
+	}
+	assert.Equal(t, map[string][]string{
+		"Benchmark":    {"status", "title", "description", "version", "Group", "TestResult"},
+		"Group":        {"title", "Rule"},
+		"Rule":         {"title", "description", "ident", "fixtext"},
+		"TestResult":   {"benchmark", "title", "target", "target-facts", "rule-result", "score"},
+		"target-facts": {"fact"},
+		"rule-result":  {"result", "ident", "message"},
+	}, children)
+}
+
+// TestAttestedInEveryFormat: a person's word is in each, and is no pass.
+func TestAttestedInEveryFormat(t *testing.T) {
+	for _, f := range formats() {
+		r := fixture()
+		for i := range r.Results {
+			if a := r.Results[i].Attestation; a != nil {
+				r.Results[i].Reason = a.String() + "; " + r.Results[i].Reason
+			}
+		}
+		data, err := f.render(newView(r))
+		require.NoError(t, err)
+		assert.Contains(t, string(data), "ttested by a person", f.name)
+		assert.Contains(t, string(data), "Jo Smith", f.name)
+		assert.Contains(t, string(data), "2027-05-01", f.name)
+	}
+	assert.Equal(t, 1, fixture().Summary[benchmark.Manual])
+	assert.Contains(t, fixture().Log(), "attested by a person: 1 of 1 manual")
 }
 
 func checkHTML(t *testing.T, r Report, data []byte) {

@@ -46,6 +46,8 @@ type pageData struct {
 	Totals         []string
 	Facts, Options [][2]string
 	Waivers        []pageWaiver
+	// Attested are the controls that a person attests.
+	Attested []pageControl
 	// Proven and Total count the benchmark's controls; Ring shows them.
 	Proven, Total int
 	Ring          []arc
@@ -189,6 +191,9 @@ func newPage(v *view) pageData {
 		}
 		p.Waivers = append(p.Waivers, w)
 	}
+	for _, res := range r.attested() {
+		p.Attested = append(p.Attested, newPageControl(res))
+	}
 	for _, s := range v.sections() {
 		p.Sections = append(p.Sections, newPageSection(s))
 	}
@@ -201,12 +206,16 @@ func newPageSection(s section) pageSection {
 		Count: totals(s.Summary, len(s.Results)), Proven: s.Summary[benchmark.Pass], Shares: arcs(s.Summary, len(s.Results)),
 	}
 	for _, res := range s.Results {
-		p.Results = append(p.Results, pageControl{
-			Result: res, Anchor: controlAnchor(res), Label: labels[res.Status], Level: levelOf(res), Numbered: from(res) == fromCIS,
-			Blocking: res.Status == benchmark.Fail || res.Status == benchmark.Error,
-		})
+		p.Results = append(p.Results, newPageControl(res))
 	}
 	return p
+}
+
+func newPageControl(res benchmark.Result) pageControl {
+	return pageControl{
+		Result: res, Anchor: controlAnchor(res), Label: labelOf(res), Level: levelOf(res), Numbered: from(res) == fromCIS,
+		Blocking: res.Status == benchmark.Fail || res.Status == benchmark.Error,
+	}
 }
 
 // labelled are facts for people: labels and values.

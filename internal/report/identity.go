@@ -98,6 +98,19 @@ func levelOf(res benchmark.Result) string {
 	return strconv.Itoa(res.Level)
 }
 
+// labelOf names the verdict on a control on its own.
+func labelOf(res benchmark.Result) string {
+	if res.Attestation != nil {
+		return strings.ToUpper(benchmark.Attested[:1]) + benchmark.Attested[1:]
+	}
+	return labels[res.Status]
+}
+
+// attested returns the results that a person attests, in order.
+func (r Report) attested() []benchmark.Result {
+	return slices.DeleteFunc(r.with(benchmark.Manual), func(res benchmark.Result) bool { return res.Attestation == nil })
+}
+
 // scope says for which nodes alone a waiver holds; "" for all.
 func scope(w *benchmark.Waiver) string {
 	var parts []string

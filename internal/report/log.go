@@ -37,6 +37,9 @@ func (r Report) Log() string {
 			writeWaived(&b, res)
 		}
 	}
+	if n := len(r.attested()); n > 0 {
+		fmt.Fprintf(&b, "\n%s: %d of %d manual\n", benchmark.Attested, n, r.Summary[benchmark.Manual])
+	}
 	b.WriteString("\n")
 	for _, f := range []string{fromOwn, fromImage} {
 		if n, total := r.tallied(f); total > 0 {

@@ -33,6 +33,7 @@ func renderMarkdown(v *view) ([]byte, error) {
 	}
 	mdFacts(&b, r)
 	mdWaived(&b, r)
+	mdAttested(&b, r)
 	mdDrift(&b, r.Drift)
 	mdSummary(&b, v)
 	if failed := r.Failed(); len(failed) > 0 {
@@ -49,7 +50,7 @@ func renderMarkdown(v *view) ([]byte, error) {
 			if found == "" {
 				found = res.Reason
 			}
-			mdRow(&b, heading(res), levelOf(res), labels[res.Status], found, res.Expected, places(res.Evidence))
+			mdRow(&b, heading(res), levelOf(res), labelOf(res), found, res.Expected, places(res.Evidence))
 		}
 	}
 	mdOptions(&b, r)
@@ -81,6 +82,19 @@ func mdWaived(b *strings.Builder, r Report) {
 	b.WriteString("\n## Waived\n\n| Control | Found | Owner | Until | Reason |\n| --- | --- | --- | --- | --- |\n")
 	for _, res := range waived {
 		mdRow(b, append([]string{heading(res), res.Found}, waiverCells(res.Waiver)...)...)
+	}
+}
+
+// mdAttested is the table of what persons attest.
+func mdAttested(b *strings.Builder, r Report) {
+	all := r.attested()
+	if len(all) == 0 {
+		return
+	}
+	b.WriteString("\n## Attested by a person\n\n| Control | By | On | Until | Statement |\n| --- | --- | --- | --- | --- |\n")
+	for _, res := range all {
+		a := res.Attestation
+		mdRow(b, heading(res), a.By, a.When.Format(time.DateOnly), a.Until.Format(time.DateOnly), a.Statement)
 	}
 }
 

@@ -105,12 +105,14 @@ type (
 		Level   string `json:"level"`
 	}
 	sarifRuleProperties struct {
-		ID      string   `json:"id,omitempty"`
-		Level   string   `json:"level,omitempty"`
-		Origin  string   `json:"origin"`
-		Section string   `json:"section,omitempty"`
-		Status  string   `json:"status"`
-		Tags    []string `json:"tags"`
+		ID    string `json:"id,omitempty"`
+		Level string `json:"level,omitempty"`
+		// Attestation is what a person attests.
+		Attestation string   `json:"attestation,omitempty"`
+		Origin      string   `json:"origin"`
+		Section     string   `json:"section,omitempty"`
+		Status      string   `json:"status"`
+		Tags        []string `json:"tags"`
 	}
 	sarifResult struct {
 		Kind                string             `json:"kind"`
@@ -203,6 +205,9 @@ func newSARIFRule(res benchmark.Result, release string) sarifRule {
 			Tags: []string{"security", "kubernetes", "k3s"},
 		},
 		ShortDescription: sarifMessage{shortened(heading(res), sarifMaxDescription)},
+	}
+	if res.Attestation != nil {
+		r.Properties.Attestation = res.Attestation.String()
 	}
 	if res.Expected != "" {
 		r.FullDescription.Text += " Expected: " + res.Expected

@@ -29,6 +29,8 @@ func formats() []format {
 		{"kube-bench.json", renderKubeBench},
 		{"report.json", renderJSON},
 		{"report.md", renderMarkdown},
+		{"report.csv", renderCSV},
+		{"report.xccdf.xml", renderXCCDF},
 	}
 }
 

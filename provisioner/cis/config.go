@@ -124,6 +124,9 @@ type Config struct {
 	// YAML files on the build host with controls of your own, judged with the
 	// benchmark's.
 	Controls []string `mapstructure:"controls"`
+	// YAML files on the build host in which people attest controls that CIS leaves to a
+	// person. See [Attestations](#attestations).
+	Attestations []string `mapstructure:"attestations"`
 	// An earlier `report.json`: what changed since is printed, and a control that
 	// was proven then and is not now fails the build.
 	Baseline string `mapstructure:"baseline"`

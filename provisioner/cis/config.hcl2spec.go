@@ -83,6 +83,7 @@ type FlatConfig struct {
 	Rehearsal                 *FlatRehearsalConfig       `mapstructure:"rehearsal" cty:"rehearsal" hcl:"rehearsal"`
 	Waivers                   []FlatWaiverConfig         `mapstructure:"waiver" cty:"waiver" hcl:"waiver"`
 	Controls                  []string                   `mapstructure:"controls" cty:"controls" hcl:"controls"`
+	Attestations              []string                   `mapstructure:"attestations" cty:"attestations" hcl:"attestations"`
 	Baseline                  *string                    `mapstructure:"baseline" cty:"baseline" hcl:"baseline"`
 	ReportDir                 *string                    `mapstructure:"report_dir" cty:"report_dir" hcl:"report_dir"`
 	ExecuteCommand            *string                    `mapstructure:"execute_command" cty:"execute_command" hcl:"execute_command"`
@@ -140,6 +141,7 @@ func (*FlatConfig) HCL2Spec() map[string]hcldec.Spec {
 		"rehearsal":                    &hcldec.BlockSpec{TypeName: "rehearsal", Nested: hcldec.ObjectSpec((*FlatRehearsalConfig)(nil).HCL2Spec())},
 		"waiver":                       &hcldec.BlockListSpec{TypeName: "waiver", Nested: hcldec.ObjectSpec((*FlatWaiverConfig)(nil).HCL2Spec())},
 		"controls":                     &hcldec.AttrSpec{Name: "controls", Type: cty.List(cty.String), Required: false},
+		"attestations":                 &hcldec.AttrSpec{Name: "attestations", Type: cty.List(cty.String), Required: false},
 		"baseline":                     &hcldec.AttrSpec{Name: "baseline", Type: cty.String, Required: false},
 		"report_dir":                   &hcldec.AttrSpec{Name: "report_dir", Type: cty.String, Required: false},
 		"execute_command":              &hcldec.AttrSpec{Name: "execute_command", Type: cty.String, Required: false},

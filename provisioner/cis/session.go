@@ -150,6 +150,7 @@ func (s *session) complete(have *node.Node) (harden.Options, error) {
 			return o, fmt.Errorf("benchmark: %w", err)
 		}
 		problems := benchmark.CheckWaivers(s.inputs.waivers, o.Benchmark, o.Role, s.inputs.controls, time.Now())
+		problems = append(problems, benchmark.CheckAttestations(s.inputs.attestations, o.Benchmark, s.inputs.controls)...)
 		for _, p := range append(problems, o.Validate()...) {
 			err = errors.Join(err, p)
 		}
@@ -358,6 +359,9 @@ func (s *session) assess(ctx context.Context, o harden.Options, n *node.Node) (r
 		s.say(toCome(results))
 	}
 	s.waiting(n, results)
+	for _, a := range benchmark.Attest(results, s.inputs.attestations, now) {
+		s.say(fmt.Sprintf("Note: the attestation of %s by %s is not used: the control is judged, or is none of this role.", a.Control, a.By))
+	}
 	subject := s.identify(ctx, n)
 	subject.Datastore = string(judged.datastore)
 	var warnings []string

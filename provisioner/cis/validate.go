@@ -39,6 +39,8 @@ type inputs struct {
 	baseline *report.Report
 	// registries is what install tells containerd of registries; nil for nothing.
 	registries []byte
+	// attestations are of manual controls.
+	attestations []benchmark.Attestation
 }
 
 // validate checks every option, reads every file that one names and returns
@@ -100,6 +102,8 @@ func (c *Config) validate() (inputs, []error) {
 	// are, and all of them do where none is known yet.
 	judge := cmp.Or(in.options.Benchmark, c.explicitBenchmark(), benchmark.Any)
 	errs = append(errs, benchmark.CheckWaivers(in.waivers, judge, in.options.Role, in.controls, time.Now())...)
+	in.attestations = c.readAttestations(&errs)
+	errs = append(errs, benchmark.CheckAttestations(in.attestations, judge, in.controls)...)
 	in.baseline = c.readBaseline(&errs)
 
 	if err := report.CheckDirectory(c.ReportDir); err != nil {
@@ -189,6 +193,23 @@ func (c *Config) readControls(errs *[]error) []benchmark.Control {
 			*errs = append(*errs, fmt.Errorf("%s: %w", option, err))
 		}
 		all = append(all, controls...)
+	}
+	return all
+}
+
+func (c *Config) readAttestations(errs *[]error) []benchmark.Attestation {
+	var all []benchmark.Attestation
+	for i, name := range c.Attestations {
+		option := fmt.Sprintf("attestations[%d]", i)
+		file := readFile(option, name, errs)
+		if file == nil {
+			continue
+		}
+		read, err := benchmark.LoadAttestations(name, file.Data, time.Now())
+		if err != nil {
+			*errs = append(*errs, fmt.Errorf("%s: %w", option, err))
+		}
+		all = append(all, read...)
 	}
 	return all
 }
