@@ -8,6 +8,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"regexp"
 	"testing"
 	"time"
 
@@ -72,7 +73,7 @@ func TestSources(t *testing.T) {
 		"a file":              {flavor: "bash", wrap: "cat /dev/null | sh %s"},
 		"no tar":              {flavor: "notar"},
 		"another file system": {flavor: "dash", enter: "mkdir -p opt; mount -t tmpfs tmpfs opt; mkdir opt/bin"},
-		"no fallocate":        {flavor: "dash", enter: "mount --bind /dev/null usr/bin/fallocate"},
+		"no xargs":            {flavor: "dash", enter: "mount --bind /dev/null usr/bin/xargs"},
 		"something is there":  {flavor: "dash", lay: []string{"file /opt/bin/k3s 0600 old"}},
 		"a link is there":     {flavor: "dash", lay: []string{"file /srv/k3s 0600 old", "link /opt/bin/k3s ../../srv/k3s"}},
 	} {
@@ -217,14 +218,54 @@ func TestSourcesNeedRoom(t *testing.T) {
 		}
 		failed++
 		assert.Regexp(t, "No space left on device|no directory can be made in .*full", err.Error(), "%d bytes left", left)
+		assert.Equal(t, sent.n == 0, regexp.MustCompile(`/var/lib needs 3145728 bytes and has \d+ bytes free|no directory`).MatchString(err.Error()), err)
 		assert.Equal(t, before, nodetest.Snapshot(t, disk.Dir), "%d bytes left", left)
-		if left < 3<<20 {
+		if left < 5<<19 {
 			assert.Zero(t, sent.n, "%d bytes left", left)
 		}
 		require.NoError(t, os.Remove(filepath.Join(disk.Dir, "filled")))
 	}
 	assert.Greater(t, failed, 10)
 	assert.Less(t, failed, 20)
+}
+
+// Where a file is to lie on another file system, that is asked for room too, whatever
+// way the request travels; not for what is there already.
+func TestSourcesNeedRoomWhereTheyLie(t *testing.T) {
+	for name, c := range map[string]struct{ flavor, wrap string }{
+		"one command": {flavor: "dash"},
+		"bash":        {flavor: "bash"},
+		"busybox":     {flavor: "busybox"},
+		"a file":      {flavor: "dash", wrap: "cat /dev/null | sh %s"},
+		"no tar":      {flavor: "notar"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			disk, dir := disktest.New(t, "ext4"), t.TempDir()
+			chroot := newChroot(t, dir, c.flavor)
+			chroot.enter = "mount --bind " + disk.Dir + " opt"
+			nodetest.Lay(t, dir, "dir /var/lib 0755", "dir /etc 0755", "dir /opt 0755")
+			opt := Options{}
+			if c.wrap != "" {
+				opt.Wrap = template(c.wrap)
+			}
+			change := installing(newSource(t, 3<<20+7), newSource(t, 1<<20))
+			disk.Fill(t, 2<<20)
+			before, sent := nodetest.Snapshot(t, disk.Dir), &counted{}
+			_, err := New(counting{chroot, sent}, opt).Apply(t.Context(), change, installedQuery)
+			require.ErrorContains(t, err, "there is no room on the machine: No space left on device; nothing was sent and nothing was changed; it said: /opt/bin needs 3145735 bytes and has ")
+			assert.Zero(t, sent.n)
+			assert.Equal(t, before, nodetest.Snapshot(t, disk.Dir))
+			assert.NotContains(t, nodetest.Snapshot(t, dir), node.StagingPrefix)
+
+			require.NoError(t, os.Remove(filepath.Join(disk.Dir, "filled")))
+			_, err = New(chroot, opt).Apply(t.Context(), change, installedQuery)
+			require.NoError(t, err)
+			disk.Fill(t, 64<<10)
+			again, err := New(chroot, opt).Apply(t.Context(), change, installedQuery)
+			require.NoError(t, err, "what is there needs no room")
+			assert.Empty(t, again.Changed)
+		})
+	}
 }
 
 // The time for a large file comes beside the timeout, which is for the rest.

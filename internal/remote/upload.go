@@ -22,7 +22,7 @@ import (
 func (r *Machine) pour(ctx context.Context, j *job, archive body, pieces []piece) (*reply, error) {
 	file := requestFile(j)
 	script := selfExtracting(j, file, archive, pieces)
-	before := receive(j, file, script.size(), "test -t 0", "tty", fmt.Sprintf("head -c %d", script.size()))
+	before := receive(j, file, script, archive.onDisk(), "test -t 0", "tty", fmt.Sprintf("head -c %d", script.size()))
 	return r.runFile(ctx, j, file, before, script.read())
 }
 
@@ -30,7 +30,7 @@ func (r *Machine) pour(ctx context.Context, j *job, archive body, pieces []piece
 func (r *Machine) typeIn(ctx context.Context, j *job, archive body, pieces []piece) (*reply, error) {
 	file := requestFile(j)
 	script := selfExtracting(j, file, archive, pieces)
-	before := receive(j, file, script.size(), "! command -v base64 >/dev/null", "base64", fmt.Sprintf("head -c %d | base64 -d", typedSize(script.size())))
+	before := receive(j, file, script, archive.onDisk(), "! command -v base64 >/dev/null", "base64", fmt.Sprintf("head -c %d | base64 -d", typedSize(script.size())))
 	return r.runFile(ctx, j, file, before, &typing{from: script.read()})
 }
 
@@ -86,12 +86,17 @@ func (r *Machine) runFile(ctx context.Context, j *job, file, before string, stdi
 
 // receive returns the beginning of a command that takes the request file from
 // standard input, unless it is refused at once. Only the user may read the file.
-// Where less than size bytes come, it is gone, and nothing else is run.
-func receive(j *job, file string, size int64, refused, why, take string) string {
+// Where less than all of it comes, it is gone, and nothing else is run. Files of the
+// build host with large bytes in all are not sent before there is room for them.
+func receive(j *job, file string, script body, large int64, refused, why, take string) string {
 	say := "echo k3s-cis " + j.nonce + " cannot "
-	return fmt.Sprintf("sh -c '%[1]s; %[6]s && { %[2]s%[7]s; exit 1; }; trap : HUP PIPE TERM INT; umask 077; echo k3s-cis %[3]s ready; "+
+	size, room := script.size(), ""
+	if large > 0 {
+		room = j.refuseFull(uploadRoom(size, large)...)
+	}
+	return fmt.Sprintf("sh -c '%[1]s; %[6]s && { %[2]s%[7]s; exit 1; }; %[9]strap : HUP PIPE TERM INT; umask 077; echo k3s-cis %[3]s ready; "+
 		"if %[8]s >%[5]s; then wc -c <%[5]s | grep -qx %[4]d && exit 0; test -s %[5]s && %[2]swhole || %[2]sstdin; else %[2]supload; fi; "+
-		"rm -f %[5]s; exit 1' || exit 1; ", calm, say, j.nonce, size, file, refused, why, take)
+		"rm -f %[5]s; exit 1' || exit 1; ", calm, say, j.nonce, size, file, refused, why, take, room)
 }
 
 // fileCommands returns the commands that run the request file, to be tried

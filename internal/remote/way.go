@@ -171,12 +171,10 @@ func (r *Machine) streamCommand(j *job, large int64) (string, bool) {
 		sweep = append(sweep, fmt.Sprintf("test -d %[1]s && { if test -e %[1]s/armed && ! test -e %[1]s/settled; then sh %[1]s/undo 2>/dev/null | grep -qx undone; elif test -e %[1]s/clean; then sh %[1]s/clean; fi >/dev/null 2>&1 && rm -rf %[1]s; }", base+dir))
 	}
 	ready := "echo k3s-cis " + j.nonce + " ready"
-	full := "{ " + say + "full; df -P . >&2; exit; }"
 	unpack := "test -t 0 && { " + say + "tty; exit; }; command -v tar >/dev/null 2>&1 || { " + say + "tar; exit; }; "
 	room := ""
 	if large > 0 {
-		// Without fallocate, or on a file system that has no such thing, it shows on the way.
-		room = fmt.Sprintf("LC_ALL=C fallocate -l %d room 2>&1 | grep -q space && %s; rm -f room; %s; ", large, full, ready)
+		room = j.refuseFull(stagingRoom(large)) + ready + "; "
 	} else {
 		unpack += ready + "; "
 	}
@@ -185,7 +183,7 @@ func (r *Machine) streamCommand(j *job, large int64) (string, bool) {
 		"umask 077",
 		strings.Join(enter, " || ") + " || { " + say + "directory; exit; }",
 		j.questions(),
-		room + keepFree + " && { tar -xpf - >/dev/null 2>&1 || head -c 65536 /dev/zero >more; } 2>/dev/null || " + full,
+		room + keepFree + " && { tar -xpf - >/dev/null 2>&1 || head -c 65536 /dev/zero >more; } 2>/dev/null || { " + say + "full; df -P . >&2; exit; }",
 		"test -f end && . ./guard.sh",
 		"test -s guard.sh && " + say + "whole || " + say + "stdin",
 		"cd /",
@@ -333,6 +331,8 @@ func (r *Machine) explain(err error, status int, errOut, out *output) error {
 		return fmt.Errorf("no directory can be made in /var/lib, /run, /etc or /: the file systems are full or read-only, or a policy such as SELinux's denies it%s", said)
 	case errors.As(err, &no) && no == "whole", errors.As(err, &no) && no == "unpack":
 		return fmt.Errorf("the request did not arrive whole, or there is no room to unpack it; nothing was changed%s", said)
+	case errors.As(err, &no) && no == "room":
+		return fmt.Errorf("there is no room on the machine: No space left on device; nothing was sent and nothing was changed%s", said)
 	case errors.As(err, &no) && no == "full":
 		return fmt.Errorf("there is no room on the machine to unpack the request: No space left on device; nothing was changed%s", said)
 	case errors.As(err, &no):

@@ -91,10 +91,15 @@ func TestWays(t *testing.T) {
 }
 
 func TestCommandHasNothingToExpand(t *testing.T) {
-	j := newJob(&nodetest.FaultChange, nodetest.FaultQuery, Options{})
+	large := installing(&node.Source{Size: 1 << 30}, &node.Source{Size: 1 << 20})
+	odd := installing(&node.Source{Size: 1}, &node.Source{Size: 1})
+	odd.Write[1].Path = "/opt/$(reboot)/`x`\"\\/k3s"
 	for _, wrap := range []func(string) (string, error){nil, template("%s"), template("sudo -n %s")} {
-		for _, large := range []int64{0, 1 << 30} {
-			command, ok := New(nil, Options{Wrap: wrap}).streamCommand(j, large)
+		for _, c := range []*node.Change{&nodetest.FaultChange, &large, &odd} {
+			j := newJob(c, nodetest.FaultQuery, Options{})
+			archive, _, err := j.archive()
+			require.NoError(t, err)
+			command, ok := New(nil, Options{Wrap: wrap}).streamCommand(j, archive.onDisk())
 			require.True(t, ok)
 			assert.NotContains(t, command, "\n")
 			assert.False(t, strings.ContainsAny(command, "$`\"\\"), command)
