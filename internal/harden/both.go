@@ -222,9 +222,9 @@ func (p *Plan) join(o *Plan) {
 			c.Remove = append(c.Remove, name)
 		}
 	}
-	for _, a := range o.Change.Assume {
-		if !slices.ContainsFunc(c.Assume, func(b node.Assumption) bool { return a.Path == b.Path }) {
-			c.Assume = append(c.Assume, a)
+	for _, a := range o.Change.Preconditions {
+		if !slices.ContainsFunc(c.Preconditions, func(b node.Precondition) bool { return a.Path == b.Path }) {
+			c.Preconditions = append(c.Preconditions, a)
 		}
 	}
 	for _, texts := range []struct {

@@ -19,6 +19,6 @@
 //  6. What is superseded is removed, and what is replaced is kept beside it.
 //  7. The result is resolved as the node would and compared with what was
 //     desired, so that a plan which K3s reads otherwise is refused.
-//  8. What the plan took for granted is written down as assumptions. The target
+//  8. What the plan took for granted is written down as preconditions. The target
 //     verifies them before it changes anything, and says "stale" otherwise.
 package harden

@@ -41,7 +41,7 @@ func TestInstallerUnits(t *testing.T) {
 				blind, err := Make(o, nil)
 				require.NoError(t, err)
 				var either []string
-				for _, a := range blind.Change.Assume {
+				for _, a := range blind.Change.Preconditions {
 					if a.Path == name {
 						either = a.Either
 					}
@@ -60,7 +60,7 @@ func TestInstallerUnits(t *testing.T) {
 func TestNothingAssumedOfEveryMachine(t *testing.T) {
 	plan, err := Make(newest(t), nil)
 	require.NoError(t, err)
-	for _, a := range plan.Change.Assume {
+	for _, a := range plan.Change.Preconditions {
 		assert.NotContains(t, []string{
 			"/etc/hostname", "/etc/machine-id", "/etc/os-release", "/usr/lib/os-release", "/etc/environment",
 			"/etc/systemd/system.conf", "/usr/lib/systemd/system.conf",

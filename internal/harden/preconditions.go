@@ -24,14 +24,14 @@ func (p *planner) preconditions() {
 		}
 	}
 	done := map[string]bool{}
-	var dirs []node.Assumption
+	var dirs []node.Precondition
 	add := func(name string) {
 		if done[name] {
 			return
 		}
 		done[name] = true
 		if either := p.contents(name, written[name]); either != nil {
-			p.plan.Change.Assume = append(p.plan.Change.Assume, node.Assumption{Path: name, Either: either})
+			p.plan.Change.Preconditions = append(p.plan.Change.Preconditions, node.Precondition{Path: name, Either: either})
 		}
 	}
 	for _, e := range p.plan.Change.Write {
@@ -47,13 +47,13 @@ func (p *planner) preconditions() {
 			add(pick.Path)
 		default:
 			done[pick.Path] = true
-			dirs = append(dirs, node.Assumption{Path: pick.Path, Children: true, Suffixes: suffixes})
+			dirs = append(dirs, node.Precondition{Path: pick.Path, Children: true, Suffixes: suffixes})
 			for _, name := range p.children(pick.Path, suffixes) {
 				add(name)
 			}
 		}
 	}
-	p.plan.Change.Assume = append(p.plan.Change.Assume, dirs...)
+	p.plan.Change.Preconditions = append(p.plan.Change.Preconditions, dirs...)
 }
 
 // contents lists what a file may hold for the plan to be right.

@@ -206,7 +206,7 @@ func TestConfigElsewhere(t *testing.T) {
 			_, made := modeOf(plan, k3s.ConfigFile)
 			assert.False(t, made)
 			var assumed []string
-			for _, a := range plan.Change.Assume {
+			for _, a := range plan.Change.Preconditions {
 				assumed = append(assumed, a.Path)
 			}
 			assert.Contains(t, assumed, "/etc/k3s/own.yaml")

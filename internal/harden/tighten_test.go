@@ -79,7 +79,7 @@ func TestTighten(t *testing.T) {
 	require.NoError(t, err)
 	assert.Contains(t, plan.Change.Write, directory("/var/lib/rancher/k3s/agent", 0o700))
 	assumes := false
-	for _, a := range plan.Change.Assume {
+	for _, a := range plan.Change.Preconditions {
 		assumes = assumes || a.Path == k3s.RegistriesFile
 	}
 	assert.True(t, assumes, "a registries' file that is there makes a plan without the node stale")

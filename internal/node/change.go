@@ -39,9 +39,9 @@ type Change struct {
 	// machine. A file of the service's name in /run tells it, until the machine is
 	// shut down, that no boot has started it.
 	Start []string
-	// Assume is what the plan was made from. When the node differs, nothing
+	// Preconditions are what the plan was made from. When the node differs, nothing
 	// is touched and Outcome.Stale is true.
-	Assume []Assumption
+	Preconditions []Precondition
 }
 
 // Rest says which programs must be at rest. Where one of them runs, nothing is
@@ -66,11 +66,11 @@ type Rest struct {
 // with this ending.
 const KeptSuffix = ".before-k3s-cis"
 
-// Assumption is what a plan took for granted about one path of the node.
-type Assumption struct {
+// Precondition is what a plan took for granted about one path of the node.
+type Precondition struct {
 	// Path is absolute. When Children is true it is a directory, and what is
-	// assumed is that no regular file in it has one of Suffixes except those
-	// named by other assumptions.
+	// held is that no regular file in it has one of Suffixes except those
+	// named by other preconditions.
 	Path     string
 	Children bool
 	Suffixes []string
@@ -83,7 +83,7 @@ type Assumption struct {
 type Outcome struct {
 	// Node is what is on the node after the change, read back.
 	Node *Node
-	// Stale is true when an assumption did not hold: nothing was written, and
+	// Stale is true when a precondition did not hold: nothing was written, and
 	// Node holds the evidence that a new plan can be made from.
 	Stale bool
 	// Changed lists the paths that are different now, sorted; empty when the

@@ -111,7 +111,7 @@ func (c Change) Check() error {
 			}
 		}
 	}
-	for _, a := range c.Assume {
+	for _, a := range c.Preconditions {
 		if err := CheckPath(a.Path); err != nil {
 			errs = append(errs, err)
 		}

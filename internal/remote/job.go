@@ -243,7 +243,7 @@ func (j *job) plan() string {
 	function(&out, "all_trees", trees.String())
 	function(&out, "all_keeps", keeps.String())
 	planServices(&out, c)
-	j.planAssumptions(&out, c)
+	j.planPreconditions(&out, c)
 	j.planKernel(&out, c)
 	j.planPicks(&out)
 	return out.String()
@@ -329,10 +329,10 @@ func (j *job) layDirs(c *node.Change) {
 	}
 }
 
-func (j *job) planAssumptions(out *strings.Builder, c *node.Change) {
+func (j *job) planPreconditions(out *strings.Builder, c *node.Change) {
 	var exact, children strings.Builder
 	named := map[string][]string{}
-	for _, a := range c.Assume {
+	for _, a := range c.Preconditions {
 		if a.Children {
 			continue
 		}
@@ -345,7 +345,7 @@ func (j *job) planAssumptions(out *strings.Builder, c *node.Change) {
 		call(&exact, quote(a.Path), quote(quote(a.Path)), quote(strings.Join(sums, "|")))
 		named[path.Dir(a.Path)] = append(named[path.Dir(a.Path)], quote(a.Path))
 	}
-	for _, a := range c.Assume {
+	for _, a := range c.Preconditions {
 		if !a.Children || len(a.Suffixes) == 0 {
 			continue
 		}

@@ -15,9 +15,9 @@ import (
 	"github.com/k3s-cis/packer-plugin-k3s/internal/node"
 )
 
-// assumptionsHold says whether the tree is as the plan took it to be. An
+// preconditionsHold says whether the tree is as the plan took it to be. An
 // error means that it cannot be told.
-func (t *tree) assumptionsHold(ctx context.Context, list []node.Assumption) (bool, error) {
+func (t *tree) preconditionsHold(ctx context.Context, list []node.Precondition) (bool, error) {
 	named := map[string]bool{}
 	for _, a := range list {
 		if !a.Children {
@@ -62,7 +62,7 @@ func (t *tree) find(p string) (string, fs.FileInfo, error) {
 	return at, fi, err
 }
 
-func (t *tree) hasContent(a node.Assumption) (bool, error) {
+func (t *tree) hasContent(a node.Precondition) (bool, error) {
 	at, fi, err := t.find(a.Path)
 	if err != nil {
 		return false, err
@@ -89,7 +89,7 @@ func (t *tree) hasContent(a node.Assumption) (bool, error) {
 	return slices.Contains(a.Either, hex.EncodeToString(sum.Sum(nil))), nil
 }
 
-func (t *tree) noOtherChildren(a node.Assumption, named map[string]bool) (bool, error) {
+func (t *tree) noOtherChildren(a node.Precondition, named map[string]bool) (bool, error) {
 	at, fi, err := t.find(a.Path)
 	if err != nil {
 		return false, err

@@ -72,7 +72,7 @@ func (t *tree) seen(c node.Change) (node.Change, []string) {
 	c.Remove = slices.DeleteFunc(slices.Clone(c.Remove), named)
 	c.Keep = maps.Clone(c.Keep)
 	maps.DeleteFunc(c.Keep, func(from, to string) bool { return left(from) || left(to) })
-	c.Assume = slices.DeleteFunc(slices.Clone(c.Assume), func(a node.Assumption) bool { return left(a.Path) })
+	c.Preconditions = slices.DeleteFunc(slices.Clone(c.Preconditions), func(a node.Precondition) bool { return left(a.Path) })
 	return c, out
 }
 
@@ -110,7 +110,7 @@ func (r *Directory) Apply(ctx context.Context, c node.Change, q node.Query) (*no
 
 	out := &node.Outcome{Way: "root directory"}
 	c, out.Hidden = t.seen(c)
-	holds, err := t.assumptionsHold(ctx, c.Assume)
+	holds, err := t.preconditionsHold(ctx, c.Preconditions)
 	if err != nil {
 		return nil, err
 	}

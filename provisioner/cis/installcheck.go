@@ -63,7 +63,7 @@ func (s *session) sameFile(ctx context.Context, source fetch.Source, name string
 	other := fmt.Errorf("%s is not the file of %s, whose SHA-256 is %s", name, source.Option, want)
 	if s.access.root == nil {
 		// The machine compares, without sending it.
-		out, err := s.access.target.Apply(ctx, node.Change{Assume: []node.Assumption{{Path: name, Either: []string{want}}}}, nil)
+		out, err := s.access.target.Apply(ctx, node.Change{Preconditions: []node.Precondition{{Path: name, Either: []string{want}}}}, nil)
 		if err != nil {
 			return fmt.Errorf("comparing %s: %w", name, err)
 		}

@@ -290,8 +290,8 @@ func withInstalled(c node.Change, p *install.Plan, have *node.Node) node.Change 
 	}
 	c.Write = slices.Concat(p.Write, slices.DeleteFunc(slices.Clone(c.Write), func(e node.Entry) bool { return written(e.Path) }))
 	slices.SortStableFunc(c.Write, func(a, b node.Entry) int { return strings.Compare(a.Path, b.Path) })
-	c.Assume = slices.Clone(c.Assume)
-	for i, a := range c.Assume {
+	c.Preconditions = slices.Clone(c.Preconditions)
+	for i, a := range c.Preconditions {
 		if a.Children || !written(a.Path) {
 			continue
 		}
@@ -300,7 +300,7 @@ func withInstalled(c node.Change, p *install.Plan, have *node.Node) node.Change 
 			sum := sha256.Sum256(e.Data)
 			before = hex.EncodeToString(sum[:])
 		}
-		c.Assume[i].Either = []string{before}
+		c.Preconditions[i].Either = []string{before}
 	}
 	kept := make(map[string]string, len(c.Keep)+len(p.Keep))
 	for _, keep := range []map[string]string{c.Keep, p.Keep} {

@@ -230,7 +230,7 @@ func applyCases() []applyCase {
 		{
 			name: "assumptions hold",
 			tree: []string{"file /c/a 0644 one", "file /c/d/x.yaml 0644 two", "file /c/d/readme 0644 -", "dir /c/d/dir.yaml 0755"},
-			change: node.Change{Write: []node.Entry{File("/c/new", 0o600, "n")}, Assume: []node.Assumption{
+			change: node.Change{Write: []node.Entry{File("/c/new", 0o600, "n")}, Preconditions: []node.Precondition{
 				{Path: "/c/a", Either: []string{Sum("other"), Sum("one")}},
 				{Path: "/c/none", Either: []string{""}},
 				{Path: "/c/d", Children: true, Suffixes: []string{".yaml", ".yml"}},
@@ -243,25 +243,25 @@ func applyCases() []applyCase {
 		{
 			name:   "assumed bytes differ",
 			tree:   []string{"file /c/a 0644 one"},
-			change: node.Change{Write: []node.Entry{File("/c/new", 0o600, "n")}, Assume: []node.Assumption{{Path: "/c/a", Either: []string{"", Sum("two")}}}},
+			change: node.Change{Write: []node.Entry{File("/c/new", 0o600, "n")}, Preconditions: []node.Precondition{{Path: "/c/a", Either: []string{"", Sum("two")}}}},
 			stale:  true,
 		},
 		{
 			name:   "assumed absent and there",
 			tree:   []string{"file /c/a 0644 one"},
-			change: node.Change{Write: []node.Entry{File("/c/new", 0o600, "n")}, Assume: []node.Assumption{{Path: "/c/a", Either: []string{""}}}},
+			change: node.Change{Write: []node.Entry{File("/c/new", 0o600, "n")}, Preconditions: []node.Precondition{{Path: "/c/a", Either: []string{""}}}},
 			stale:  true,
 		},
 		{
 			name:   "assumed there and absent",
 			tree:   []string{"dir /c 0755"},
-			change: node.Change{Write: []node.Entry{File("/c/new", 0o600, "n")}, Assume: []node.Assumption{{Path: "/c/a", Either: []string{Sum("one")}}}},
+			change: node.Change{Write: []node.Entry{File("/c/new", 0o600, "n")}, Preconditions: []node.Precondition{{Path: "/c/a", Either: []string{Sum("one")}}}},
 			stale:  true,
 		},
 		{
 			name:   "a child that nobody planned for",
 			tree:   []string{"file /c/d/x.yaml 0644 two", "file /c/d/y.yml 0644 three"},
-			change: node.Change{Write: []node.Entry{File("/c/new", 0o600, "n")}, Assume: []node.Assumption{{Path: "/c/d", Children: true, Suffixes: []string{".yaml", ".yml"}}, {Path: "/c/d/x.yaml", Either: []string{Sum("two")}}}},
+			change: node.Change{Write: []node.Entry{File("/c/new", 0o600, "n")}, Preconditions: []node.Precondition{{Path: "/c/d", Children: true, Suffixes: []string{".yaml", ".yml"}}, {Path: "/c/d/x.yaml", Either: []string{Sum("two")}}}},
 			stale:  true,
 		},
 		{
@@ -376,7 +376,7 @@ func Applying(t *testing.T, target MakeTarget) {
 			after := Snapshot(t, dir)
 			assert.NotContains(t, after, node.StagingPrefix)
 			again := c.change
-			again.Assume = nil
+			again.Preconditions = nil
 			out, err = at.Apply(ctx, again, q)
 			require.NoError(t, err)
 			assert.Empty(t, out.Changed, "the second time nothing is different")
