@@ -114,7 +114,8 @@ type Config struct {
 
 	// Present: K3s is started once before there is an image, in namespaces of its own
 	// from which nothing gets to the disk, and what it did is judged: what is deferred
-	// to the first boot otherwise is proven or fails. See
+	// to the first boot otherwise is proven or fails. Only in a tree (`k3s-image`) so
+	// far. See
 	// [Rehearsing the first start](#rehearsing-the-first-start).
 	Rehearsal *RehearsalConfig `mapstructure:"rehearsal"`
 
@@ -294,8 +295,8 @@ type SealConfig struct {
 
 // RehearsalConfig is the block `rehearsal`.
 type RehearsalConfig struct {
-	// Start the agent too: containerd, kubelet and kube-proxy. Default: `true` on a
-	// machine, whose kernel is the image's; `false` in a tree and in a container.
+	// Start the agent too: containerd, kubelet and kube-proxy. Default `false` in a
+	// tree, where `true` is an error: the agent would judge the build host's kernel.
 	Agent config.Trilean `mapstructure:"agent"`
 	// How long K3s may take to be up and to answer. Default `3m`.
 	Timeout time.Duration `mapstructure:"timeout"`

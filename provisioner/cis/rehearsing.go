@@ -69,7 +69,7 @@ func (s *session) start(ctx context.Context, r *rehearsal.Request, agent bool) (
 	if s.access.root != nil {
 		return tree.Run(ctx, s.access.rootPath, r, agent)
 	}
-	return nil, &rehearsal.Unavailable{Lacks: []string{"a tree on the build host (builder k3s-image): a machine cannot be rehearsed yet"}}
+	return nil, &rehearsal.Unavailable{Lacks: []string{"a tree on the build host (builder k3s-image): over a communicator there is no rehearsal so far"}}
 }
 
 // notRehearsed says why there was no rehearsal. What the image is leaves the

@@ -97,15 +97,16 @@ func Run(ctx context.Context, root string, r *rehearsal.Request, agent bool) (*r
 
 // play starts the first process and returns what it wrote.
 func play(ctx context.Context, o order) ([]byte, error) {
-	told, err := json.Marshal(o)
-	if err != nil {
-		return nil, fmt.Errorf("the order of a rehearsal: %w", err)
-	}
 	// The kernel ends the process with the thread that started it, so that it dies
 	// with this process; the thread must not end before.
 	runtime.LockOSThread()
+	var err error
 	if o.Root, err = joinMounts(o.Root); err != nil {
 		return nil, err // the thread is not what it was: it ends with this goroutine
+	}
+	told, err := json.Marshal(o) // with the tree's path as the first process sees it
+	if err != nil {
+		return nil, fmt.Errorf("the order of a rehearsal: %w", err)
 	}
 	var out, errOut bytes.Buffer
 	cmd := exec.CommandContext(ctx, "/proc/self/exe")

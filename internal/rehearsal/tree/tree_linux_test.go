@@ -332,3 +332,29 @@ func hostState(t *testing.T) string {
 	}
 	return strings.Join(out, "\n")
 }
+
+// TestTreeOfAnotherProcess rehearses a tree that another process has mounted for
+// itself alone, with a file system of its own below it, as the builder does.
+func TestTreeOfAnotherProcess(t *testing.T) {
+	asRoot(t)
+	root, at := newTree(t), t.TempDir()
+	cmd := exec.CommandContext(t.Context(), "unshare", "--mount", "sh", "-c", `mount --bind "$1" "$2" && mount --bind "$1/var" "$2/var" && echo mounted && exec cat`, "sh", root, at)
+	stdin, err := cmd.StdinPipe()
+	require.NoError(t, err)
+	stdout, err := cmd.StdoutPipe()
+	require.NoError(t, err)
+	require.NoError(t, cmd.Start())
+	defer func() { _ = stdin.Close(); _ = cmd.Wait() }()
+	ready := make([]byte, len("mounted\n"))
+	_, err = io.ReadFull(stdout, ready)
+	require.NoError(t, err)
+
+	before := fingerprint(t, root)
+	r := request(t, root, time.Minute)
+	seen, err := tree.Run(t.Context(), "/proc/"+strconv.Itoa(cmd.Process.Pid)+"/root"+at, r, false)
+	require.NoError(t, err)
+	assert.True(t, seen.Up, "%v", seen.Log)
+	assert.True(t, seen.Answers[rehearsal.AskPolicies].Found, "what is mounted below the tree is a part of it")
+	assert.Empty(t, seen.Traces)
+	assert.Equal(t, before, fingerprint(t, root))
+}
