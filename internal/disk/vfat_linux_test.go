@@ -142,6 +142,10 @@ func TestVfatWriteBack(t *testing.T) {
 		"read-only":       "rm read.me; echo x > read.you",
 		"hidden":          "echo h > .hidden",
 	}
+	if kernelHasVfat(t) { // which has no owners and does not tell capitals from small letters
+		delete(tests, "touched")
+		delete(tests, "renamed in case")
+	}
 	for name, commands := range tests {
 		t.Run(name, func(t *testing.T) {
 			top := t.TempDir()
