@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"crypto/sha256"
+	"fmt"
 	"io"
 	"math/rand/v2"
 	"os"
@@ -172,6 +173,57 @@ func TestSourcesCut(t *testing.T) {
 	_, err := New(comm, Options{}).Apply(t.Context(), change, installedQuery)
 	require.NoError(t, err)
 	requireInstalled(t, dir, change)
+}
+
+// TestSourcesOverSSH cuts a real connection at every megabyte, and at ten places of what
+// K3s releases, and cancels: nothing is changed, nothing is left, and the run after
+// that ends installed.
+func TestSourcesOverSSH(t *testing.T) {
+	needAcc(t)
+	for _, c := range []struct{ binary, archive, step int }{{4 << 20, 8 << 20, 1 << 20}, {70 << 20, 200 << 20, 27 << 20}} {
+		t.Run(fmt.Sprintf("%d MB", (c.binary+c.archive)>>20), func(t *testing.T) {
+			dir := t.TempDir()
+			nodetest.Lay(t, dir, "dir /var/lib 0755", "dir /etc 0755", "dir /opt 0755")
+			m := newMachine(t, dir, "", "")
+			change := installing(newSource(t, c.binary), newSource(t, c.archive))
+			apply := func(ctx context.Context, addr string) error {
+				comm, err := m.connect(addr, sshUser{name: "ops"})
+				if err != nil {
+					return err
+				}
+				_, err = New(comm, Options{}).Apply(ctx, change, installedQuery)
+				return err
+			}
+			requireAsBefore := func(when string, args ...any) {
+				t.Helper()
+				// The machine may need a moment to notice.
+				require.Eventually(t, func() bool { return !staged(t, dir) }, 30*time.Second, 20*time.Millisecond, append([]any{when}, args...)...)
+				for _, e := range change.Write {
+					require.NoFileExists(t, filepath.Join(dir, e.Path), append([]any{when}, args...)...)
+				}
+			}
+			for cut := c.step; cut < c.binary+c.archive; cut += c.step {
+				require.Error(t, apply(t.Context(), newProxy(t, m.addr, int64(cut)).addr()))
+				requireAsBefore("cut after %d bytes", cut)
+			}
+
+			way := newProxy(t, m.addr, 0)
+			ctx, cancel := context.WithCancel(t.Context())
+			go func() {
+				for way.passed.Load() < int64(c.step) {
+					time.Sleep(time.Millisecond)
+				}
+				cancel()
+			}()
+			require.ErrorIs(t, apply(ctx, way.addr()), context.Canceled)
+			requireAsBefore("cancelled")
+
+			before := m.channels(t)
+			require.NoError(t, apply(t.Context(), m.addr))
+			assert.Equal(t, 1, m.channels(t)-before, "channels")
+			requireInstalled(t, dir, change)
+		})
+	}
 }
 
 // counting is a communicator that counts what the machine takes of the request.
