@@ -30,6 +30,10 @@ type Config struct {
 	// The text of the private key instead of its path. Hand it in as a `sensitive`
 	// variable.
 	Key string `mapstructure:"key"`
+	// Write a bundle beside the statement, such as `node.qcow2.evidence.tar.zst`: the report
+	// in every format, the statement, Packer's provenance where that was made before, and
+	// their digests. Default `false`.
+	Bundle bool `mapstructure:"bundle"`
 	// Where the statement goes. Default: the directory of the artifact's first file, or
 	// of the report where the artifact has no files.
 	OutputDirectory string `mapstructure:"output_directory"`

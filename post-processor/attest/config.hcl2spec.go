@@ -21,6 +21,7 @@ type FlatConfig struct {
 	Report              *string           `mapstructure:"report" required:"true" cty:"report" hcl:"report"`
 	KeyFile             *string           `mapstructure:"key_file" cty:"key_file" hcl:"key_file"`
 	Key                 *string           `mapstructure:"key" cty:"key" hcl:"key"`
+	Bundle              *bool             `mapstructure:"bundle" cty:"bundle" hcl:"bundle"`
 	OutputDirectory     *string           `mapstructure:"output_directory" cty:"output_directory" hcl:"output_directory"`
 }
 
@@ -47,6 +48,7 @@ func (*FlatConfig) HCL2Spec() map[string]hcldec.Spec {
 		"report":                     &hcldec.AttrSpec{Name: "report", Type: cty.String, Required: false},
 		"key_file":                   &hcldec.AttrSpec{Name: "key_file", Type: cty.String, Required: false},
 		"key":                        &hcldec.AttrSpec{Name: "key", Type: cty.String, Required: false},
+		"bundle":                     &hcldec.AttrSpec{Name: "bundle", Type: cty.Bool, Required: false},
 		"output_directory":           &hcldec.AttrSpec{Name: "output_directory", Type: cty.String, Required: false},
 	}
 	return s

@@ -72,6 +72,14 @@ func (p *PostProcessor) attest(ctx context.Context, ui packersdk.Ui, a packersdk
 	if err != nil {
 		return err
 	}
+	path := filepath.Join(p.directory(a, found.path), p.name(a))
+	packed, err := p.members(found, path)
+	if err != nil {
+		return fmt.Errorf("bundle: %w", err)
+	}
+	if p.config.Bundle {
+		about = append(about, descriptor(sumsFile, digestOf(sums(packed))))
+	}
 	text, err := statement(about, found.report, digestOf(found.data))
 	if err != nil {
 		return err
@@ -83,12 +91,31 @@ func (p *PostProcessor) attest(ctx context.Context, ui packersdk.Ui, a packersdk
 		}
 		how = "signed by the key " + p.signer.id
 	}
-	path := filepath.Join(p.directory(a, found.path), p.name(a))
-	if err := write(path, append(text, '\n')); err != nil {
+	text = append(text, '\n')
+	if err := report.WriteFile(path, text); err != nil {
 		return fmt.Errorf("writing the statement: %w", err)
 	}
 	ui.Say(fmt.Sprintf("Statement about %s: %s, %s.", found.path, path, how))
+	if !p.config.Bundle {
+		return nil
+	}
+	data, err := bundle(append([]member{{filepath.Base(path), text}, {sumsFile, sums(packed)}}, packed...), found.report.Created)
+	if err == nil {
+		err = report.WriteFile(bundleOf(path), data)
+	}
+	if err != nil {
+		return fmt.Errorf("writing the bundle: %w", err)
+	}
+	ui.Say("Bundle of the evidence: " + bundleOf(path))
 	return nil
+}
+
+// members are what the bundle has beside a statement; none where there is none.
+func (p *PostProcessor) members(found evidence, statement string) ([]member, error) {
+	if !p.config.Bundle {
+		return nil, nil
+	}
+	return members(found, provenanceOf(statement))
 }
 
 // envelope signs a statement.
@@ -167,6 +194,9 @@ func (p *PostProcessor) directory(a packersdk.Artifact, report string) string {
 	return cmp.Or(p.config.OutputDirectory, filepath.Dir(beside))
 }
 
+// statementEnding is how the names of statements end.
+const statementEnding = ".test-result.json"
+
 // name is that of the statement's file: the build and the artifact, as Packer's
 // provenance names its own beside it.
 func (p *PostProcessor) name(a packersdk.Artifact) string {
@@ -178,7 +208,7 @@ func (p *PostProcessor) name(a packersdk.Artifact) string {
 	if build != "" && stem != build && !strings.HasPrefix(stem, build+".") {
 		stem = build + "." + stem
 	}
-	return stem + ".test-result.json"
+	return stem + statementEnding
 }
 
 // fileName is a text with what may not be everywhere in a file name replaced.
@@ -189,27 +219,4 @@ func fileName(text string) string {
 		}
 		return '_'
 	}, text)
-}
-
-// write makes a file that is there whole or not at all, and on the disk when it
-// returns.
-func write(path string, data []byte) (err error) {
-	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
-		return err
-	}
-	f, err := os.CreateTemp(filepath.Dir(path), ".test-result-*")
-	if err != nil {
-		return err
-	}
-	defer func() {
-		if err != nil {
-			err = errors.Join(err, os.Remove(f.Name()))
-		}
-	}()
-	_, err = f.Write(data)
-	err = errors.Join(err, f.Chmod(0o644), f.Sync(), f.Close())
-	if err != nil {
-		return err
-	}
-	return os.Rename(f.Name(), path)
 }

@@ -1,6 +1,7 @@
 package attest
 
 import (
+	"archive/tar"
 	"bytes"
 	"crypto"
 	"crypto/ecdsa"
@@ -13,15 +14,20 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"encoding/pem"
+	"errors"
 	"flag"
+	"io"
 	"log"
+	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
 
 	packersdk "github.com/hashicorp/packer-plugin-sdk/packer"
+	"github.com/klauspost/compress/zstd"
 	"github.com/secure-systems-lab/go-securesystemslib/dsse"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -182,6 +188,53 @@ func TestRefusals(t *testing.T) {
 			assert.NoFileExists(t, path)
 		})
 	}
+}
+
+// TestBundle: everything about an image in one file, the same for the same, and
+// every member's digest under the one signature.
+func TestBundle(t *testing.T) {
+	dir := t.TempDir()
+	r := made(built, time.Now().Add(time.Second), benchmark.Pass, benchmark.Manual)
+	r.Results[1].Attestation = &benchmark.Attestation{Control: "node.manual", Statement: "Reviewed.", By: "Jo Smith"}
+	require.NoError(t, report.Write(dir, r))
+	a, path := image(t)
+	require.NoError(t, os.WriteFile(filepath.Join(filepath.Dir(path), "node.qcow2.provenance.json"), []byte("{}"), 0o600))
+	p, err := configured(t, map[string]any{"report": dir, "bundle": true})
+	require.NoError(t, err)
+	run := func() []byte {
+		_, _, _, err = p.PostProcess(t.Context(), packersdk.TestUi(t), a)
+		require.NoError(t, err)
+		data, err := os.ReadFile(filepath.Join(filepath.Dir(path), "node.qcow2.evidence.tar.zst"))
+		require.NoError(t, err)
+		return data
+	}
+	data := run()
+	assert.Equal(t, data, run())
+
+	plain, err := zstd.NewReader(bytes.NewReader(data))
+	require.NoError(t, err)
+	defer plain.Close()
+	files := map[string][]byte{}
+	for packed := tar.NewReader(plain); ; {
+		h, err := packed.Next()
+		if errors.Is(err, io.EOF) {
+			break
+		}
+		require.NoError(t, err)
+		assert.NotContains(t, files, h.Name)
+		files[h.Name], err = io.ReadAll(packed)
+		require.NoError(t, err)
+	}
+	want := append(report.Files(), "node.qcow2.test-result.json", "node.qcow2.provenance.json", sumsFile)
+	assert.ElementsMatch(t, want, slices.Collect(maps.Keys(files)))
+	for name, text := range files {
+		if name != sumsFile && name != "node.qcow2.test-result.json" {
+			assert.Contains(t, string(files[sumsFile]), digestOf(text)+"  "+name+"\n")
+		}
+	}
+	statement := string(files["node.qcow2.test-result.json"])
+	assert.Contains(t, statement, digestOf(files[sumsFile]))
+	assert.Contains(t, statement, `"by":"Jo Smith"`)
 }
 
 func encode(t *testing.T, r report.Report) []byte {

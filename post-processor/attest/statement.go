@@ -154,10 +154,14 @@ func configuration(r report.Report, digest string) ([]*intoto.ResourceDescriptor
 			"expires": c.Waiver.Expires.Format(time.DateOnly),
 		})
 	}
-	judged, err := structpb.NewStruct(map[string]any{
+	about := map[string]any{
 		"build": r.Node.Build, "created": r.Created.UTC().Format(time.RFC3339), "plugin_version": r.PluginVersion,
 		"verdict": r.Verdict(), "summary": summary, "waivers": waivers,
-	})
+	}
+	if people := attestations(r); len(people) > 0 {
+		about["attestations"] = people
+	}
+	judged, err := structpb.NewStruct(about)
 	if err != nil {
 		return nil, fmt.Errorf("the report's annotations: %w", err)
 	}
@@ -167,5 +171,23 @@ func configuration(r report.Report, digest string) ([]*intoto.ResourceDescriptor
 	}
 	of := descriptor(reportFile, digest)
 	of.Annotations = judged
-	return []*intoto.ResourceDescriptor{of, {Name: r.Benchmark, Annotations: rules}}, nil
+	out := []*intoto.ResourceDescriptor{of, {Name: r.Benchmark, Annotations: rules}}
+	if digest := r.Judge.CatalogueDigest; digest != "" {
+		out = append(out, descriptor("catalogue", digest))
+	}
+	return out, nil
+}
+
+// attestations are what persons attest of manual controls.
+func attestations(r report.Report) []any {
+	var out []any
+	for _, c := range r.Results {
+		if a := c.Attestation; a != nil {
+			out = append(out, map[string]any{
+				"control": c.Key, "id": c.ID, "statement": a.Statement, "by": a.By,
+				"when": a.When.Format(time.DateOnly), "until": a.Until.Format(time.DateOnly),
+			})
+		}
+	}
+	return out
 }
