@@ -226,7 +226,10 @@ func rehearseForever(root string) {
 	release, _ := k3s.ParseRelease("v1.36.3+k3s1")
 	e, _ := k3s.Resolve(n, release, k3s.Server)
 	r, _ := rehearsal.New(e, e.Program, subject, time.Hour, false)
-	_, _ = tree.Run(context.Background(), root, r, false)
+	if _, err := tree.Run(context.Background(), root, r, false); err != nil {
+		_, _ = os.Stderr.WriteString(err.Error())
+		os.Exit(1)
+	}
 }
 
 // TestKilled kills the plugin, at several moments: nothing runs on and nothing
@@ -268,6 +271,16 @@ func TestUnavailable(t *testing.T) {
 		require.NoError(t, os.WriteFile(at, data, 0o755))
 		_, err = tree.Run(t.Context(), root, request(t, root, time.Minute), false)
 		assert.Contains(t, lacks(t, err), "a host of the image's architecture: /usr/local/bin/k3s is for s390, and this host is")
+	})
+	t.Run("ordinary container", func(t *testing.T) {
+		cmd := exec.CommandContext(t.Context(), "setpriv", "--bounding-set=-sys_admin", "--inh-caps=-sys_admin", "/proc/self/exe", "-test.run=^$")
+		program, err := os.Executable()
+		require.NoError(t, err)
+		cmd.Args[3] = program
+		cmd.Env = append(os.Environ(), deadParent+"="+newTree(t))
+		out, err := cmd.CombinedOutput()
+		require.Error(t, err)
+		assert.Contains(t, string(out), "the right to make namespaces (CAP_SYS_ADMIN): root has it, in an ordinary container it does not")
 	})
 	t.Run("no program", func(t *testing.T) {
 		root := newTree(t)
