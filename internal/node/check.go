@@ -49,6 +49,24 @@ func (q Query) Check() error {
 	return errors.Join(errs...)
 }
 
+// checkWritten says what is wrong with e as an entry to write.
+func (e Entry) checkWritten() []error {
+	var errs []error
+	if e.Kind == KindFile && len(e.Data) > MaxFileSize {
+		errs = append(errs, fmt.Errorf("path %q: %d bytes are more than the %d that can be read back", e.Path, len(e.Data), MaxFileSize))
+	}
+	if err := e.checkSource(); err != nil {
+		errs = append(errs, err)
+	}
+	if e.Mode&^ModeBits != 0 {
+		errs = append(errs, fmt.Errorf("path %q: mode %v has more than permission bits", e.Path, e.Mode))
+	}
+	if e.UID < 0 || e.GID < 0 {
+		errs = append(errs, fmt.Errorf("path %q: owner %d:%d makes no sense", e.Path, e.UID, e.GID))
+	}
+	return errs
+}
+
 // Check says what is wrong with c, all at once.
 func (c Change) Check() error {
 	var errs []error
@@ -68,23 +86,12 @@ func (c Change) Check() error {
 		switch e.Kind {
 		case KindFile:
 			claim(e.Path, "a file")
-			if len(e.Data) > MaxFileSize {
-				fail("path %q: %d bytes are more than the %d that can be read back", e.Path, len(e.Data), MaxFileSize)
-			}
 		case KindDirectory:
 			claim(e.Path, "a directory")
 		default:
 			fail("path %q: kind %q cannot be written", e.Path, e.Kind)
 		}
-		if err := e.checkSource(); err != nil {
-			errs = append(errs, err)
-		}
-		if e.Mode&^ModeBits != 0 {
-			fail("path %q: mode %v has more than permission bits", e.Path, e.Mode)
-		}
-		if e.UID < 0 || e.GID < 0 {
-			fail("path %q: owner %d:%d makes no sense", e.Path, e.UID, e.GID)
-		}
+		errs = append(errs, e.checkWritten()...)
 	}
 	for _, p := range slices.Sorted(maps.Keys(c.Links)) {
 		claim(p, "a symbolic link")

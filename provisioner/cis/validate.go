@@ -74,18 +74,7 @@ func (c *Config) validate() (inputs, []error) {
 		}
 		in.options.Release = release
 	}
-	if known := append([]string{"auto"}, benchmark.Benchmarks()...); !slices.Contains(known, c.Benchmark) {
-		if fitting := benchmark.Fitting(in.options.Release); len(fitting) > 0 {
-			known = append([]string{"auto"}, fitting...)
-		}
-		wrong("benchmark: %q is not one of %s", c.Benchmark, quoted(known))
-	} else if in.options.Release != (k3s.Release{}) {
-		selected, err := benchmark.Select(in.options.Release, c.Benchmark)
-		if err != nil {
-			wrong("benchmark: %w", err)
-		}
-		in.options.Benchmark = selected
-	}
+	in.options.Benchmark = c.selectBenchmark(in.options.Release, &errs)
 	errs = append(errs, in.options.Validate()...)
 
 	errs = append(errs, c.Seal.validate()...)
@@ -109,21 +98,48 @@ func (c *Config) validate() (inputs, []error) {
 	if err := report.CheckDirectory(c.ReportDir); err != nil {
 		errs = append(errs, err)
 	}
-	if c.ExecuteCommand != "" {
-		if c.UseSudo != config.TriUnset {
-			wrong("use_sudo and execute_command exclude each other: use_sudo only chooses a default for execute_command")
-		}
-		if !strings.Contains(c.ExecuteCommand, ".Path") {
-			wrong("execute_command: %q runs nothing of ours: it must contain {{ .Path }}", redactCommand(c.ExecuteCommand))
-		}
-		if interpolate.Validate(c.ExecuteCommand, &c.ctx) != nil {
-			wrong("execute_command: %s", notRendered)
-		}
-	}
+	errs = append(errs, c.validateExecuteCommand()...)
 	if c.CommandTimeout < 0 {
 		wrong("command_timeout: %s is negative: write how long the command may take, such as 5m", c.CommandTimeout)
 	}
 	return in, errs
+}
+
+// selectBenchmark is the benchmark that release is judged by, "" where that is not
+// known yet or wrong.
+func (c *Config) selectBenchmark(release k3s.Release, errs *[]error) string {
+	if known := append([]string{"auto"}, benchmark.Benchmarks()...); !slices.Contains(known, c.Benchmark) {
+		if fitting := benchmark.Fitting(release); len(fitting) > 0 {
+			known = append([]string{"auto"}, fitting...)
+		}
+		*errs = append(*errs, fmt.Errorf("benchmark: %q is not one of %s", c.Benchmark, quoted(known)))
+		return ""
+	}
+	if release == (k3s.Release{}) {
+		return ""
+	}
+	selected, err := benchmark.Select(release, c.Benchmark)
+	if err != nil {
+		*errs = append(*errs, fmt.Errorf("benchmark: %w", err))
+	}
+	return selected
+}
+
+func (c *Config) validateExecuteCommand() []error {
+	var errs []error
+	if c.ExecuteCommand == "" {
+		return nil
+	}
+	if c.UseSudo != config.TriUnset {
+		errs = append(errs, errors.New("use_sudo and execute_command exclude each other: use_sudo only chooses a default for execute_command"))
+	}
+	if !strings.Contains(c.ExecuteCommand, ".Path") {
+		errs = append(errs, fmt.Errorf("execute_command: %q runs nothing of ours: it must contain {{ .Path }}", redactCommand(c.ExecuteCommand)))
+	}
+	if interpolate.Validate(c.ExecuteCommand, &c.ctx) != nil {
+		errs = append(errs, fmt.Errorf("execute_command: %s", notRendered))
+	}
+	return errs
 }
 
 func (c *Config) setDefaults() {
