@@ -355,9 +355,9 @@ func (o Options) scripts(dataDirs []string) []node.Entry {
 	}
 	slices.Sort(words)
 	values := map[string]string{"BinDir": o.BinDir, "DataDirs": strings.Join(slices.Compact(words), " ")}
-	names := map[string]string{"k3s-killall.sh": "killall.sh"}
+	names := map[string]string{"k3s-killall.sh": "killall"}
 	for _, role := range o.Roles {
-		names[role.ServiceName()+"-uninstall.sh"] = "uninstall.sh"
+		names[role.ServiceName()+"-uninstall.sh"] = "uninstall"
 	}
 	var out []node.Entry
 	for _, name := range slices.Sorted(maps.Keys(names)) {

@@ -1,6 +1,7 @@
 package nodetest
 
 import (
+	"io/fs"
 	"strings"
 
 	"github.com/k3s-cis/packer-plugin-k3s/internal/node"
@@ -25,4 +26,14 @@ func Files(q node.Query, files map[string]string) *node.Node {
 		entries = append(entries, e)
 	}
 	return node.New(q, entries)
+}
+
+// File is root's file at p.
+func File(p string, mode fs.FileMode, data string) node.Entry {
+	return node.Entry{Path: p, Kind: node.KindFile, Mode: mode, Size: int64(len(data)), Data: []byte(data)}
+}
+
+// Dir is root's directory at p.
+func Dir(p string, mode fs.FileMode) node.Entry {
+	return node.Entry{Path: p, Kind: node.KindDirectory, Mode: mode}
 }

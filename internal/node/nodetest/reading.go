@@ -131,16 +131,6 @@ func Sum(s string) string {
 	return hex.EncodeToString(h[:])
 }
 
-// File is root's file at p.
-func File(p string, mode fs.FileMode, data string) node.Entry {
-	return node.Entry{Path: p, Kind: node.KindFile, Mode: mode, Size: int64(len(data)), Data: []byte(data)}
-}
-
-// Dir is root's directory at p.
-func Dir(p string, mode fs.FileMode) node.Entry {
-	return node.Entry{Path: p, Kind: node.KindDirectory, Mode: mode}
-}
-
 // Reading runs what reading means against one kind of target.
 func Reading(t *testing.T, target MakeTarget) {
 	NeedRoot(t)
