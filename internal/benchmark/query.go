@@ -70,6 +70,9 @@ func FollowUp(n *node.Node, e *k3s.Effective, own []Control) node.Query {
 	for _, f := range x.namedSecrets() {
 		q = append(q, node.Pick{Path: f.path, Content: true})
 	}
+	if dir := x.snapshotDir(); dir != "" {
+		q = append(q, node.Pick{Path: dir, Depth: 1})
+	}
 	for _, named := range namedFiles {
 		value, from, set := e.Flag(named.component, named.flag)
 		if set && value != "" && slices.ContainsFunc(from, func(a k3s.Argument) bool { return !a.Origin.Default }) {

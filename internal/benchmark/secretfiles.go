@@ -6,6 +6,8 @@ import (
 	"slices"
 	"strings"
 
+	"go.yaml.in/yaml/v3"
+
 	"github.com/k3s-cis/packer-plugin-k3s/internal/k3s"
 	"github.com/k3s-cis/packer-plugin-k3s/internal/kube"
 )
@@ -29,8 +31,8 @@ func (x *examination) namedSecrets() []namedSecret {
 	}
 	var out []namedSecret
 	for _, key := range k3s.SecretFileKeys() {
-		if file := e.Text(key); path.IsAbs(file) {
-			out = append(out, namedSecret{path.Clean(file), key, true})
+		if file := e.Text(key); file != "" && !strings.HasPrefix(file, "/dev/") {
+			out = append(out, namedSecret{x.fromStart(file), key, true})
 		}
 	}
 	for _, f := range kube.SecretFiles() {
@@ -49,8 +51,43 @@ func (x *examination) namedSecrets() []namedSecret {
 			}
 		}
 	}
+	for _, file := range x.registryKeyFiles() {
+		out = append(out, namedSecret{file, "key_file of a registry", true})
+	}
 	if file := x.registries(); file != k3s.RegistriesFile {
 		out = append(out, namedSecret{file, k3s.PrivateRegistryKey, false})
+	}
+	return out
+}
+
+// fromStart makes a path absolute that K3s opens from where its service starts it.
+func (x *examination) fromStart(file string) string {
+	if s := x.in.Effective.Service; !path.IsAbs(file) && s != nil && path.IsAbs(s.Directory) {
+		return path.Join(s.Directory, file)
+	}
+	return path.Clean("/" + file)
+}
+
+// registryKeyFiles are the private keys with which K3s logs in to registries.
+func (x *examination) registryKeyFiles() []string {
+	var out []string
+	files, _ := x.files(x.registries())
+	for _, f := range files {
+		var doc struct {
+			Configs map[string]struct {
+				TLS struct {
+					KeyFile string `yaml:"key_file"`
+				} `yaml:"tls"`
+			} `yaml:"configs"`
+		}
+		if yaml.Unmarshal(f.Data, &doc) != nil {
+			continue // a control of its own says so
+		}
+		for _, name := range names(doc.Configs) {
+			if file := doc.Configs[name].TLS.KeyFile; path.IsAbs(file) {
+				out = append(out, path.Clean(file))
+			}
+		}
 	}
 	return out
 }
@@ -63,8 +100,26 @@ func (x *examination) registries() string {
 	return k3s.RegistriesFile
 }
 
+// snapshotDir is where etcd's snapshots are by the node's own configuration; "" for
+// K3s's directory, which is looked at with the datastore.
+func (x *examination) snapshotDir() string {
+	if e := x.in.Effective; e != nil && path.IsAbs(e.Text(k3s.SnapshotDirKey)) {
+		return path.Clean(e.Text(k3s.SnapshotDirKey))
+	}
+	return ""
+}
+
 func (x *examination) secretsInNamedFiles() ([]Evidence, string) {
 	var out []Evidence
+	if dir := x.snapshotDir(); dir != "" {
+		snapshots, problem := x.children(dir)
+		if problem != "" {
+			return nil, problem
+		}
+		for _, e := range snapshots {
+			out = append(out, Evidence{Source: e.Path, Detail: "is in the directory of etcd's snapshots, which hold the cluster's Secrets"})
+		}
+	}
 	for _, f := range x.namedSecrets() {
 		if f.by == k3s.PrivateRegistryKey {
 			continue // a control of its own

@@ -2,7 +2,10 @@ package benchmark
 
 import (
 	"bytes"
+	"compress/gzip"
+	"encoding/base64"
 	"fmt"
+	"io"
 	"path"
 	"regexp"
 	"slices"
@@ -62,6 +65,7 @@ func insideTexts(file string, data []byte) []Evidence {
 	out := namedValues(file, &doc, secretNames)
 	var visit func(*yaml.Node)
 	visit = func(n *yaml.Node) {
+		out = append(out, slices.Concat(packedSecrets(file, n), listedPasswords(file, n))...)
 		if n.Kind == yaml.ScalarNode && strings.Contains(n.Value, "\n") {
 			for _, e := range secretKeys(file, []byte(n.Value)) {
 				e.Line += n.Line
@@ -73,6 +77,62 @@ func insideTexts(file string, data []byte) []Evidence {
 		}
 	}
 	visit(&doc)
+	return out
+}
+
+// member is the value of a key of a mapping, nil where it has none.
+func member(n *yaml.Node, key string) *yaml.Node {
+	for i := 0; n.Kind == yaml.MappingNode && i+1 < len(n.Content); i += 2 {
+		if n.Content[i].Value == key {
+			return n.Content[i+1]
+		}
+	}
+	return nil
+}
+
+// maxUnpacked is how much of a packed file of user data is searched, in bytes.
+const maxUnpacked = 1 << 20
+
+// packedSecrets searches a file of write_files that is written in base64, be it
+// compressed too.
+func packedSecrets(file string, n *yaml.Node) []Evidence {
+	content, encoding := member(n, "content"), member(n, "encoding")
+	if content == nil || encoding == nil || !strings.Contains(encoding.Value, "b64") && !strings.Contains(encoding.Value, "base64") {
+		return nil
+	}
+	data, err := base64.StdEncoding.DecodeString(strings.Join(strings.Fields(content.Value), ""))
+	if err != nil {
+		return nil // cloud-init does not read it either
+	}
+	if z, err := gzip.NewReader(bytes.NewReader(data)); err == nil {
+		data, _ = io.ReadAll(io.LimitReader(z, maxUnpacked)) // what could be unpacked is searched
+	}
+	if len(slices.Concat(searchSecrets(file, data), assignedSecrets(file, data), credentialURLs(file, data))) == 0 {
+		return nil
+	}
+	return []Evidence{{Source: file, Line: content.Line, Detail: "a secret in a file written in base64 (not shown)"}}
+}
+
+// listedPasswords finds passwords in the list of chpasswd; R and RANDOM let
+// cloud-init make one up.
+func listedPasswords(file string, n *yaml.Node) []Evidence {
+	chpasswd := member(n, "chpasswd")
+	if chpasswd == nil {
+		return nil
+	}
+	list := member(chpasswd, "list")
+	if list == nil {
+		return nil
+	}
+	var out []Evidence
+	for _, text := range scalars(list) {
+		for line := range strings.Lines(text) {
+			_, password, given := strings.Cut(strings.TrimSpace(line), ":")
+			if given && password != "" && password != "R" && password != "RANDOM" {
+				return append(out, Evidence{Source: file, Line: list.Line, Detail: "chpasswd has a password (not shown)"})
+			}
+		}
+	}
 	return out
 }
 
@@ -143,7 +203,7 @@ func (x *examination) secretsInManifests() ([]Evidence, string) {
 			if dec.Decode(&doc) != nil {
 				break
 			}
-			out = append(out, secretObjects(f.Path, &doc)...)
+			out = slices.Concat(out, secretObjects(f.Path, &doc), passwordsIn(f.Path, &doc, 0))
 		}
 	}
 	return out, problem
@@ -155,7 +215,42 @@ const maxManifests = 8 << 20
 // mayHoldSecret says whether a manifest has the word Secret, be it written with
 // escapes.
 func mayHoldSecret(data []byte) bool {
-	return bytes.Contains(data, []byte("Secret")) || bytes.IndexByte(data, '\\') >= 0
+	return bytes.Contains(data, []byte("Secret")) || bytes.IndexByte(data, '\\') >= 0 || passwordKey.Match(data)
+}
+
+// passwordKey is how keys and variables of passwords end.
+var passwordKey = regexp.MustCompile(`(?i)passw(or)?d["']?\s*(:|$|[,}])`)
+
+// passwordsIn finds passwords that are written out in a manifest: under keys that
+// end so, in variables of containers, and in the values of charts, which are YAML
+// in a text.
+func passwordsIn(file string, n *yaml.Node, line int) []Evidence {
+	var out []Evidence
+	found := func(key, value *yaml.Node) {
+		v := strings.TrimSpace(value.Value)
+		if value.Kind == yaml.ScalarNode && value.Tag == "!!str" && v != "" && !strings.ContainsAny(v[:1], "${<") && passwordKey.MatchString(key.Value+":") {
+			out = append(out, Evidence{Source: file, Line: line + key.Line, Detail: safetext.Name(key.Value) + " has a value (not shown)"})
+		}
+	}
+	if name, value := member(n, "name"), member(n, "value"); name != nil && value != nil {
+		found(name, value)
+	}
+	for i, c := range n.Content {
+		switch {
+		case n.Kind == yaml.MappingNode && i%2 == 0:
+			continue
+		case n.Kind == yaml.MappingNode && n.Content[i-1].Value == "valuesContent":
+			var values yaml.Node
+			if yaml.Unmarshal([]byte(c.Value), &values) == nil {
+				out = append(out, passwordsIn(file, &values, line+c.Line)...)
+			}
+			continue
+		case n.Kind == yaml.MappingNode:
+			found(n.Content[i-1], c)
+		}
+		out = append(out, passwordsIn(file, c, line)...)
+	}
+	return out
 }
 
 // containerdDir is where K3s takes containerd's configuration, templates of it
@@ -297,9 +392,9 @@ func (x *examination) secretsInAccounts() ([]Evidence, string) {
 }
 
 // passwords finds accounts that whoever knows the password of the build, or
-// nothing at all, can log in to.
+// nothing at all, can log in to: /etc/passwd may have it instead of x.
 func (x *examination) passwords() ([]Evidence, string) {
-	files, problem := x.files(shadowFile)
+	files, problem := x.files(shadowFile, accountFile)
 	var out []Evidence
 	for _, f := range files {
 		line := 0

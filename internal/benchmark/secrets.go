@@ -190,8 +190,9 @@ func (x *examination) secretsInConfiguration() ([]Evidence, string) {
 	files = append(files, copies...)
 	var out []Evidence
 	for _, f := range files {
-		out = append(out, secretKeys(f.Path, f.Data)...)
-		out = append(out, passwordURLs(f.Path, f.Data)...)
+		found := secretKeys(f.Path, f.Data)
+		found = append(found, passwordURLs(f.Path, f.Data)...)
+		out = append(out, alsoFound(found, looksOfSecrets(f.Path, f.Data))...) // in comments too
 	}
 	beside, problem := x.secretsBeside(files)
 	if problem != "" {
@@ -256,6 +257,16 @@ func (x *examination) secretsBeside(known []node.Entry) ([]Evidence, string) {
 	return out, problem
 }
 
+// alsoFound adds to found what more has in other lines of the same file.
+func alsoFound(found, more []Evidence) []Evidence {
+	for _, e := range more {
+		if !slices.ContainsFunc(found, func(o Evidence) bool { return o.Line == e.Line }) {
+			found = append(found, e)
+		}
+	}
+	return found
+}
+
 func (x *examination) secretsInEnvironment() ([]Evidence, string) {
 	files, problem := x.files(environmentFiles()...)
 	if problem != "" {
@@ -265,12 +276,7 @@ func (x *examination) secretsInEnvironment() ([]Evidence, string) {
 	for _, f := range files {
 		found := secretVariables(service.EnvironmentFile(f.Path, f.Data))
 		// What systemd passes over, such as a line with export, is in the image all the same.
-		for _, e := range assignedSecrets(f.Path, f.Data) {
-			if !slices.ContainsFunc(found, func(o Evidence) bool { return o.Line == e.Line }) {
-				found = append(found, e)
-			}
-		}
-		out = append(out, found...)
+		out = append(out, alsoFound(found, assignedSecrets(f.Path, f.Data))...)
 	}
 	return out, ""
 }

@@ -33,7 +33,7 @@ func Secret(key string) bool {
 // SecretFileKeys returns the keys whose values name a file that is nothing but a
 // secret. The file of private-registry may hold some among other things.
 func SecretFileKeys() []string {
-	return []string{"token-file", "agent-token-file", "vpn-auth-file", "datastore-keyfile"}
+	return []string{"token-file", "agent-token-file", "vpn-auth-file", "datastore-keyfile", "write-kubeconfig"}
 }
 
 // PrivateRegistryKey is the key that names the registries' file in the place of
@@ -105,3 +105,7 @@ func (k Key) malformed(value string) bool {
 	}
 	return err != nil || len(k.OneOf) > 0 && !slices.Contains(k.OneOf, value)
 }
+
+// SnapshotDirKey is the key that names the directory of etcd's snapshots, each a
+// copy of the whole cluster with its Secrets.
+const SnapshotDirKey = "etcd-snapshot-dir"
