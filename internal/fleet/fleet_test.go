@@ -5,6 +5,7 @@ import (
 	"encoding/csv"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -227,5 +228,24 @@ func TestThousandReports(t *testing.T) {
 	assert.Len(t, f.Kinds, 20)
 	if to := os.Getenv("FLEET_REPORTS"); to != "" { // for a look, and to measure the command itself
 		require.NoError(t, os.CopyFS(to, os.DirFS(dir)))
+	}
+}
+
+// TestDocumentationNamesEveryOption holds docs/fleet.md against what the command
+// says of itself, and the reverse.
+func TestDocumentationNamesEveryOption(t *testing.T) {
+	page, err := os.ReadFile("../../docs/fleet.md")
+	require.NoError(t, err)
+	_, said := run(t, "--help")
+	options := regexp.MustCompile(`(?m)^  -([a-z-]+)`).FindAllStringSubmatch(said, -1)
+	require.NotEmpty(t, options)
+	for _, o := range options {
+		assert.Contains(t, string(page), "| `--"+o[1]+" ")
+	}
+	assert.Len(t, options, strings.Count(string(page), "| `--"))
+	for _, word := range []string{"fail", "waivers", "cluster", "difference", "worse", "none"} {
+		_, err := parsePolicy(word)
+		require.NoError(t, err)
+		assert.Contains(t, string(page), "| `"+word+"` |")
 	}
 }
