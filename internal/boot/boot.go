@@ -101,7 +101,12 @@ func (c *Changes) Kernel(name string) []KernelSetting {
 }
 
 // Err says why what happens at boot is not known.
-func (c *Changes) Err() error { return c.problem }
+func (c *Changes) Err() error {
+	if c.problem == nil && len(c.missing) > 0 {
+		return fmt.Errorf("what is done at boot is not known: %s, which is run then, was not looked at", c.missing[0].Path)
+	}
+	return c.problem
+}
 
 // byNature are places whose content a boot makes anew on any node, so that
 // nobody takes what an image has there for what a node has.

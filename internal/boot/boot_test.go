@@ -237,9 +237,24 @@ func TestScriptsAreFollowed(t *testing.T) {
 	text := "[Service]\nExecStart=/usr/local/sbin/tune\n"
 	_, changes := read(unit, 0o644, text, node.Entry{Path: "/usr/local/sbin/tune", Kind: node.KindFile, Mode: 0o755, Size: 9})
 	assert.Equal(t, node.Query{{Path: "/usr/local/sbin/tune", Content: true}}, changes.Missing())
+	assert.ErrorContains(t, changes.Err(), "/usr/local/sbin/tune, which is run then, was not looked at")
 	_, changes = read(unit, 0o644, text, node.Entry{Path: "/usr/local/sbin/tune", Kind: node.KindFile, Mode: 0o755, Data: []byte("#!/bin/sh\nsysctl -w vm.overcommit_memory=0\n")})
 	assert.Empty(t, changes.Missing())
 	assert.Equal(t, []boot.KernelSetting{{Place: boot.Place{Path: "/usr/local/sbin/tune", Line: 2}, Value: "0", Known: true}}, changes.Kernel(kernel))
+}
+
+func TestScriptsThatCannotBeRead(t *testing.T) {
+	const unit = "/etc/systemd/system/tune.service"
+	text := "[Service]\nExecStart=/usr/local/sbin/tune\n"
+	for unread, want := range map[string]string{"input/output error": "/usr/local/sbin/tune, which is run then, could not be read: input/output error", node.UnreadLarge: ""} {
+		_, changes := read(unit, 0o644, text, node.Entry{Path: "/usr/local/sbin/tune", Kind: node.KindFile, Mode: 0o755, Size: 9, Unread: unread})
+		if err := changes.Err(); want == "" {
+			assert.NoError(t, err, "no script is that large")
+		} else {
+			assert.ErrorContains(t, err, want)
+		}
+		assert.Empty(t, changes.Missing())
+	}
 }
 
 // TestMountsToCome: on a running machine, what boot mounts over what was read

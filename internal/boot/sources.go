@@ -35,7 +35,7 @@ var sources = []source{
 	{dirs: []string{"/etc/local.d"}, depth: 1, executable: true, read: (*Changes).wholeScript},
 	{dirs: []string{"/etc/cron.hourly", "/etc/cron.daily", "/etc/cron.weekly", "/etc/cron.monthly"}, depth: 1, executable: true, read: (*Changes).wholeScript},
 	{dirs: []string{"/etc/periodic"}, depth: 2, executable: true, read: (*Changes).wholeScript},
-	{dirs: []string{"/etc/network", "/etc/networkd-dispatcher", "/etc/NetworkManager/dispatcher.d"}, depth: 2, executable: true, read: (*Changes).wholeScript},
+	{dirs: []string{"/etc/network", "/etc/networkd-dispatcher", "/etc/NetworkManager/dispatcher.d", "/usr/lib/networkd-dispatcher", "/usr/lib/NetworkManager/dispatcher.d"}, depth: 2, executable: true, read: (*Changes).wholeScript},
 	{dirs: []string{"/etc/systemd/system-generators", "/etc/systemd/system-shutdown", "/etc/systemd/system-sleep"}, depth: 1, executable: true, read: (*Changes).wholeScript},
 	{dirs: []string{"/var/lib/cloud/scripts"}, depth: 2, executable: true, read: (*Changes).wholeScript},
 	{dirs: []string{"/etc/network/interfaces"}, read: (*Changes).interfaces},
@@ -45,11 +45,11 @@ var sources = []source{
 	{dirs: []string{"/var/spool/cron"}, depth: 2, read: (*Changes).userCrontab},
 	{dirs: []string{"/etc/crontabs"}, depth: 1, read: (*Changes).userCrontab},
 	{
-		dirs: []string{"/etc/systemd/system", "/etc/systemd/system.control", "/usr/local/lib/systemd/system"}, depth: 2,
+		dirs: service.UnitDirectories(), depth: 2,
 		suffix: []string{".service", ".conf"}, starts: true, read: (*Changes).unit,
 	},
-	{dirs: []string{"/etc/udev/rules.d", "/usr/local/lib/udev/rules.d"}, depth: 1, suffix: []string{".rules"}, read: (*Changes).udev},
-	{dirs: []string{"/etc/modprobe.d", "/usr/local/lib/modprobe.d"}, depth: 1, suffix: []string{".conf"}, read: (*Changes).modprobe},
+	{dirs: []string{"/etc/udev/rules.d", "/usr/local/lib/udev/rules.d", "/usr/lib/udev/rules.d", "/lib/udev/rules.d"}, depth: 1, suffix: []string{".rules"}, read: (*Changes).udev},
+	{dirs: []string{"/etc/modprobe.d", "/usr/local/lib/modprobe.d", "/usr/lib/modprobe.d", "/lib/modprobe.d"}, depth: 1, suffix: []string{".conf"}, read: (*Changes).modprobe},
 	{dirs: []string{"/etc/cloud/cloud.cfg"}, read: (*Changes).cloudConfig},
 	{dirs: []string{"/etc/cloud/cloud.cfg.d"}, depth: 1, suffix: []string{".cfg"}, read: (*Changes).cloudConfig},
 	{dirs: []string{"/etc/tuned"}, depth: 2, suffix: []string{"tuned.conf"}, read: (*Changes).tuned},
@@ -131,9 +131,14 @@ func (c *Changes) wholeScript(e node.Entry, text string) {
 func (c *Changes) script(file string) {
 	e, presence := c.node.Lookup(file)
 	switch {
+	case presence == node.Present && e.Kind == node.KindFile && bytes.IndexByte(e.Data, 0) >= 0: // a program
 	case presence == node.Present && e.Kind == node.KindFile && e.Data != nil:
 		if !c.seen[e.Path] && c.fits(e) {
 			c.wholeScript(e, string(e.Data))
+		}
+	case presence == node.Present && e.Kind == node.KindFile && e.Unread != "" && e.Unread != node.UnreadLarge: // which no script is
+		if c.problem == nil {
+			c.problem = fmt.Errorf("what is done at boot is not known: %s, which is run then, could not be read: %s", file, e.Unread)
 		}
 	case presence == node.Unknown && c.node.Undone(file) == "" && c.node.Hidden(file) == "" && len(c.missing) < maxScripts,
 		presence == node.Present && e.Kind == node.KindFile && e.Unread == "" && len(c.missing) < maxScripts:

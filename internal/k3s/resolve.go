@@ -154,6 +154,11 @@ func (r *resolver) otherService() {
 		r.passedOver = nil
 	}
 	r.effective.Missing = append(r.effective.Missing, other.effective.Missing...)
+	if s != nil && other.role == Server {
+		p := Problem{Consequence: Unreadable, Origin: Origin{Source: s.Path}, Stops: other.role}
+		p.Text = fmt.Sprintf("%s starts a server, which is not judged as an agent is: remove or mask it, or set role = %q", name, Both)
+		r.effective.Problems = append(r.effective.Problems, p)
+	}
 	for _, p := range other.effective.Problems {
 		if p.Consequence == Fatal || p.Consequence == Unreadable && len(other.effective.Missing) > 0 {
 			p.Text = fmt.Sprintf("%s, which the node has too: %s; give each service a configuration of its own (K3S_CONFIG_FILE), or remove or mask the one that is not to run", name, p.Text)

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"path"
 	"regexp"
+	"slices"
 	"strings"
 
 	"github.com/k3s-cis/packer-plugin-k3s/internal/node"
@@ -15,10 +16,14 @@ func openRCPaths(name string) (script, conf string, environment []string) {
 	return "/etc/init.d/" + name, "/etc/conf.d/" + name, []string{"/etc/environment", "/etc/rancher/k3s/" + name + ".env"}
 }
 
+// openRCSettings is sourced before every script, as its own settings are after it
+// (openrc-run.sh).
+const openRCSettings = "/etc/rc.conf"
+
 // OpenRCQuery returns what FromOpenRC wants to know of a node.
 func OpenRCQuery(name string) node.Query {
 	script, conf, environment := openRCPaths(name)
-	q := node.Query{{Path: script, Content: true}, {Path: conf, Content: true}}
+	q := node.Query{{Path: script, Content: true}, {Path: conf, Content: true}, {Path: openRCSettings, Content: true}}
 	for _, f := range environment {
 		q = append(q, node.Pick{Path: f, Content: true})
 	}
@@ -71,14 +76,63 @@ func FromOpenRC(n *node.Node, name string) (*Service, error) {
 			s.Start = append(s.Start, Word{w.text, script, w.line})
 		}
 	}
-	all, err := sourcedEnvironment(n, s, script, string(data), known)
+	var all []assignedVariable
+	for _, file := range []string{openRCSettings, conf} {
+		exported, err := exportedBy(n, s, file)
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, exported...)
+	}
+	sourced, err := sourcedEnvironment(n, s, script, string(data), known)
 	if err != nil {
 		return nil, err
 	}
+	all = append(all, sourced...)
 	for _, v := range lastOfEach(all, nil) {
 		s.Environment = append(s.Environment, v.Variable)
 	}
 	return s, nil
+}
+
+var (
+	exports  = regexp.MustCompile(`^\s*export\s+(.*)$`)
+	exportsA = regexp.MustCompile(`^\s*set\s+(?:-\w*a|-o\s+allexport)`)
+)
+
+// exportedBy reads what a file of settings exports to the service.
+func exportedBy(n *node.Node, s *Service, file string) ([]assignedVariable, error) {
+	e, presence := n.Lookup(file)
+	switch presence {
+	case node.Unknown:
+		return nil, &node.UnknownPathError{Path: file}
+	case node.Absent:
+		return nil, nil
+	}
+	data, err := e.Content()
+	if err != nil {
+		return nil, err
+	}
+	named, every := map[string]bool{}, false
+	for line := range strings.SplitSeq(string(data), "\n") {
+		every = every || exportsA.MatchString(line)
+		if m := exports.FindStringSubmatch(line); m != nil {
+			for _, word := range strings.Fields(m[1]) {
+				name, _, _ := strings.Cut(word, "=")
+				named[name] = true
+			}
+		}
+	}
+	var out []assignedVariable
+	for _, v := range shellEnvironment(file, data) {
+		if every || named[v.Name] {
+			out = append(out, assignedVariable{Variable: v})
+		}
+	}
+	if len(out) > 0 && !slices.Contains(s.Files, file) {
+		s.Files = append(s.Files, file)
+	}
+	return out, nil
 }
 
 // sourcedEnvironment reads the files that the script sources.

@@ -90,6 +90,7 @@ type unitParser struct {
 // parse reads one file. An iniError is what systemd stops at; what stands
 // before it counts.
 func (p *unitParser) parse(file, text string) error {
+	p.included(file, text)
 	return readINI(text, []string{"Service"}, func(s iniSetting) error {
 		f, known := unitSettings[s.key]
 		if !known {
@@ -101,6 +102,15 @@ func (p *unitParser) parse(file, text string) error {
 		}
 		return &iniError{s.where(0), fmt.Sprintf("%v in %s", err, s.key)}
 	})
+}
+
+// included notes what older releases of systemd read in the place of a line.
+func (p *unitParser) included(file, text string) {
+	for i, line := range strings.Split(text, "\n") {
+		if strings.HasPrefix(strings.TrimLeft(line, Blank), ".include ") {
+			p.service.fault(file, i+1, ".include is followed by older releases of systemd and passed over by newer ones, so what starts is not judged: use a drop-in")
+		}
+	}
 }
 
 // unitSettings apply one assignment. An error is what systemd refuses.
