@@ -4,6 +4,7 @@ package k3stest
 
 import (
 	"bytes"
+	_ "embed" // for the program
 	"fmt"
 	"os"
 	"os/exec"
@@ -19,6 +20,9 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
+//go:embed program/main.go.txt
+var mainText string
+
 // Release is what Binary says of itself.
 const Release = "v1.36.3+k3s1"
 
@@ -26,7 +30,7 @@ const Release = "v1.36.3+k3s1"
 // pkg/version of its module when it is linked.
 var program = map[string]string{
 	"go.mod":                 "module github.com/k3s-io/k3s\n\ngo 1.24\n",
-	"main.go":                "package main\n\nimport (\n\t\"fmt\"\n\n\t\"github.com/k3s-io/k3s/pkg/version\"\n)\n\nfunc main() { fmt.Printf(\"k3s version %s (abcdef01)\\n\", version.Version) }\n",
+	"main.go":                mainText,
 	"pkg/version/version.go": "package version\n\nvar Version = \"dev\"\n",
 }
 
