@@ -175,9 +175,10 @@ type PodSecurityConfig struct {
 	Presets []string `mapstructure:"presets"`
 	// More namespaces that are exempt, beside those of the guide.
 	ExemptNamespaces []string `mapstructure:"exempt_namespaces"`
-	// Users that are exempt.
+	// Users that are exempt. Controls of Pod Security are `manual` then: who makes pods
+	// as such a user is for a person to review.
 	ExemptUsernames []string `mapstructure:"exempt_usernames"`
-	// Runtime classes that are exempt.
+	// Runtime classes that are exempt, with which the same controls are `manual`.
 	ExemptRuntimeClasses []string `mapstructure:"exempt_runtime_classes"`
 	// An AdmissionConfiguration of your own on the build host, used instead of all
 	// of the above. It is loaded as the API server loads it; what does not load is
