@@ -68,7 +68,7 @@ func TestAccPlantedSecretsStayHidden(t *testing.T) {
 				if own := strings.Contains(options, "config_file"); own {
 					assert.Contains(t, r.Output, `config["token"]`, "a secret in options is refused, and must be seen for that")
 				} else if strings.Contains(options, "check") {
-					assert.Len(t, reports, 7)
+					assert.Len(t, reports, 9)
 				}
 				assert.Empty(t, leaks(out, p.mark))
 				t.Logf("exit %d, %d reports, %d KB of log", r.ExitCode, len(reports), len(out["packer.log"])>>10)
