@@ -13,6 +13,8 @@ import (
 
 	"golang.org/x/sys/unix"
 	"kernel.org/pub/linux/libs/security/libcap/cap"
+
+	"github.com/k3s-cis/packer-plugin-k3s/internal/confine"
 )
 
 // A command runs in PID, mount, UTS and IPC namespaces of its own. What has to
@@ -54,10 +56,10 @@ const stageTree = "tree"
 // system has and that nothing else here needs.
 const stage = "/sys"
 
-// confine makes the namespaces, of which this is the first process, a place
+// confineTo makes the namespaces, of which this is the first process, a place
 // that holds the tree at root and nothing else, and gives up what could change
 // this host all the same.
-func confine(root string) error {
+func confineTo(root string) error {
 	// Slave: what is unmounted outside goes away inside, and nothing that is
 	// mounted inside is seen outside.
 	if err := unix.Mount("", "/", "", unix.MS_SLAVE|unix.MS_REC, ""); err != nil {
@@ -76,13 +78,10 @@ func confine(root string) error {
 	if err := furnish(tree); err != nil {
 		return err
 	}
-	if err := leaveHost(); err != nil {
+	if err := confine.LeaveHost(stage); err != nil {
 		return err
 	}
-	if err := dropCapabilities(keep); err != nil {
-		return fmt.Errorf("giving capabilities up: %w", err)
-	}
-	return nil
+	return confine.KeepCapabilities(keep...)
 }
 
 // mayConfine says whether this process may make namespaces and mounts. In an
@@ -112,20 +111,6 @@ func makeStage(root string) (tree string, err error) {
 	return tree, readOnly(stage)
 }
 
-// leaveHost makes the stage the namespace's root and lets go of the host's.
-func leaveHost() error {
-	if err := unix.Chdir(stage); err != nil {
-		return err
-	}
-	if err := unix.PivotRoot(".", "."); err != nil {
-		return fmt.Errorf("leaving this host's root: %w", err)
-	}
-	if err := unix.Unmount(".", unix.MNT_DETACH); err != nil {
-		return fmt.Errorf("letting this host's root go: %w", err)
-	}
-	return unix.Chdir("/")
-}
-
 // kept are the capabilities that commands have: those with which packages are
 // installed in containers, and the one for chattr. Whoever has only these can
 // change neither the host's devices, mounts, network, modules and time nor
@@ -135,32 +120,12 @@ var kept = []cap.Value{
 	cap.NET_BIND_SERVICE, cap.NET_RAW, cap.SETFCAP, cap.SETGID, cap.SETPCAP, cap.SETUID, cap.SYS_CHROOT,
 }
 
-// dropCapabilities takes all capabilities but those in keep from this process
-// and from every program that it starts.
-func dropCapabilities(keep []cap.Value) error {
-	var drop []cap.Value
-	for c := range cap.MaxBits() {
-		if !slices.Contains(keep, c) {
-			drop = append(drop, c)
-		}
-	}
-	if err := errors.Join(cap.ResetAmbient(), cap.DropBound(drop...)); err != nil {
-		return err
-	}
-	set := cap.GetProc()
-	err := errors.Join(set.ClearFlag(cap.Inheritable), set.SetFlag(cap.Effective, false, drop...), set.SetFlag(cap.Permitted, false, drop...))
-	if err != nil {
-		return err
-	}
-	return set.SetProc()
-}
-
 // runConfined runs the command in the tree at root and returns its exit
 // status.
 func runConfined(root, command string) (int, error) {
 	unix.CloseOnExec(controlFD)
 	unix.CloseOnExec(statusFD)
-	if err := confine(root); err != nil {
+	if err := confineTo(root); err != nil {
 		return cannotRun, err
 	}
 	// Nothing that the command sends here may end it.

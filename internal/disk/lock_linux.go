@@ -1,7 +1,6 @@
 package disk
 
 import (
-	"bufio"
 	"crypto/rand"
 	"errors"
 	"fmt"
@@ -9,9 +8,9 @@ import (
 	"os"
 	"path/filepath"
 	"sort"
-	"strings"
 	"time"
 
+	"github.com/moby/sys/mountinfo"
 	"golang.org/x/sys/unix"
 )
 
@@ -206,23 +205,14 @@ func mountsBelow(dir string) ([]string, error) {
 	if err != nil {
 		return nil, err
 	}
-	f, err := os.Open("/proc/self/mountinfo")
+	mounts, err := mountinfo.GetMounts(mountinfo.PrefixFilter(dir))
 	if err != nil {
 		return nil, err
 	}
-	defer f.Close()
 	var out []string
-	lines := bufio.NewScanner(f)
-	for lines.Scan() {
-		fields := strings.Fields(lines.Text())
-		if len(fields) < 5 {
-			continue
-		}
-		at := fstabEscapes.Replace(fields[4])
-		if at == dir || strings.HasPrefix(at, dir+"/") {
-			out = append(out, at)
-		}
+	for _, m := range mounts {
+		out = append(out, m.Mountpoint)
 	}
 	sort.Sort(sort.Reverse(sort.StringSlice(out)))
-	return out, lines.Err()
+	return out, nil
 }

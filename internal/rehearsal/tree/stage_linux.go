@@ -11,9 +11,11 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/moby/sys/mountinfo"
 	"golang.org/x/sys/unix"
 	"kernel.org/pub/linux/libs/security/libcap/cap"
 
+	"github.com/k3s-cis/packer-plugin-k3s/internal/confine"
 	"github.com/k3s-cis/packer-plugin-k3s/internal/rehearsal"
 )
 
@@ -94,7 +96,7 @@ func lay(o order) (scratch *os.File, err error) {
 	if scratch, err = os.Open(scratchPlace); err != nil {
 		return nil, err
 	}
-	if err := leave(stage); err != nil {
+	if err := confine.LeaveHost(stage); err != nil {
 		return nil, err
 	}
 	if err := network(); err != nil {
@@ -103,7 +105,7 @@ func lay(o order) (scratch *os.File, err error) {
 	if err := unix.Sethostname([]byte(rehearsal.HostName)); err != nil {
 		return nil, fmt.Errorf("the host name in the namespace: %w", err)
 	}
-	return scratch, dropCapabilities()
+	return scratch, confine.KeepCapabilities(kept...)
 }
 
 // layer is one file system of the tree.
@@ -137,29 +139,18 @@ func layersOf(root string) ([]layer, error) {
 // mountsBelow are the places below root where a file system is mounted that holds
 // a part of the node, in the order in which they were mounted.
 func mountsBelow(root string) ([]string, error) {
-	f, err := os.Open("/proc/self/mountinfo")
+	mounts, err := mountinfo.GetMounts(func(m *mountinfo.Info) (skip, stop bool) {
+		return unreal[m.FSType] || !strings.HasPrefix(m.Mountpoint, strings.TrimSuffix(root, "/")+"/"), false
+	})
 	if err != nil {
 		return nil, err
 	}
-	defer f.Close()
 	var out []string
-	lines := bufio.NewScanner(f)
-	for lines.Scan() {
-		place, kind, _ := strings.Cut(lines.Text(), " - ")
-		words := strings.Fields(place)
-		kind, _, _ = strings.Cut(kind, " ")
-		if len(words) < 5 || unreal[kind] {
-			continue
-		}
-		if at := unescape.Replace(words[4]); strings.HasPrefix(at, strings.TrimSuffix(root, "/")+"/") {
-			out = append(out, at)
-		}
+	for _, m := range mounts {
+		out = append(out, m.Mountpoint)
 	}
-	return out, lines.Err()
+	return out, nil
 }
-
-// unescape takes the escapes of proc(5) out of a path.
-var unescape = strings.NewReplacer(`\040`, " ", `\011`, "\t", `\012`, "\n", `\134`, `\`)
 
 // unreal are file systems that hold nothing of a node's disk.
 var unreal = map[string]bool{
@@ -194,46 +185,10 @@ func (l layer) mount(stage string, number int) error {
 	return nil
 }
 
-// leave makes stage the namespace's root and lets go of the host's.
-func leave(stage string) error {
-	if err := unix.Chdir(stage); err != nil {
-		return err
-	}
-	if err := unix.PivotRoot(".", "."); err != nil {
-		return fmt.Errorf("leaving this host's root: %w", err)
-	}
-	if err := unix.Unmount(".", unix.MNT_DETACH); err != nil {
-		return fmt.Errorf("letting this host's root go: %w", err)
-	}
-	return unix.Chdir("/")
-}
-
 // kept are the capabilities that K3s's control plane has: none that changes the
 // host's mounts, devices, modules or time.
 var kept = []cap.Value{
 	cap.CHOWN, cap.DAC_OVERRIDE, cap.FOWNER, cap.FSETID, cap.KILL, cap.IPC_LOCK, cap.NET_ADMIN, cap.NET_BIND_SERVICE, cap.NET_RAW, cap.SETGID, cap.SETUID,
-}
-
-func dropCapabilities() error {
-	keep := map[cap.Value]bool{}
-	for _, c := range kept {
-		keep[c] = true
-	}
-	var drop []cap.Value
-	for c := range cap.MaxBits() {
-		if !keep[c] {
-			drop = append(drop, c)
-		}
-	}
-	if err := errors.Join(cap.ResetAmbient(), cap.DropBound(drop...)); err != nil {
-		return fmt.Errorf("giving capabilities up: %w", err)
-	}
-	set := cap.GetProc()
-	err := errors.Join(set.ClearFlag(cap.Inheritable), set.SetFlag(cap.Effective, false, drop...), set.SetFlag(cap.Permitted, false, drop...), set.SetProc())
-	if err != nil {
-		return fmt.Errorf("giving capabilities up: %w", err)
-	}
-	return nil
 }
 
 // full says whether a file system has no room left.
