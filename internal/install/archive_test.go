@@ -11,48 +11,24 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/google/go-containerregistry/pkg/name"
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/empty"
 	"github.com/google/go-containerregistry/pkg/v1/layout"
 	"github.com/google/go-containerregistry/pkg/v1/mutate"
-	"github.com/google/go-containerregistry/pkg/v1/random"
-	"github.com/google/go-containerregistry/pkg/v1/tarball"
 	"github.com/klauspost/compress/zstd"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
 	"github.com/k3s-cis/packer-plugin-k3s/internal/k3s"
 	"github.com/k3s-cis/packer-plugin-k3s/internal/node"
+	"github.com/k3s-cis/packer-plugin-k3s/internal/testing/k3stest"
 )
 
-// container makes an image for an architecture.
 func container(t *testing.T, architecture string) v1.Image {
-	t.Helper()
-	image, err := random.Image(4096, 2)
-	require.NoError(t, err)
-	config, err := image.ConfigFile()
-	require.NoError(t, err)
-	config = config.DeepCopy()
-	config.Architecture, config.OS = architecture, "linux"
-	image, err = mutate.ConfigFile(image, config)
-	require.NoError(t, err)
-	return image
+	return k3stest.Image(t, architecture, 4096)
 }
 
-// saved is an archive as "docker save" writes it.
-func saved(t *testing.T, images map[string]v1.Image) []byte {
-	t.Helper()
-	all := map[name.Tag]v1.Image{}
-	for called, image := range images {
-		tag, err := name.NewTag(called)
-		require.NoError(t, err)
-		all[tag] = image
-	}
-	var b bytes.Buffer
-	require.NoError(t, tarball.MultiWrite(all, &b))
-	return b.Bytes()
-}
+func saved(t *testing.T, images map[string]v1.Image) []byte { return k3stest.Save(t, images) }
 
 // laidOut is an archive with an OCI layout.
 func laidOut(t *testing.T, add func(layout.Path)) []byte {

@@ -76,6 +76,17 @@ func Binary(t testing.TB, arch string) []byte {
 // of size bytes and more.
 func Archive(t testing.TB, arch string, size int64, names ...string) []byte {
 	t.Helper()
+	image := Image(t, arch, size)
+	all := map[string]v1.Image{}
+	for _, called := range names {
+		all[called] = image
+	}
+	return Save(t, all)
+}
+
+// Image is a container image for an architecture, with one layer of size bytes.
+func Image(t testing.TB, arch string, size int64) v1.Image {
+	t.Helper()
 	image, err := random.Image(size, 1)
 	require.NoError(t, err)
 	config, err := image.ConfigFile()
@@ -84,8 +95,14 @@ func Archive(t testing.TB, arch string, size int64, names ...string) []byte {
 	config.Architecture, config.OS = arch, "linux"
 	image, err = mutate.ConfigFile(image, config)
 	require.NoError(t, err)
+	return image
+}
+
+// Save is an archive of images by their names, as "docker save" writes it.
+func Save(t testing.TB, images map[string]v1.Image) []byte {
+	t.Helper()
 	all := map[ocname.Tag]v1.Image{}
-	for _, called := range names {
+	for called, image := range images {
 		tag, err := ocname.NewTag(called)
 		require.NoError(t, err)
 		all[tag] = image
