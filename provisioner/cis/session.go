@@ -32,12 +32,12 @@ type session struct {
 	// more is what the node's own configuration points to, such as a data
 	// directory elsewhere; known only once that configuration was read.
 	more node.Query
-	// install is what is put into the image; nil for nothing.
+	// install is what is put into the image, nil for nothing, and put what that
+	// means for the node.
 	install *install.Options
+	put     *install.Plan
 	// data is what the builder generated.
 	data map[string]any
-	// put is what that means for the node.
-	put *install.Plan
 	// ui shows how far downloads are.
 	ui packersdk.Ui
 	// prepared is when the options were first checked, at the beginning of
