@@ -126,7 +126,7 @@ func (p *Page) Shoot(name string) {
 func (p *Page) Save(name string, data []byte) {
 	p.t.Helper()
 	if dir := os.Getenv("REPORT_SHOTS"); dir != "" {
-		require.NoError(p.t, os.WriteFile(filepath.Join(dir, name), data, 0o600))
+		require.NoError(p.t, os.WriteFile(filepath.Join(dir, name), data, 0o600)) //nolint:gosec // who runs the tests says where
 	}
 }
 
