@@ -13,6 +13,8 @@ const (
 	RegistriesFile = "/etc/rancher/k3s/registries.yaml"
 	Kubeconfig     = "/etc/rancher/k3s/k3s.yaml"
 	NodeDir        = "/etc/rancher/node"
+	RunDir         = "/run/k3s"
+	KubeletDir     = "/var/lib/kubelet"
 	DefaultDataDir = "/var/lib/rancher/k3s"
 	SystemdDir     = "/etc/systemd/system"
 	// Where this plugin keeps the guide's policies. The guide has them below the data

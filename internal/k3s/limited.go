@@ -53,7 +53,7 @@ func (r *resolver) limited() {
 // written are directories that K3s writes to whenever it starts.
 func (r *resolver) written(agentless bool) []string {
 	layout := LayoutOf(r.effective.DataDir)
-	out := []string{layout.Root(), "/run/k3s"}
+	out := []string{layout.Root(), RunDir}
 	if r.role == Server {
 		out = append(out, layout.Server(), layout.Manifests())
 		if _, elsewhere := r.effective.Settings["write-kubeconfig"]; !elsewhere {
@@ -61,7 +61,7 @@ func (r *resolver) written(agentless bool) []string {
 		}
 	}
 	if !agentless {
-		out = append(out, layout.Agent(), "/etc/rancher/node", "/var/lib/kubelet")
+		out = append(out, layout.Agent(), NodeDir, KubeletDir)
 	}
 	return out
 }

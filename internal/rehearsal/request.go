@@ -138,10 +138,10 @@ func New(e *k3s.Effective, program string, s Subject, timeout time.Duration, age
 	layout := k3s.LayoutOf(e.DataDir)
 	r := &Request{
 		Command: command(e, program), Environment: environment(e), Directory: "/", Up: k3s.UpMessage,
-		Over:    []string{"/run", "/var/lib/kubelet", layout.Agent() + "/containerd"},
+		Over:    []string{"/run", k3s.KubeletDir, layout.Agent() + "/containerd"},
 		Secret:  secret(layout),
 		Files:   s.Files,
-		Traces:  []string{layout.Root(), k3s.ConfigDir, k3s.NodeDir, "/var/lib/kubelet", "/var/lib/cni"},
+		Traces:  []string{layout.Root(), k3s.ConfigDir, k3s.NodeDir, k3s.KubeletDir, "/var/lib/cni"},
 		Scratch: ScratchSize, Timeout: timeout, Settle: min(time.Minute, timeout/2),
 	}
 	if d := e.Service; d != nil && path.IsAbs(d.Directory) {

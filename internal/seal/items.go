@@ -120,7 +120,7 @@ var items = []Item{
 		Why: "it holds the containers and sandboxes of the build; images to bake belong into agent/images",
 	},
 	{
-		Name: "kubelet", Control: "node.hygiene.agent-state", Paths: []string{"/var/lib/kubelet/*"},
+		Name: "kubelet", Control: "node.hygiene.agent-state", Paths: []string{k3s.KubeletDir + "/*"},
 		Why: "it holds the pods of the build and the kubelet's keys",
 	},
 	{
@@ -234,7 +234,7 @@ var items = []Item{
 }
 
 // resetItems are what K3s leaves in memory when it is stopped.
-var resetItems = []Item{{Name: "runtime", Paths: []string{"/run/k3s", "/run/flannel"}, Why: "K3s made it and is stopped"}}
+var resetItems = []Item{{Name: "runtime", Paths: []string{k3s.RunDir, "/run/flannel"}, Why: "K3s made it and is stopped"}}
 
 // rest is what of K3s must not run while its state is removed (k3s-killall.sh of
 // K3s's install.sh): the service, every program in its data directory and what
@@ -243,7 +243,7 @@ func rest(dataDirs []string, stop bool) *node.Rest {
 	r := &node.Rest{
 		Services: []string{k3s.Server.ServiceName(), k3s.Agent.ServiceName()},
 		Programs: k3s.BinaryPaths(),
-		Mounts:   []string{"/run/k3s/", "/var/lib/kubelet/pods/", "/var/lib/kubelet/plugins/", "/run/netns/cni-"},
+		Mounts:   []string{k3s.RunDir + "/", k3s.KubeletDir + "/pods/", k3s.KubeletDir + "/plugins/", "/run/netns/cni-"},
 		Stop:     stop,
 		Advice:   "K3s's state can be removed only while it is at rest: stop it with k3s-killall.sh before, or set reset = true in seal",
 	}
