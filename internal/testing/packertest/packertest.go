@@ -124,6 +124,18 @@ func (p *Packer) Command(ctx context.Context, dir string, args ...string) *exec.
 	return cmd
 }
 
+// Programs returns a new directory with the programs packer and packer-plugin-k3s, as
+// they are on the PATH of those who use them.
+func (p *Packer) Programs(t testing.TB) string {
+	t.Helper()
+	plugin, err := built()
+	require.NoError(t, err, "building the plugin")
+	dir := t.TempDir()
+	require.NoError(t, os.Symlink(p.binary, filepath.Join(dir, "packer")))
+	require.NoError(t, os.Symlink(plugin, filepath.Join(dir, "packer-plugin-k3s")))
+	return dir
+}
+
 // Write puts a template into a new directory and returns that directory.
 func Write(t testing.TB, template string) string {
 	t.Helper()
