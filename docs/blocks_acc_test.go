@@ -201,7 +201,7 @@ func TestAccExamplesAreValid(t *testing.T) {
 			args := []string{"validate"}
 			for _, m := range undecided.FindAllStringSubmatch(string(text), -1) {
 				if !strings.Contains(m[0], "default") {
-					value, isFile := map[string]string{"k3s": "rootfs.tar.zst", "key_file": "attest.pem"}[m[1]]
+					value, isFile := map[string]string{"base": "rootfs.tar.zst", "k3s": "rootfs.tar.zst", "key_file": "attest.pem"}[m[1]]
 					if !isFile {
 						value = "none"
 					}
