@@ -1,6 +1,7 @@
 package docs_test
 
 import (
+	"cmp"
 	"crypto/ed25519"
 	"crypto/x509"
 	"encoding/pem"
@@ -201,11 +202,7 @@ func TestAccExamplesAreValid(t *testing.T) {
 			args := []string{"validate"}
 			for _, m := range undecided.FindAllStringSubmatch(string(text), -1) {
 				if !strings.Contains(m[0], "default") {
-					value, isFile := map[string]string{"base": "rootfs.tar.zst", "k3s": "rootfs.tar.zst", "key_file": "attest.pem"}[m[1]]
-					if !isFile {
-						value = "none"
-					}
-					args = append(args, "-var", m[1]+"="+value)
+					args = append(args, "-var", m[1]+"="+cmp.Or(standIns[m[1]], "none"))
 				}
 			}
 			r := packer.Run(t, dir, append(args, filepath.Join("example", path))...)
@@ -214,6 +211,9 @@ func TestAccExamplesAreValid(t *testing.T) {
 	}
 	require.Positive(t, found)
 }
+
+// standIns are values for variables whose values are looked at before a build.
+var standIns = map[string]string{"base": "rootfs.tar.zst", "k3s": "rootfs.tar.zst", "key_file": "attest.pem", "release": "v1.36.3+k3s1", "role": "server", "architecture": "amd64"}
 
 // undecided is a variable of a template.
 var undecided = regexp.MustCompile(`(?s)variable "([a-z0-9_]+)" \{.*?\n\}`)
