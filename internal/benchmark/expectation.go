@@ -29,6 +29,7 @@ func (d *decoder) expectation(n *yaml.Node, benchmarks []string) expectation {
 		"service_accounts": func(n *yaml.Node) { out = serviceAccounts{d.namespaces(n)} },
 		"k3s":              func(n *yaml.Node) { out = d.k3s(n) },
 		"root_only":        func(n *yaml.Node) { out = d.rootOnly(n) },
+		"left_alone":       func(n *yaml.Node) { out = d.leftAlone(n, benchmarks) },
 		"first_start":      func(n *yaml.Node) { out = d.firstStart(n) },
 		"secrets":          func(n *yaml.Node) { out = d.secrets(n) },
 	}

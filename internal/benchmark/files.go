@@ -257,6 +257,10 @@ func (f file) deferred(x *examination, v verdict, missing []string) verdict {
 	mode := f.firstBoot.modeOf(x.release())
 	v.status, v.found = Deferred, "not there before K3s has run: "+few(missing)
 	v.reason = fmt.Sprintf("K3s makes it at first start, mode %04o, owner root:root", mode)
+	if opened := f.openedAtBoot(x, mode); opened != nil {
+		f.opened(&v, *opened)
+		return v
+	}
 	if m, limited := maxMode(f.mode, x.in.Benchmark); limited && mode&^m != 0 {
 		if by, tightened := f.tightenedBy(x, m); tightened {
 			v.reason += fmt.Sprintf("; %s then makes that %04o, after each start", by.Source, m)
@@ -267,6 +271,28 @@ func (f file) deferred(x *examination, v verdict, missing []string) verdict {
 		v.reason += fmt.Sprintf("; that is more than %04o, so somebody has to tighten it after the first start", m)
 	}
 	return v
+}
+
+// openedAtBoot is one of the files that K3s makes as a command of the node leaves
+// it, where that is more than f allows.
+func (f file) openedAtBoot(x *examination, mode fs.FileMode) *node.Entry {
+	for _, s := range f.paths {
+		made := node.Entry{Path: path.Join(x.paths.expand(s), strings.ReplaceAll(f.match, "*", "x")), Kind: node.KindFile, Mode: mode}
+		for _, e := range x.boot().Permitted(made) {
+			m, limited := maxMode(f.mode, x.in.Benchmark)
+			if limited && e.Mode&^(m|mode) != 0 || f.owned && (e.UID != 0 || e.GID != 0) {
+				return &e
+			}
+		}
+	}
+	return nil
+}
+
+// opened makes v the verdict on a file that is opened so.
+func (file) opened(v *verdict, e node.Entry) {
+	v.status, v.reason, v.found = Fail, "", e.Path+" "+describe(e)
+	v.remediation = "Take out what sets that mode: K3s makes the file for root alone."
+	v.evidence = append(v.evidence, Evidence{Source: e.Path, Detail: describe(e)})
 }
 
 // tightenedBy is what has the service give all that f speaks of mode m or less

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"path"
 	"slices"
+	"strings"
 
 	"go.yaml.in/yaml/v3"
 
@@ -11,6 +12,7 @@ import (
 	"github.com/k3s-cis/packer-plugin-k3s/internal/k3s/deploy"
 	"github.com/k3s-cis/packer-plugin-k3s/internal/kube"
 	"github.com/k3s-cis/packer-plugin-k3s/internal/node"
+	"github.com/k3s-cis/packer-plugin-k3s/internal/service"
 )
 
 // k3sCheck wants K3s to take the node's configuration as it is written.
@@ -146,7 +148,7 @@ func (x *examination) findProblems() []k3s.Problem {
 			out = append(out, kube.CheckArguments(e.Release, c, args)...)
 		}
 	}
-	return slices.Concat(out, kube.CheckNode(e), x.missingFiles(), x.programProblems(), x.kernelProblems())
+	return slices.Concat(out, kube.CheckNode(e), x.missingFiles(), x.programProblems(), x.startedBeside(), x.kernelProblems())
 }
 
 // programProblems tells of K3s's program where nobody may run it: what the
@@ -196,6 +198,33 @@ func (x *examination) preloaded() string {
 		return ""
 	}
 	return dir
+}
+
+// startedBeside tells where scripts and tables of the node start K3s, whose
+// command lines are not those that are judged.
+func (x *examination) startedBeside() []k3s.Problem {
+	var out []k3s.Problem
+	for _, call := range x.boot().Calls("k3s") {
+		role := slices.IndexFunc(call.Args, func(w string) bool { return w == string(k3s.Server) || w == string(k3s.Agent) })
+		if role != 0 && (role < 0 || !strings.HasPrefix(call.Args[0], "-")) || x.ofAService(call.Path) {
+			continue
+		}
+		out = append(out, k3s.Problem{
+			Consequence: k3s.Unreadable, Origin: k3s.Origin{Source: call.Path, Line: call.Line},
+			Text: fmt.Sprintf("%s starts k3s %s, and what that runs with is not judged: start it as a service", call.Place, call.Args[role]),
+		})
+	}
+	return out
+}
+
+// ofAService says whether p is a file of a service, or one that K3s's service
+// starts, which are judged as services are.
+func (x *examination) ofAService(p string) bool {
+	if slices.Contains([]string{".service", ".conf"}, path.Ext(p)) || path.Dir(p) == "/etc/init.d" {
+		return true
+	}
+	s := x.in.Effective.Service
+	return s != nil && slices.ContainsFunc(s.Start, func(w service.Word) bool { return path.Clean(w.Text) == p })
 }
 
 // kernelProblems tells of parameters at which the kubelet would exit. Those

@@ -110,6 +110,9 @@ func (k kernel) judge(x *examination) verdict {
 		case got.Setting.Value != p.value:
 			wrong = append(wrong, fmt.Sprintf("%s=%s from %s", p.name, kernelValue(got.Setting.Value), got.Setting))
 		}
+		if e, presence := x.node().Lookup(got.Setting.Path); presence == node.Present && changeable(e) {
+			wrong = append(wrong, fmt.Sprintf("%s %s, which sets %s, is not root's alone to change", e.Path, describe(e), p.name))
+		}
 		if got.Setting.Path != "" {
 			v.evidence = append(v.evidence, kernelEvidence(p.name, got.Setting))
 		}

@@ -90,7 +90,7 @@ func kubeletFileMutants() []mutant {
 	}
 	return []mutant{
 		{control: "files.kubelet-config.mode", given: dropIn(0o700, 0o600, 0), breaks: dropIn(0o700, 0o640, 0), also: fails("files.kubelet-config-dropin.mode")},
-		{control: "files.kubelet-config.owner", given: dropIn(0o700, 0o600, 0), breaks: dropIn(0o700, 0o600, 1000)},
+		{control: "files.kubelet-config.owner", given: dropIn(0o700, 0o600, 0), breaks: dropIn(0o700, 0o600, 1000), also: fails("node.admission-files.mode")},
 		{control: "files.kubelet-config-dropin.mode", given: dropIn(0o700, 0o600, 0), breaks: dropIn(0o755, 0o600, 0)},
 	}
 }

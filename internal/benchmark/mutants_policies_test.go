@@ -160,11 +160,11 @@ func deployedMutants() []mutant {
 		{control: "controlplane.audit-policy-coverage", breaks: edits(auditFile, "level: Metadata", "level: Request"), turns: benchmark.Manual},
 		{control: "controlplane.audit-policy", breaks: edits(auditFile, "rules:", "omitStages: [RequestReceived, ResponseStarted, ResponseComplete, Panic]\nrules:"), also: fails("controlplane.audit-policy-coverage")},
 		{control: "controlplane.audit-policy", breaks: edits(auditFile, "level: Metadata", "level: Metadata\n    omitStages: [RequestReceived, ResponseStarted, ResponseComplete]"), also: fails("controlplane.audit-policy-coverage")},
-		{control: "controlplane.audit-policy-coverage", breaks: auditFirst("{level: None, namespaces: [kube-system]}"), turns: benchmark.Manual},
-		{control: "controlplane.audit-policy-coverage", breaks: auditFirst("{level: None, namespaces: [payments]}"), turns: benchmark.Manual},
-		{control: "controlplane.audit-policy-coverage", breaks: auditFirst("{level: None, userGroups: [system:masters]}"), turns: benchmark.Manual},
-		{control: "controlplane.audit-policy-coverage", breaks: auditFirst("{level: None, userGroups: [system:serviceaccounts]}"), turns: benchmark.Manual},
-		{control: "controlplane.audit-policy-coverage", breaks: auditFirst("{level: Metadata, resources: [{group: '', resources: [secrets]}], omitStages: [RequestReceived, ResponseComplete]}"), turns: benchmark.Manual},
+		{control: "controlplane.audit-policy-coverage", breaks: auditFirst("{level: None, namespaces: [kube-system]}"), turns: benchmark.Manual, also: policyToReview},
+		{control: "controlplane.audit-policy-coverage", breaks: auditFirst("{level: None, namespaces: [payments]}"), turns: benchmark.Manual, also: policyToReview},
+		{control: "controlplane.audit-policy-coverage", breaks: auditFirst("{level: None, userGroups: [system:masters]}"), turns: benchmark.Manual, also: policyToReview},
+		{control: "controlplane.audit-policy-coverage", breaks: auditFirst("{level: None, userGroups: [system:serviceaccounts]}"), turns: benchmark.Manual, also: policyToReview},
+		{control: "controlplane.audit-policy-coverage", breaks: auditFirst("{level: Metadata, resources: [{group: '', resources: [secrets]}], omitStages: [RequestReceived, ResponseComplete]}"), turns: benchmark.Manual, also: policyToReview},
 		{
 			control: "apiserver.audit-log-path", also: map[string]benchmark.Status{"controlplane.audit-policy": benchmark.Fail, "controlplane.audit-policy-coverage": benchmark.Fail, "node.audit-log-dir.mode": benchmark.NotApplicable},
 			breaks: func(t *testing.T, tr *tree) {
@@ -226,6 +226,9 @@ func deployedMutants() []mutant {
 func noPSP(b base) bool { return !b.psp() }
 
 // auditFirst puts a rule before those of the audit policy.
+// policyToReview: a policy that leaves something out is for a person to review.
+var policyToReview = map[string]benchmark.Status{"controlplane.audit-policy": benchmark.Manual}
+
 func auditFirst(rule string) func(*testing.T, *tree) {
 	return edits(auditFile, "rules:\n", "rules:\n  - "+rule+"\n")
 }

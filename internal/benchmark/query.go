@@ -73,6 +73,9 @@ func FollowUp(n *node.Node, e *k3s.Effective, own []Control) node.Query {
 	if dir := x.snapshotDir(); dir != "" {
 		q = append(q, node.Pick{Path: dir, Depth: 1})
 	}
+	if dir := x.credentialPrograms(); dir != "/-" {
+		q = append(q, node.Pick{Path: dir, Depth: 1})
+	}
 	for _, named := range namedFiles {
 		value, from, set := e.Flag(named.component, named.flag)
 		if set && value != "" && slices.ContainsFunc(from, func(a k3s.Argument) bool { return !a.Origin.Default }) {

@@ -45,7 +45,7 @@ func (r rootOnly) picks(p paths) node.Query {
 	case "programs":
 		return picksOf(k3s.BinaryPaths())
 	case "directories":
-		places = append(usualPlaces(), p.expand("{data}"))
+		places = slices.Concat(usualPlaces(), dropInsToCome(), []string{p.expand("{data}")})
 	}
 	return picksOf(above(places))
 }
@@ -53,6 +53,16 @@ func (r rootOnly) picks(p paths) node.Query {
 // usualPlaces are what K3s and its service are read from on nearly every node.
 func usualPlaces() []string {
 	return slices.Concat([]string{k3s.ConfigFile, "/etc/init.d/k3s", "/etc/conf.d/k3s"}, k3s.BinaryPaths(), environmentFiles(), join(service.UnitDirectories(), "k3s.service"))
+}
+
+// dropInsToCome are in the directories from which systemd takes drop-ins of K3s's
+// services, as a file there would be.
+func dropInsToCome() []string {
+	var out []string
+	for _, name := range []string{"service.d", "k3s.service.d", "k3s-agent.service.d"} {
+		out = append(out, join(join(service.UnitDirectories(), name), "-")...)
+	}
+	return out
 }
 
 func join(dirs []string, name string) []string {
@@ -188,7 +198,15 @@ func (x *examination) besideStart() []string {
 		}
 		for _, c := range service.Commands(string(e.Data)) {
 			for _, w := range c.Words {
-				if p := path.Clean(w); path.IsAbs(w) && !strings.ContainsAny(w, "%$ \t\n") && !boot.Distribution(p) && !madeAtBoot(p) {
+				inText := strings.ContainsAny(w, " \t\n") // as a shell is given behind -c
+				for _, w := range strings.FieldsFunc(w, betweenWords) {
+					p := path.Clean(w)
+					if !path.IsAbs(w) || strings.ContainsAny(w, "%$*?") || boot.Distribution(p) || madeAtBoot(p) {
+						continue
+					}
+					if e, presence := x.node().Lookup(p); inText && presence == node.Present && e.Kind != node.KindFile {
+						continue // which the text may only look at
+					}
 					out = append(out, p)
 				}
 			}
@@ -196,6 +214,9 @@ func (x *examination) besideStart() []string {
 	}
 	return out
 }
+
+// betweenWords says whether r parts the words of a shell's text.
+func betweenWords(r rune) bool { return strings.ContainsRune(" \t\n'\";&|()<>{}`=", r) }
 
 // namedByArguments are the files and directories that keys, variables and
 // arguments of the node's own name, and K3s's files among them.
@@ -240,7 +261,33 @@ func (x *examination) namedByArguments() []string {
 			list = append(list, x.absolute(value))
 		}
 	}
-	return x.withTargets(list)
+	return x.withTargets(slices.Concat(list, x.namedByFiles()))
+}
+
+// namedByFiles are the files that those which arguments name lead to, and those
+// that the kubelet and containerd are configured by without being named.
+func (x *examination) namedByFiles() []string {
+	e := x.in.Effective
+	list := slices.Clone(e.KubeletFiles)
+	if a, problem := x.admission(); problem == nil && a != nil {
+		list = append(list, a.Files...)
+	}
+	for _, dir := range []string{containerdDir(x.paths), x.credentialPrograms()} {
+		for _, e := range x.node().Below(dir) {
+			list = append(list, e.Path)
+		}
+	}
+	slices.Sort(list)
+	return slices.Compact(list)
+}
+
+// credentialPrograms is the directory of the programs that the kubelet runs for
+// registries' passwords; "/-" where the configuration names none.
+func (x *examination) credentialPrograms() string {
+	if dir := x.in.Effective.Text("image-credential-provider-bin-dir"); path.IsAbs(dir) {
+		return path.Clean(dir)
+	}
+	return "/-"
 }
 
 // directoriesAbove are those above all that K3s is started from and reads.
@@ -251,8 +298,13 @@ func (x *examination) directoriesAbove() []string {
 	if found, unknown := x.k3sOnNode(); !found && unknown == "" {
 		return nil
 	}
-	list := slices.Concat(usualPlaces(), []string{x.configFile(), k3s.DropInDir(x.configFile()), x.paths.expand("{data}")},
-		x.serviceFiles(), x.programs(), x.namedByArguments())
+	config := []string{x.configFile(), k3s.DropInDir(x.configFile()), x.paths.expand("{data}")}
+	for _, dir := range []string{k3s.DropInDir(x.configFile()), k3s.LayoutOf(x.paths.data).Manifests()} {
+		for _, e := range x.node().Below(dir) {
+			config = append(config, e.Path)
+		}
+	}
+	list := slices.Concat(usualPlaces(), dropInsToCome(), x.withTargets(config), x.serviceFiles(), x.programs(), x.namedByArguments())
 	list = slices.DeleteFunc(list, func(p string) bool { return !path.IsAbs(p) })
 	// A link among the directories leads to others.
 	for {

@@ -35,6 +35,9 @@ func (x *examination) namedSecrets() []namedSecret {
 			out = append(out, namedSecret{x.fromStart(file), key, true})
 		}
 	}
+	if file := e.Text("image-credential-provider-config"); file != "" {
+		out = append(out, namedSecret{x.fromStart(file), "image-credential-provider-config", false})
+	}
 	for _, f := range kube.SecretFiles() {
 		value, from, set := e.Flag(f.Component, f.Flag)
 		if set && value != "" && slices.ContainsFunc(from, func(a k3s.Argument) bool { return !a.Origin.Default }) {

@@ -13,6 +13,7 @@ import (
 
 	"go.yaml.in/yaml/v3"
 
+	"github.com/k3s-cis/packer-plugin-k3s/internal/boot"
 	"github.com/k3s-cis/packer-plugin-k3s/internal/k3s"
 	"github.com/k3s-cis/packer-plugin-k3s/internal/node"
 	"github.com/k3s-cis/packer-plugin-k3s/internal/safetext"
@@ -27,9 +28,12 @@ const (
 	cloudSeeds      = "/var/lib/cloud/seed"
 )
 
+// bootSeeds are where a Raspberry Pi's image has its user data.
+var bootSeeds = []string{"/boot/firmware/user-data", "/boot/user-data"}
+
 // userData are the texts that cloud-init reads.
 func (x *examination) userData() ([]string, string) {
-	out := []string{cloudConfigFile}
+	out := append([]string{cloudConfigFile}, bootSeeds...)
 	for _, dir := range []string{cloudConfigDir, cloudSeeds} {
 		all, problem := x.tree(dir)
 		if problem != "" {
@@ -49,8 +53,18 @@ func (x *examination) secretsInUserData() ([]Evidence, string) {
 	}
 	files, problem := x.files(names...)
 	var out []Evidence
+	left := maxManifests
 	for _, f := range files {
-		out = slices.Concat(out, looksOfSecrets(f.Path, f.Data), assignedSecrets(f.Path, f.Data), insideTexts(f.Path, f.Data), credentialURLs(f.Path, f.Data))
+		for _, p := range boot.UserData(f.Data) {
+			text := []byte(p.Text)
+			if left -= len(text); left < 0 {
+				return out, fmt.Sprintf("%s and more: over %d MiB of user data are not searched", f.Path, maxManifests>>20)
+			}
+			for _, e := range slices.Concat(looksOfSecrets(f.Path, text), assignedSecrets(f.Path, text), insideTexts(f.Path, text), credentialURLs(f.Path, text)) {
+				e.Line += p.Line - 1
+				out = append(out, e)
+			}
+		}
 	}
 	return out, problem
 }
@@ -215,25 +229,28 @@ const maxManifests = 8 << 20
 // mayHoldSecret says whether a manifest has the word Secret, be it written with
 // escapes.
 func mayHoldSecret(data []byte) bool {
-	return bytes.Contains(data, []byte("Secret")) || bytes.IndexByte(data, '\\') >= 0 || passwordKey.Match(data)
+	return bytes.Contains(data, []byte("Secret")) || bytes.IndexByte(data, '\\') >= 0 || passwordKey.Match(data) || bytes.Contains(data, []byte("env"))
 }
 
 // passwordKey is how keys and variables of passwords end.
 var passwordKey = regexp.MustCompile(`(?i)passw(or)?d["']?\s*(:|$|[,}])`)
+
+// secretVariable is how variables of containers end whose value is a secret.
+var secretVariable = regexp.MustCompile(`(?i)(passw(or)?d|_?token|_?secret|secret_?key|access_?key|api_?key|private_?key)$`)
 
 // passwordsIn finds passwords that are written out in a manifest: under keys that
 // end so, in variables of containers, and in the values of charts, which are YAML
 // in a text.
 func passwordsIn(file string, n *yaml.Node, line int) []Evidence {
 	var out []Evidence
-	found := func(key, value *yaml.Node) {
+	found := func(key, value *yaml.Node, named bool) {
 		v := strings.TrimSpace(value.Value)
-		if value.Kind == yaml.ScalarNode && value.Tag == "!!str" && v != "" && !strings.ContainsAny(v[:1], "${<") && passwordKey.MatchString(key.Value+":") {
+		if value.Kind == yaml.ScalarNode && value.Tag == "!!str" && v != "" && !strings.ContainsAny(v[:1], "${</") && named {
 			out = append(out, Evidence{Source: file, Line: line + key.Line, Detail: safetext.Name(key.Value) + " has a value (not shown)"})
 		}
 	}
 	if name, value := member(n, "name"), member(n, "value"); name != nil && value != nil {
-		found(name, value)
+		found(name, value, secretVariable.MatchString(name.Value))
 	}
 	for i, c := range n.Content {
 		switch {
@@ -246,7 +263,7 @@ func passwordsIn(file string, n *yaml.Node, line int) []Evidence {
 			}
 			continue
 		case n.Kind == yaml.MappingNode:
-			found(n.Content[i-1], c)
+			found(n.Content[i-1], c, passwordKey.MatchString(n.Content[i-1].Value+":"))
 		}
 		out = append(out, passwordsIn(file, c, line)...)
 	}

@@ -74,7 +74,11 @@ func (s secrets) picks(p paths) node.Query {
 	case "containerd":
 		return node.Query{{Path: containerdDir(p), Depth: node.Deep, Content: true}}
 	case "user-data":
-		return node.Query{{Path: cloudConfigFile, Content: true}, {Path: cloudConfigDir, Depth: node.Deep, Content: true}, {Path: cloudSeeds, Depth: node.Deep, Content: true}}
+		q := node.Query{{Path: cloudConfigFile, Content: true}, {Path: cloudConfigDir, Depth: node.Deep, Content: true}, {Path: cloudSeeds, Depth: node.Deep, Content: true}}
+		for _, p := range bootSeeds {
+			q = append(q, node.Pick{Path: p, Content: true})
+		}
+		return q
 	case "system-environment":
 		return systemEnvironment
 	case "accounts":

@@ -36,6 +36,7 @@ func searchSecrets(file string, data []byte) []Evidence {
 		}
 		out = append(out, namedValues(file, &doc, secretNames)...)
 		out = append(out, secretObjects(file, &doc)...)
+		out = alsoFound(out, passwordsIn(file, &doc, 0))
 	}
 	return append(append(out, secretKeys(file, data)...), passwordURLs(file, data)...)
 }

@@ -65,6 +65,7 @@ type Changes struct {
 	node    *node.Node
 	files   []fileChange
 	kernel  map[string][]KernelSetting // by path below /proc/sys
+	calls   map[string][]Call          // by base name
 	missing node.Query
 	seen    map[string]bool // scripts that were read
 	left    int             // how many bytes may still be read
@@ -84,6 +85,31 @@ func (c *Changes) fits(e node.Entry) bool {
 	}
 	return c.left >= 0
 }
+
+// Call is a program that is run.
+type Call struct {
+	Place
+	// Args are the words behind the program's name; of one that is not known, what
+	// of it is written out.
+	Args []string
+}
+
+// maxCalls is how many runs of one program are kept.
+const maxCalls = 100
+
+func (c *Changes) called(at Place, name string, args []word) {
+	if len(c.calls[name]) == maxCalls {
+		return
+	}
+	call := Call{Place: at}
+	for _, w := range args {
+		call.Args = append(call.Args, w.text)
+	}
+	c.calls[name] = append(c.calls[name], call)
+}
+
+// Calls lists where a program of that base name is run.
+func (c *Changes) Calls(name string) []Call { return c.calls[name] }
 
 // Missing lists the scripts that are run and were not collected.
 func (c *Changes) Missing() node.Query { return c.missing }
@@ -224,6 +250,32 @@ func (f fileChange) permit(e node.Entry) (node.Entry, bool) {
 	}
 	e.Note = "set at boot by " + f.String()
 	return e, true
+}
+
+// Permitted returns e, which need not be on the node yet, as what is done at boot
+// leaves it each time its mode or owner is set, with a note of where.
+func (c *Changes) Permitted(e node.Entry) []node.Entry {
+	var out []node.Entry
+	for _, f := range c.files {
+		if f.action != permits || !f.meets(e.Path) {
+			continue
+		}
+		if now, changed := f.permit(e); changed {
+			out = append(out, now)
+		}
+	}
+	return out
+}
+
+// meets says whether the change is about p too, where that is there.
+func (f fileChange) meets(p string) bool {
+	named, _ := path.Match(f.name, path.Base(p))
+	for at := p; at != "/"; at = path.Dir(at) {
+		if ok, _ := path.Match(f.pattern, at); ok {
+			return at == p && !f.inside || at != p && f.deep && (named || f.name == "")
+		}
+	}
+	return false
 }
 
 func (c *Changes) change(f fileChange) {

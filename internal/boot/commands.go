@@ -24,6 +24,9 @@ func (s *shell) call(at Place, words []word, input string, known bool) {
 		does(c)
 		return
 	}
+	if words[0].known {
+		s.changes.called(at, name, words[1:])
+	}
 	if words[0].known && path.IsAbs(words[0].text) {
 		s.follow(at, words[0].text, words[1:])
 	}

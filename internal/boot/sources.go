@@ -52,6 +52,10 @@ var sources = []source{
 	{dirs: []string{"/etc/modprobe.d", "/usr/local/lib/modprobe.d", "/usr/lib/modprobe.d", "/lib/modprobe.d"}, depth: 1, suffix: []string{".conf"}, read: (*Changes).modprobe},
 	{dirs: []string{"/etc/cloud/cloud.cfg"}, read: (*Changes).cloudConfig},
 	{dirs: []string{"/etc/cloud/cloud.cfg.d"}, depth: 1, suffix: []string{".cfg"}, read: (*Changes).cloudConfig},
+	{dirs: []string{"/var/lib/cloud/seed"}, depth: 2, suffix: []string{"/user-data", "/vendor-data"}, read: (*Changes).userData},
+	{dirs: []string{"/boot/firmware/user-data", "/boot/user-data"}, read: (*Changes).userData},
+	{dirs: []string{"/etc/logrotate.d"}, depth: 1, read: (*Changes).logrotate},
+	{dirs: []string{"/etc/dhcp/dhclient-enter-hooks.d", "/etc/dhcp/dhclient-exit-hooks.d"}, depth: 1, read: (*Changes).wholeScript},
 	{dirs: []string{"/etc/tuned"}, depth: 2, suffix: []string{"tuned.conf"}, read: (*Changes).tuned},
 }
 
@@ -73,7 +77,7 @@ func Query() node.Query {
 // Read reads what is done at boot from a node's files. A file that could not be
 // read is an error of the changes: what it does is not known.
 func Read(n *node.Node) *Changes {
-	c := &Changes{node: n, kernel: map[string][]KernelSetting{}, seen: map[string]bool{}, left: maxText}
+	c := &Changes{node: n, kernel: map[string][]KernelSetting{}, calls: map[string][]Call{}, seen: map[string]bool{}, left: maxText}
 	c.problem = c.tmpfiles()
 	for _, s := range sources {
 		for _, dir := range s.dirs {
@@ -253,6 +257,36 @@ func (c *Changes) cloudConfig(e node.Entry, text string) {
 		if path.IsAbs(f.Path.Value) {
 			s := &shell{changes: c}
 			s.written(Place{e.Path, f.Path.Line}, word{f.Path.Value, true}, f.Content, true)
+		}
+	}
+}
+
+// userData reads what cloud-init finds beside an image.
+func (c *Changes) userData(e node.Entry, _ string) {
+	for _, p := range UserData(e.Data) {
+		switch {
+		case !c.fits(node.Entry{Path: e.Path, Data: []byte(p.Text)}):
+			return
+		case p.Script:
+			c.run(e.Path, p.Line, p.Text)
+		case p.CloudConfig:
+			c.cloudConfig(e, strings.Repeat("\n", p.Line-1)+p.Text)
+		}
+	}
+}
+
+// logrotate reads the scripts that run before and after logs are rotated.
+func (c *Changes) logrotate(e node.Entry, text string) {
+	first, script := 0, []string(nil)
+	for i, line := range strings.Split(text, "\n") {
+		switch word := strings.TrimSpace(line); {
+		case slices.Contains([]string{"prerotate", "postrotate", "firstaction", "lastaction", "preremove"}, word):
+			first, script = i+2, nil
+		case word == "endscript" && first > 0:
+			c.run(e.Path, first, strings.Join(script, "\n"))
+			first = 0
+		case first > 0:
+			script = append(script, line)
 		}
 	}
 }

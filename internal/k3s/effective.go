@@ -128,8 +128,11 @@ type Effective struct {
 	// that this node does not run has no entry.
 	// For the kubelet the configuration files K3s writes and the drop-ins it
 	// finds are shown as the flags they stand for.
-	Args     map[Component][]Argument
-	Problems []Problem
+	Args map[Component][]Argument
+	// KubeletFiles are the kubelet's configuration files, but for the one that K3s
+	// writes anew at every start.
+	KubeletFiles []string
+	Problems     []Problem
 	// unheeded is what configuration files say in vain, by key.
 	unheeded map[string]unheeded
 	// Missing names what has to be collected on top of Query because the

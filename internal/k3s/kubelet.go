@@ -48,6 +48,7 @@ func (r *resolver) kubeletFiles(user []Value, defaults []Argument) ([]Value, []A
 			layers.defaults(own)
 			continue
 		}
+		r.effective.KubeletFiles = append(r.effective.KubeletFiles, f.Path)
 		r.readKubeletFile(f, layers)
 	}
 	given := map[string]bool{}

@@ -24,7 +24,34 @@ func servicesQuery() node.Query {
 		administrators := strings.HasPrefix(dir, "/etc/") || strings.HasPrefix(dir, "/usr/local/")
 		q = append(q, node.Pick{Path: dir, Depth: 1, Content: administrators})
 	}
+	for _, dir := range otherManagers {
+		q = append(q, node.Pick{Path: dir, Depth: 2, Content: true})
+	}
 	return q
+}
+
+// otherManagers are where what starts a program is written for others than
+// systemd's own manager and OpenRC: users' managers, supervisord, runit, upstart.
+var otherManagers = []string{
+	"/etc/systemd/user", "/root/.config/systemd/user", "/etc/supervisord.conf", "/etc/supervisor", "/etc/supervisord.d", "/etc/sv", "/etc/service", "/etc/init",
+}
+
+// otherServices tells of what starts K3s and is not read as a service.
+func (r *resolver) otherServices() {
+	for _, dir := range otherManagers {
+		e, presence := r.node.Lookup(dir)
+		files := r.node.Below(dir)
+		if presence == node.Present {
+			files = append(files, e)
+		}
+		for _, e := range files {
+			for i, line := range strings.Split(string(e.Data), "\n") {
+				if k3sRole.MatchString(line) && !strings.ContainsAny((strings.TrimSpace(line) + " ")[:1], "#;") {
+					r.problem(Unreadable, Origin{Source: e.Path, Line: i + 1}, "%s starts K3s, and only services of systemd's system manager and of OpenRC are judged: start K3s by one", e.Path)
+				}
+			}
+		}
+	}
 }
 
 // maxServices is how many services are read to find the one that runs K3s.
@@ -33,6 +60,7 @@ const maxServices = 64
 // service finds the service that runs K3s in this role and returns the words
 // of its command line behind "server" or "agent".
 func (r *resolver) service() []service.Word {
+	r.otherServices()
 	names := r.serviceNames()
 	if len(names) > maxServices {
 		r.problem(Unreadable, Origin{Source: names[maxServices]}, "is one of %d services that may run K3s: with more than %d it is not judged which of them counts; remove some", len(names), maxServices)

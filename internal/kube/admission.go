@@ -27,6 +27,8 @@ type Admission struct {
 	// EventRateLimit holds that plugin's limits; nil when the file has no
 	// configuration for it.
 	EventRateLimit []RateLimit
+	// Files are the further files that plugins' configurations are read from.
+	Files []string
 	// Ignored tells of what the API server passes over without a word, each
 	// with the file and line.
 	Ignored []*Error
@@ -152,6 +154,7 @@ func (l *admissionLoader) configuration(entry source, p admissionPlugin) ([]byte
 	if !path.IsAbs(file) {
 		file = path.Join(path.Dir(l.src.file), file)
 	}
+	l.out.Files = append(l.out.Files, file)
 	data, err := l.readFile(file)
 	if err != nil {
 		e := entry.errorf("path", "couldn't open admission plugin configuration %s: there is no such file; put it there, or the configuration here under configuration", file)

@@ -238,3 +238,24 @@ func TestOwnControlIsJudgedFromEvidence(t *testing.T) {
 	x = try(t, tree, options, nil)
 	require.ErrorContains(t, x.err, "site.motd")
 }
+
+// TestLinkThroughAnothersDirectory: who owns a directory on the way of a link puts
+// another configuration file in its place.
+func TestLinkThroughAnothersDirectory(t *testing.T) {
+	for owner, fails := range map[int]bool{0: false, 1000: true} {
+		tree := newTree(t)
+		options := map[string]any{"k3s_version": release}
+		require.NoError(t, try(t, tree, options, nil).err)
+		config, home := filepath.Join(tree, "etc/rancher/k3s/config.yaml"), filepath.Join(tree, "home/u")
+		require.NoError(t, os.MkdirAll(home, 0o755))
+		require.NoError(t, os.Rename(config, filepath.Join(home, "config.yaml")))
+		require.NoError(t, os.Symlink("/home/u/config.yaml", config))
+		require.NoError(t, os.Chown(home, owner, owner))
+		options["mode"] = modeCheck
+		x := try(t, tree, options, nil)
+		assert.Equal(t, fails, x.err != nil, x.log)
+		if fails {
+			assert.Contains(t, status(t, x.report, "node.directories.mode").Found, "/home/u 0755 1000:1000")
+		}
+	}
+}
