@@ -8,7 +8,6 @@ import (
 	"regexp"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/santhosh-tekuri/jsonschema/v6"
 	"github.com/stretchr/testify/assert"
@@ -209,26 +208,6 @@ func TestPageIsNotBrokenByHostileText(t *testing.T) {
 	text, err := os.ReadFile(filepath.Join(out, "fleet.md"))
 	require.NoError(t, err)
 	assert.NotContains(t, string(text), "<script")
-}
-
-// TestThousandReports: 1,000 reports of 20 kinds in seconds.
-func TestThousandReports(t *testing.T) {
-	if testing.Short() || os.Getenv("PACKER_ACC") == "" {
-		t.Skip("set PACKER_ACC=1: writes 1,000 reports")
-	}
-	dir, out := t.TempDir(), t.TempDir()
-	madeUp(t, dir, 1000, 20)
-	start := time.Now()
-	code, said := run(t, "--out", out, dir)
-	t.Logf("%s in %s", said, time.Since(start))
-	assert.Equal(t, exitViolated, code)
-	f, err := Earlier(filepath.Join(out, "fleet.json"))
-	require.NoError(t, err)
-	assert.Len(t, f.Images, 1000)
-	assert.Len(t, f.Kinds, 20)
-	if to := os.Getenv("FLEET_REPORTS"); to != "" { // for a look, and to measure the command itself
-		require.NoError(t, os.CopyFS(to, os.DirFS(dir)))
-	}
 }
 
 // TestDocumentationNamesEveryOption holds docs/fleet.md against what the command

@@ -86,6 +86,7 @@ type numbered struct {
 // now. A file that is no report is in Unreadable.
 func Load(files []string, now time.Time, version string) *Fleet {
 	var (
+		from       report.Loader
 		mu         sync.Mutex
 		work       sync.WaitGroup
 		images     []Image
@@ -96,7 +97,7 @@ func Load(files []string, now time.Time, version string) *Fleet {
 	for range runtime.GOMAXPROCS(0) {
 		work.Go(func() {
 			for file := range next {
-				r, err := read(file)
+				r, err := read(&from, file)
 				i := imageOf(file, r)
 				mu.Lock()
 				if err != nil {
@@ -119,7 +120,7 @@ func Load(files []string, now time.Time, version string) *Fleet {
 }
 
 // read reads one report.
-func read(file string) (report.Report, error) {
+func read(from *report.Loader, file string) (report.Report, error) {
 	fi, err := os.Stat(file)
 	if err == nil && fi.Size() > maxReport {
 		err = fmt.Errorf("larger than %d bytes", maxReport)
@@ -131,7 +132,7 @@ func read(file string) (report.Report, error) {
 	if err != nil {
 		return report.Report{}, err
 	}
-	return report.LoadReport(data)
+	return from.Load(data)
 }
 
 // addControls adds the controls of a report. A control has the number of the

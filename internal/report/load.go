@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"maps"
+	"slices"
 	"strings"
 	"sync"
 
@@ -28,42 +29,58 @@ func LoadReport(data []byte) (Report, error) {
 	if err != nil {
 		return Report{}, fmt.Errorf("not a report.json: %w", err)
 	}
-	// The file may have passed through other hands since New cleaned it.
+	return r.cleaned(), nil
+}
+
+// cleaned is a report whose texts may be printed: its file may have passed through
+// other hands since New cleaned it.
+func (r Report) cleaned() Report {
 	return New(Meta{
 		PluginVersion: r.PluginVersion, Created: r.Created, K3sVersion: r.K3sVersion,
 		Role: r.Role, Benchmark: r.Benchmark, BenchmarkName: r.BenchmarkName, Warnings: r.Warnings, Node: r.Node,
 		Cluster: r.Cluster, Judge: r.Judge, Drift: r.Drift, Installed: r.Installed,
-	}, r.Results), nil
+	}, r.Results)
 }
 
 func load(data []byte) (Report, error) {
 	var r Report
-	doc, err := decode(data)
-	if err != nil {
-		return r, err
-	}
-	schema, err := compileSchema()
-	if err != nil {
-		return r, err
-	}
-	if err := schema.Validate(doc); err != nil {
-		return r, faults(err)
-	}
-	// Not from data: of a name that stands there twice only the last value was
-	// checked, and the decoder would mix the two.
-	checked, err := json.Marshal(doc)
-	if err != nil {
-		return r, err
-	}
-	if err := json.Unmarshal(checked, &r); err != nil {
+	if err := check(reportSchema, data, &r); err != nil {
 		return r, err
 	}
 	return r, r.consistent()
 }
 
-// compileSchema makes a validator of report.json, once: it is good for any number
-// of reports at the same time.
-var compileSchema = sync.OnceValues(func() (*jsonschema.Schema, error) {
+// check decodes JSON that a schema allows.
+func check(schema func() (*jsonschema.Schema, error), data []byte, into any) error {
+	doc, err := decode(data)
+	if err != nil {
+		return err
+	}
+	allowed, err := schema()
+	if err != nil {
+		return err
+	}
+	if err := allowed.Validate(doc); err != nil {
+		return faults(err)
+	}
+	// Not from data: of a name that stands there twice only the last value was
+	// checked, and the decoder would mix the two.
+	checked, err := json.Marshal(doc)
+	if err != nil {
+		return err
+	}
+	return json.Unmarshal(checked, into)
+}
+
+// Validators of report.json and of one of its results, made once: they are good for
+// any number of reports at the same time.
+var (
+	reportSchema = sync.OnceValues(func() (*jsonschema.Schema, error) { return compileSchema("") })
+	resultSchema = sync.OnceValues(func() (*jsonschema.Schema, error) { return compileSchema("#/$defs/result") })
+)
+
+// compileSchema makes a validator of a part of report.json.
+func compileSchema(part string) (*jsonschema.Schema, error) {
 	doc, err := jsonschema.UnmarshalJSON(bytes.NewReader(docs.ReportSchema))
 	if err != nil {
 		return nil, err
@@ -73,8 +90,8 @@ var compileSchema = sync.OnceValues(func() (*jsonschema.Schema, error) {
 	if err := c.AddResource(schemaName, doc); err != nil {
 		return nil, err
 	}
-	return c.Compile(schemaName)
-})
+	return c.Compile(schemaName + part)
+}
 
 // schemaName is what the schema is called while it is compiled.
 const schemaName = "report.schema.json"
@@ -93,6 +110,7 @@ func faults(err error) error {
 	for _, cause := range invalid.Causes {
 		errs = append(errs, faults(cause))
 	}
+	slices.SortFunc(errs, func(a, b error) int { return strings.Compare(a.Error(), b.Error()) }) // else it is any order
 	return errors.Join(errs...)
 }
 

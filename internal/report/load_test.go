@@ -1,6 +1,7 @@
 package report
 
 import (
+	"crypto/sha256"
 	"encoding/json"
 	"os"
 	"strings"
@@ -10,6 +11,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/k3s-cis/packer-plugin-k3s/docs"
+	"github.com/k3s-cis/packer-plugin-k3s/internal/benchmark"
 )
 
 // edited is the fixture's report.json after edit.
@@ -44,6 +46,21 @@ func at(v any, path ...any) map[string]any {
 // result is the i-th result of a decoded report.
 func result(doc map[string]any, i int) map[string]any { return at(doc, "results", i) }
 
+// loadEveryWay is LoadReport, which a Loader that has read reports before agrees with.
+func loadEveryWay(t *testing.T, data []byte) (Report, error) {
+	t.Helper()
+	want, wantErr := LoadReport(data)
+	var l Loader
+	_, err := l.Load(edited(t, func(map[string]any) {}))
+	require.NoError(t, err)
+	for range 2 {
+		got, err := l.Load(data)
+		assert.Equal(t, wantErr, err)
+		assert.Equal(t, want, got)
+	}
+	return want, wantErr
+}
+
 func TestLoadReportRefuses(t *testing.T) {
 	for _, c := range []struct {
 		name, want string
@@ -73,12 +90,12 @@ func TestLoadReportRefuses(t *testing.T) {
 		}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			_, err := LoadReport(edited(t, c.edit))
+			_, err := loadEveryWay(t, edited(t, c.edit))
 			require.ErrorContains(t, err, c.want)
 			require.ErrorContains(t, err, "not a report.json")
 		})
 	}
-	_, err := LoadReport(edited(t, func(map[string]any) {}))
+	_, err := loadEveryWay(t, edited(t, func(map[string]any) {}))
 	require.NoError(t, err, "without an edit it is accepted")
 }
 
@@ -89,7 +106,7 @@ func TestLoadReportTakesNoNumberAndTimeThatCannotBeDecoded(t *testing.T) {
 		"expires": {"2027-03-31t00:00:00z", "2027-06-30T23:59:60Z"},
 	} {
 		for _, value := range values {
-			_, err := LoadReport(edited(t, func(d map[string]any) {
+			_, err := loadEveryWay(t, edited(t, func(d map[string]any) {
 				place := at(d, "results", 2, "waiver")
 				if member == "line" {
 					place = at(d, "results", 2, "evidence", 0)
@@ -103,13 +120,13 @@ func TestLoadReportTakesNoNumberAndTimeThatCannotBeDecoded(t *testing.T) {
 }
 
 func TestLoadReportMakesTextsPrintable(t *testing.T) {
-	r, err := LoadReport(edited(t, func(d map[string]any) { result(d, 0)["title"] = "\x1b[2J" }))
+	r, err := loadEveryWay(t, edited(t, func(d map[string]any) { result(d, 0)["title"] = "\x1b[2J" }))
 	require.NoError(t, err)
 	assert.Equal(t, `\x1b[2J`, r.Results[0].Title)
 }
 
 func TestLoadReportNamesEveryFault(t *testing.T) {
-	_, err := LoadReport(edited(t, func(d map[string]any) {
+	_, err := loadEveryWay(t, edited(t, func(d map[string]any) {
 		d["role"] = "boss"
 		result(d, 0)["status"] = "ok"
 	}))
@@ -119,15 +136,15 @@ func TestLoadReportNamesEveryFault(t *testing.T) {
 
 func TestLoadReportRefusesWhatIsNoJSON(t *testing.T) {
 	for _, data := range []string{"", "null", "[]", "{}", "{", `{"a":1} {"b":2}`, "\x00", strings.Repeat("[", 100000)} {
-		_, err := LoadReport([]byte(data))
+		_, err := loadEveryWay(t, []byte(data))
 		require.ErrorContains(t, err, "not a report.json", "%.20q", data)
 	}
 }
 
 func TestLoadReportNamesTheLineOfWhatIsNoJSON(t *testing.T) {
-	_, err := LoadReport([]byte("{\n  \"role\": server\n}"))
+	_, err := loadEveryWay(t, []byte("{\n  \"role\": server\n}"))
 	require.ErrorContains(t, err, "not a report.json: line 2: invalid character 's'")
-	_, err = LoadReport([]byte("{}\n{}"))
+	_, err = loadEveryWay(t, []byte("{}\n{}"))
 	require.ErrorContains(t, err, "more follows")
 }
 
@@ -136,7 +153,7 @@ func TestLoadReportReadsWhatItChecked(t *testing.T) {
 	twice := strings.Replace(data, `"node":{`, `"node":{"datastore":"paper"},"node":{`, 1)
 	require.NotEqual(t, data, twice)
 	twice = strings.Replace(twice, `,"datastore":"sqlite"`, "", 1)
-	r, err := LoadReport([]byte(twice))
+	r, err := loadEveryWay(t, []byte(twice))
 	require.NoError(t, err)
 	assert.Empty(t, r.Node.Datastore, "the first of two values of a name was not checked and does not count")
 }
@@ -173,10 +190,10 @@ func FuzzLoadReport(f *testing.F) {
 	f.Add(golden)
 	f.Add([]byte(`{"plugin_version":"1"}`))
 	f.Add([]byte(`[`))
-	schema, err := compileSchema()
+	schema, err := reportSchema()
 	require.NoError(f, err)
 	f.Fuzz(func(t *testing.T, data []byte) {
-		r, err := LoadReport(data)
+		r, err := loadEveryWay(t, data)
 		if err != nil {
 			return
 		}
@@ -186,7 +203,7 @@ func FuzzLoadReport(f *testing.F) {
 		// What is accepted can be written and read again, and says the same.
 		again, err := renderJSON(newView(r))
 		require.NoError(t, err)
-		back, err := LoadReport(again)
+		back, err := loadEveryWay(t, again)
 		require.NoError(t, err)
 		require.Equal(t, r, back)
 		for _, format := range formats() {
@@ -194,4 +211,17 @@ func FuzzLoadReport(f *testing.F) {
 			require.NoError(t, err)
 		}
 	})
+}
+
+// TestLoaderForgets: it does not keep results without bound.
+func TestLoaderForgets(t *testing.T) {
+	var l Loader
+	_, err := l.Load(edited(t, func(map[string]any) {}))
+	require.NoError(t, err)
+	for i := range maxKnown {
+		l.known[[sha256.Size]byte{byte(i), byte(i >> 8)}] = benchmark.Result{}
+	}
+	_, err = l.Load(edited(t, func(d map[string]any) { result(d, 0)["title"] = "another" }))
+	require.NoError(t, err)
+	assert.Less(t, len(l.known), maxKnown)
 }
