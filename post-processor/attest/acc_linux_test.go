@@ -1,12 +1,14 @@
 package attest
 
 import (
+	"bytes"
 	"encoding/base64"
 	"encoding/json"
 	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
@@ -20,7 +22,8 @@ source "k3s-image" "node" {
   rootfs_directory = %q
   output_directory = "image"
   vm_name          = "node"
-  format           = "tar"
+  format           = "qcow2"
+  disk_size        = "128M"
 }
 build {
   sources = ["source.k3s-image.node"]
@@ -28,15 +31,22 @@ build {
     k3s_version = "v1.36.3+k3s1"
     report_dir  = "report"
     attestations = ["manual.yaml"]
+    kube_apiserver_args = ["profiling=true"]
+    waiver {
+      control = "1.2.15"
+      reason  = "The load test needs profiles."
+      owner   = "Ann Miller"
+      expires = "2999-12-31"
+    }
   }
   post-processors {
     post-processor "provenance" {
       signing_mode = "key"
-      signer       = "key.pem"
+      signer       = "attest.pem"
     }
     post-processor "k3s-attest" {
       report   = "report"
-      key_file = "key.pem"
+      key_file = "attest.pem"
       bundle   = true
     }
   }
@@ -75,22 +85,16 @@ func TestAccAttest(t *testing.T) {
 	require.NoError(t, os.Chmod(tree, 0o755))
 	dir := packertest.Write(t, fmt.Sprintf(template, tree))
 	require.NoError(t, os.WriteFile(filepath.Join(dir, "manual.yaml"), []byte("- {control: 5.1.1, statement: Reviewed., by: Jo Smith, when: 2020-01-01, until: 2999-01-01}\n"), 0o600))
-	for _, key := range []string{"key", "other"} {
-		for _, args := range [][]string{
-			{"genpkey", "-algorithm", "ed25519", "-out", key + ".pem"},
-			{"pkey", "-in", key + ".pem", "-pubout", "-out", key + ".pub"},
-		} {
-			cmd := exec.Command("openssl", args...)
-			cmd.Dir = dir
-			out, err := cmd.CombinedOutput()
-			require.NoError(t, err, string(out))
-		}
+	for _, key := range []string{"other", "attest"} { // as the page says, the last
+		out, err := shell(dir, p.Programs(t), strings.Join(commands(t, "A key and its public half:"), " &&\n"))
+		require.NoError(t, err, out)
+		require.NoError(t, os.Rename(filepath.Join(dir, "attest.pub"), filepath.Join(dir, key+".pub")))
 	}
 	r := p.Run(t, dir, "build", ".")
 	require.Zero(t, r.ExitCode, r.Output)
 
-	image, att, rep := "image/node.tar", "image/node.tar.test-result.json", "report/report.json"
-	got, want := subjectsOf(t, filepath.Join(dir, att)), subjectsOf(t, filepath.Join(dir, "image/node.tar.provenance.json"))
+	image, att, rep := "image/node.qcow2", "image/node.qcow2.test-result.json", "report/report.json"
+	got, want := subjectsOf(t, filepath.Join(dir, att)), subjectsOf(t, filepath.Join(dir, "image/node.qcow2.provenance.json"))
 	assert.Contains(t, got, reportFile)
 	assert.Contains(t, got, sumsFile)
 	delete(got, reportFile)
@@ -108,13 +112,13 @@ func TestAccAttest(t *testing.T) {
 		key, kind, artifact, att string
 		ok                       bool
 	}{
-		"image":                  {"key.pub", predicateType, image, att, true},
-		"report":                 {"key.pub", predicateType, rep, att, true},
-		"changed image":          {"key.pub", predicateType, "image-changed/node.tar", att, false},
-		"changed report":         {"key.pub", predicateType, "report-changed/report.json", att, false},
-		"changed envelope":       {"key.pub", predicateType, image, "envelope-changed/node.tar.test-result.json", false},
+		"image":                  {"attest.pub", predicateType, image, att, true},
+		"report":                 {"attest.pub", predicateType, rep, att, true},
+		"changed image":          {"attest.pub", predicateType, "image-changed/node.qcow2", att, false},
+		"changed report":         {"attest.pub", predicateType, "report-changed/report.json", att, false},
+		"changed envelope":       {"attest.pub", predicateType, image, "envelope-changed/node.qcow2.test-result.json", false},
 		"another key":            {"other.pub", predicateType, image, att, false},
-		"another predicate type": {"key.pub", "https://slsa.dev/provenance/v1", image, att, false},
+		"another predicate type": {"attest.pub", "https://slsa.dev/provenance/v1", image, att, false},
 	} {
 		r := p.Run(t, dir, "verify-attestation", "-verifier", c.key, "-predicate-type", c.kind, "-artifact", c.artifact, c.att)
 		assert.Equal(t, c.ok, r.ExitCode == 0, "%s: %s", name, r.Output)
@@ -122,59 +126,85 @@ func TestAccAttest(t *testing.T) {
 	audit(t, p, dir)
 }
 
+// commands are the shell commands on the page of this post-processor that follow a
+// text.
+func commands(t *testing.T, after string) []string {
+	t.Helper()
+	page, err := os.ReadFile("../../docs/post-processors/attest.mdx")
+	require.NoError(t, err)
+	_, page, found := bytes.Cut(page, []byte(after))
+	require.True(t, found, after)
+	_, page, _ = bytes.Cut(page, []byte("```sh\n"))
+	page, _, found = bytes.Cut(page, []byte("\n```"))
+	require.True(t, found, after)
+	return strings.Split(string(page), "\n")
+}
+
 // audit does as an auditor would who has the image, the bundle and the public key
-// alone, and then again with one byte changed in each.
+// alone, word for word as the page says, and then again with one byte changed in each.
 func audit(t *testing.T, p *packertest.Packer, dir string) {
-	bundle, err := os.ReadFile(filepath.Join(dir, "image/node.tar.evidence.tar.zst"))
-	require.NoError(t, err)
-	image, err := os.ReadFile(filepath.Join(dir, "image/node.tar"))
-	require.NoError(t, err)
-	key, err := os.ReadFile(filepath.Join(dir, "key.pub"))
-	require.NoError(t, err)
-	steps := func(change string) (refused string, said string) {
+	page := commands(t, "Who\nhas the image, the bundle and the public key, and nothing else:")
+	require.Len(t, page, 5, "what unpacks, the type, and three commands")
+	unpack, kind, three := page[0], page[1], page[2:]
+	programs := p.Programs(t)
+	const bundle = "node.qcow2.evidence.tar.zst"
+	held := map[string]string{"node.qcow2": "image/node.qcow2", "attest.pub": "attest.pub", bundle: "image/" + bundle}
+	// steps says what the last command said, and which of the three refused, from 1;
+	// 0 for none.
+	steps := func(change string) (refused int, said string) {
 		room := t.TempDir()
-		for name, data := range map[string][]byte{"node.tar": image, "attest.pub": key, "evidence.tar.zst": bundle} {
-			require.NoError(t, os.WriteFile(filepath.Join(room, name), data, 0o600))
-		}
-		out, err := shell(room, "tar --zstd -xf evidence.tar.zst")
-		require.NoError(t, err, out)
-		if change != "" {
-			data, err := os.ReadFile(filepath.Join(room, change))
-			require.NoError(t, err)
-			data[len(data)/2] ^= 1
-			require.NoError(t, os.WriteFile(filepath.Join(room, change), data, 0o600))
-		}
-		for _, artifact := range []string{"node.tar", sumsFile} {
-			r := p.Run(t, room, "verify-attestation", "-verifier", "attest.pub", "-predicate-type", predicateType, "-artifact", artifact, "node.tar.test-result.json")
-			if r.ExitCode != 0 {
-				return artifact, r.Output
+		flip := func(name string) {
+			if name == change {
+				file := filepath.Join(room, name)
+				data, err := os.ReadFile(file)
+				require.NoError(t, err)
+				data[len(data)/2] ^= 1
+				require.NoError(t, os.WriteFile(file, data, 0o600))
 			}
 		}
-		if out, err := shell(room, "sha256sum --check --strict --quiet "+sumsFile); err != nil {
-			return "sha256sum", out
+		for name, from := range held {
+			data, err := os.ReadFile(filepath.Join(dir, from))
+			require.NoError(t, err)
+			require.NoError(t, os.WriteFile(filepath.Join(room, name), data, 0o600))
+			flip(name)
 		}
-		out, err = shell(room, "sed '/^## Figures/,$d' report.md")
-		require.NoError(t, err)
-		return "", out
+		if out, err := shell(room, programs, unpack); err != nil {
+			return -1, out
+		}
+		if held[change] == "" && change != "" {
+			flip(change)
+		}
+		for i, command := range three {
+			out, err := shell(room, programs, kind+"\n"+command)
+			if err != nil {
+				return i + 1, out
+			}
+			said = out
+		}
+		return 0, said
 	}
 	refused, said := steps("")
-	require.Empty(t, refused, said)
-	for _, word := range []string{"node.tar", "CIS Kubernetes Benchmark, version", "Jo Smith", "Catalogue's SHA-256"} {
+	require.Zero(t, refused, said)
+	for _, word := range []string{
+		"node.qcow2", "CIS Kubernetes Benchmark, version", "Catalogue's SHA-256", // which image, which rules
+		"1.2.15", "The load test needs profiles.", "Ann Miller", "2999-12-31", // which exceptions
+		"Jo Smith", "Reviewed.", // which person
+	} {
 		assert.Contains(t, said, word)
 	}
-	for change, by := range map[string]string{
-		"node.tar": "node.tar", "attest.pub": "node.tar", "node.tar.test-result.json": "node.tar", sumsFile: sumsFile,
-		"report.json": "sha256sum", "report.md": "sha256sum", "report.html": "sha256sum", "node.tar.provenance.json": "sha256sum",
+	for change, by := range map[string]int{
+		"node.qcow2": 1, "attest.pub": 1, "node.qcow2.test-result.json": 1, sumsFile: 2,
+		"report.json": 2, "report.md": 2, "report.html": 2, "node.qcow2.provenance.json": 2, bundle: -1,
 	} {
 		refused, said := steps(change)
 		assert.Equal(t, by, refused, "%s: %s", change, said)
 	}
 }
 
-// shell is what a command says in a directory.
-func shell(dir, command string) (string, error) {
-	cmd := exec.Command("sh", "-c", command)
-	cmd.Dir = dir
+// shell is what commands say in a directory, with programs on the PATH.
+func shell(dir, programs, commands string) (string, error) {
+	cmd := exec.Command("sh", "-c", commands)
+	cmd.Dir, cmd.Env = dir, append(os.Environ(), "PATH="+programs+":"+os.Getenv("PATH"), "CHECKPOINT_DISABLE=1")
 	out, err := cmd.CombinedOutput()
 	return string(out), err
 }
