@@ -167,6 +167,9 @@ func controlsOf(benchmark string) []Control {
 	return order(benchmark)
 }
 
+// Controls returns a benchmark's controls in its own order, then ours.
+func Controls(benchmark string) []Control { return slices.Clone(controlsOf(benchmark)) }
+
 func order(benchmark string) []Control {
 	var numbered, own []Control
 	for _, c := range catalogue() {
