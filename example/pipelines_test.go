@@ -2,6 +2,8 @@ package example
 
 import (
 	"os"
+	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -100,4 +102,20 @@ func TestPipelineSteps(t *testing.T) {
 			assert.Equal(t, need.variables, steps[i].variables, "%s: %s", engine, need.step)
 		}
 	}
+}
+
+// TestContainerfile: the recipe copies files that are there, and builds with the Go
+// that everything else is built with.
+func TestContainerfile(t *testing.T) {
+	data, err := os.ReadFile("pipelines/Containerfile")
+	require.NoError(t, err)
+	copied := regexp.MustCompile(`(?m)^COPY (example/.*) \S+$`).FindStringSubmatch(string(data))
+	require.NotNil(t, copied)
+	for _, file := range strings.Fields(copied[1]) {
+		assert.FileExists(t, filepath.Join("..", file))
+	}
+	version, err := os.ReadFile("../.go-version")
+	require.NoError(t, err)
+	minor := regexp.MustCompile(`^\d+\.\d+`).FindString(string(version))
+	assert.Contains(t, string(data), "golang:"+minor+"-")
 }
