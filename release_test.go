@@ -3,6 +3,7 @@ package main
 import (
 	"maps"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"regexp"
 	"slices"
@@ -117,7 +118,7 @@ func TestReleaseFollowsCI(t *testing.T) {
 	assert.Equal(t, "make release", steps[len(steps)-2].Run)
 	last := steps[len(steps)-1]
 	assert.Regexp(t, "^actions/attest@", last.Uses)
-	for _, subject := range []string{"dist/*.zip", "dist/*.cdx.json"} {
+	for _, subject := range []string{"dist/*.zip", "dist/*.cdx.json", "dist/*_SHA256SUMS"} {
 		assert.Contains(t, last.With["subject-path"], subject)
 	}
 }
@@ -244,4 +245,37 @@ func TestHowToReport(t *testing.T) {
 		}
 	}
 	assert.GreaterOrEqual(t, len(forms), 4, "a fault, a wrong verdict, a wish, and where secrets go")
+}
+
+// TestReleaseIsOfItsTag: a tag that is not the version of the sources, or of which the
+// changelog says nothing, is not released.
+func TestReleaseIsOfItsTag(t *testing.T) {
+	script, err := filepath.Abs("tools/release")
+	require.NoError(t, err)
+	for name, c := range map[string]struct{ tag, version, changelog, refused string }{
+		"fits":            {"v0.2.0", "0.2.0", "## [0.2.0] - 2027-01-01", ""},
+		"another version": {"v0.2.0", "0.1.0", "## [0.2.0] - 2027-01-01", "the tag is v0.2.0, but version/version.go says 0.1.0"},
+		"no changes":      {"v0.2.0", "0.2.0", "## [Unreleased]", "CHANGELOG.md has no lines of 0.2.0"},
+	} {
+		dir := t.TempDir()
+		for file, text := range map[string]string{
+			"version/version.go": "package version\n\nvar (\n\tVersion = \"" + c.version + "\"\n\tVersionPrerelease = \"dev\"\n)\n",
+			"CHANGELOG.md":       c.changelog + "\n",
+			"tools/build":        "#!/bin/sh\ncommand -v true\n", // in place of goreleaser and what it calls
+		} {
+			require.NoError(t, os.MkdirAll(filepath.Dir(filepath.Join(dir, file)), 0o755))
+			require.NoError(t, os.WriteFile(filepath.Join(dir, file), []byte(text), 0o700))
+		}
+		cmd := exec.Command("sh", "-ec", `
+			cp "$1" tools/release
+			git init --quiet
+			git add .
+			git -c user.name=test -c user.email=test@example.com commit --quiet --message test
+			git tag "$2"
+			tools/release`, "sh", script, c.tag)
+		cmd.Dir = dir
+		out, err := cmd.CombinedOutput()
+		assert.Equal(t, c.refused == "", err == nil, "%s: %s", name, out)
+		assert.Contains(t, string(out), c.refused, name)
+	}
 }
