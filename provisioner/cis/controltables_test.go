@@ -39,7 +39,9 @@ func bakedBy(c benchmark.Control, name string) string {
 // row is a control in the table: number, level and title; then what is seen to where.
 func row(c benchmark.Control, r benchmark.Result, name string) string {
 	var image, first, yours string
-	text := func(s string) string { return strings.NewReplacer("|", "\\|", "\n", " ", "<", "&lt;", "{data}", "`{data}`").Replace(s) }
+	text := func(s string) string {
+		return strings.NewReplacer("|", "\\|", "\n", " ", "<", "&lt;", "{data}", "`{data}`").Replace(s)
+	}
 	switch r.Status {
 	case benchmark.Pass:
 		image = bakedBy(c, name)
