@@ -49,12 +49,12 @@ func BenchmarkJudge(b *testing.B) {
 		run  func()
 	}{
 		{"resolve", func() { resolve() }},
-		{"followup", func() { benchmark.FollowUp(in.Node, in.Effective, nil) }},
+		{"followup", func() { benchmark.FollowUp(benchmark.Input{Node: in.Node, Effective: in.Effective}) }},
 		{"evaluate", func() { benchmark.Evaluate(in) }},
 		{"all", func() {
 			again := in
 			again.Effective = resolve()
-			require.Empty(b, benchmark.FollowUp(again.Node, again.Effective, nil))
+			require.Empty(b, benchmark.FollowUp(benchmark.Input{Node: again.Node, Effective: again.Effective}))
 			benchmark.Evaluate(again)
 		}},
 	} {

@@ -8,6 +8,7 @@ import (
 	"time"
 	"unicode"
 
+	"github.com/k3s-cis/packer-plugin-k3s/internal/boot"
 	"github.com/k3s-cis/packer-plugin-k3s/internal/k3s"
 	"github.com/k3s-cis/packer-plugin-k3s/internal/node"
 	"github.com/k3s-cis/packer-plugin-k3s/internal/safetext"
@@ -17,6 +18,8 @@ import (
 type Input struct {
 	// Node is what was collected, by Query.
 	Node *node.Node
+	// Boot is what was read of this node's boot already; nil where nothing was.
+	Boot *boot.Changes
 	// Effective is what K3s will run with, resolved from the same Node.
 	Effective *k3s.Effective
 	// Benchmark is a name from Benchmarks.

@@ -109,12 +109,12 @@ func TestFollowUp(t *testing.T) {
 	blind := node.New(n.Query(), dropBelow(n.Entries(), "/srv"))
 	e, err := k3s.Resolve(blind, tr.release, tr.role)
 	require.NoError(t, err)
-	assert.Equal(t, node.Query{{Path: "/srv"}, {Path: "/srv/audit.yaml", Content: true}}, benchmark.FollowUp(blind, e, nil))
+	assert.Equal(t, node.Query{{Path: "/srv"}, {Path: "/srv/audit.yaml", Content: true}}, benchmark.FollowUp(benchmark.Input{Node: blind, Effective: e}))
 	got := count(benchmark.Evaluate(benchmark.Input{Node: blind, Effective: e, Benchmark: "cis-2.1", Role: tr.role, Now: now}))
 	assert.Contains(t, got[benchmark.Error], "controlplane.audit-policy")
 	assert.Equal(t, benchmark.Pass, tr.result(t, "controlplane.audit-policy").Status)
 	plain := server(t).input(t, "cis-2.1")
-	assert.Empty(t, benchmark.FollowUp(plain.Node, plain.Effective, nil))
+	assert.Empty(t, benchmark.FollowUp(benchmark.Input{Node: plain.Node, Effective: plain.Effective}))
 }
 
 func dropBelow(entries []node.Entry, dir string) []node.Entry {

@@ -69,7 +69,13 @@ func examine(in Input) *examination {
 	x.audit = sync.OnceValues(x.readAudit)
 	x.refused = sync.OnceValue(x.refusePods)
 	x.kernel = sync.OnceValues(func() (*sysctl.Parameters, error) { return sysctl.Read(x.node()) })
-	x.boot = sync.OnceValue(func() *boot.Changes { return boot.Read(x.node().WithoutHidden()) })
+	x.boot = sync.OnceValue(func() *boot.Changes {
+		n := x.node().WithoutHidden()
+		if in.Boot.Of(n) {
+			return in.Boot
+		}
+		return boot.Read(n)
+	})
 	x.problems = sync.OnceValue(x.findProblems)
 	x.loadAdmission = oncePerFile(func(file string, data []byte) (*kube.Admission, error) {
 		return kube.LoadAdmission(x.release(), file, data, x.readFile)

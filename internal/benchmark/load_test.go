@@ -98,7 +98,7 @@ func TestOwnControls(t *testing.T) {
 			judge := func() benchmark.Result {
 				in := tr.input(t, "cis-2.1")
 				in.Own = controls
-				in.Node = tr.node(append(benchmark.Query(k3s.Server, ""), benchmark.FollowUp(in.Node, in.Effective, controls)...))
+				in.Node = tr.node(append(benchmark.Query(k3s.Server, ""), benchmark.FollowUp(benchmark.Input{Node: in.Node, Effective: in.Effective, Own: controls})...))
 				results := benchmark.Evaluate(in)
 				return results[len(results)-1]
 			}

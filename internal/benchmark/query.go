@@ -39,15 +39,16 @@ func query(role k3s.Role, dataDir string) node.Query {
 	return compact(q)
 }
 
-// FollowUp returns what has to be collected on top of what n was, because the
+// FollowUp returns what has to be collected on top of what the node was, because the
 // node's configuration names it (another data directory, configuration files,
 // an audit policy in a place of the user's own), the hardening kept it as a copy
 // or the user's own controls read it. Where it is not empty, collect it together
 // with the first query, resolve again and evaluate that; otherwise the controls
 // concerned are errors.
-func FollowUp(n *node.Node, e *k3s.Effective, own []Control) node.Query {
+func FollowUp(in Input) node.Query {
+	n, e, own := in.Node, in.Effective, in.Own
 	q := append(Query(e.Role, e.DataDir), e.Missing...)
-	x := examine(Input{Node: n, Effective: e})
+	x := examine(in)
 	for _, c := range own {
 		q = append(q, c.Query(e.DataDir)...)
 	}

@@ -162,7 +162,7 @@ func (tr *tree) followed(t *testing.T, key string) benchmark.Result {
 	for range 4 {
 		e, err := k3s.Resolve(n, tr.release, tr.role)
 		require.NoError(t, err)
-		more := benchmark.FollowUp(n, e, nil)
+		more := benchmark.FollowUp(benchmark.Input{Node: n, Effective: e})
 		if len(more) == 0 {
 			for _, r := range benchmark.Evaluate(benchmark.Input{Node: n, Effective: e, Benchmark: "cis-2.1", Role: tr.role, Now: now}) {
 				if r.Key == key {

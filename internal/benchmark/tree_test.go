@@ -92,7 +92,7 @@ func (tr *tree) input(t testing.TB, release string) benchmark.Input {
 	n := boot.Read(tr.node(benchmark.Query(tr.role, ""))).After()
 	e, err := k3s.Resolve(n, tr.release, tr.role)
 	require.NoError(t, err)
-	if more := benchmark.FollowUp(n, e, nil); len(more) > 0 || e.DataDir != k3s.DefaultDataDir {
+	if more := benchmark.FollowUp(benchmark.Input{Node: n, Effective: e}); len(more) > 0 || e.DataDir != k3s.DefaultDataDir {
 		n = boot.Read(tr.node(append(benchmark.Query(tr.role, e.DataDir), more...))).After()
 		e, err = k3s.Resolve(n, tr.release, tr.role)
 		require.NoError(t, err)

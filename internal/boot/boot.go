@@ -111,6 +111,9 @@ func (c *Changes) called(at Place, name string, args []word) {
 // Calls lists where a program of that base name is run.
 func (c *Changes) Calls(name string) []Call { return c.calls[name] }
 
+// Of says whether these are the changes of n itself; not where there are none.
+func (c *Changes) Of(n *node.Node) bool { return c != nil && c.node == n }
+
 // Missing lists the scripts that are run and were not collected.
 func (c *Changes) Missing() node.Query { return c.missing }
 

@@ -80,14 +80,18 @@ func Read(n *node.Node) *Changes {
 	c := &Changes{node: n, kernel: map[string][]KernelSetting{}, calls: map[string][]Call{}, seen: map[string]bool{}, left: maxText}
 	c.problem = c.tmpfiles()
 	for _, s := range sources {
+		files := map[string]node.Entry{}
 		for _, dir := range s.dirs {
-			c.source(s, dir)
+			c.source(s, dir, files)
 		}
 	}
 	return c
 }
 
-func (c *Changes) source(s source, dir string) {
+// source reads what lies in dir. Files that an earlier directory of the source
+// has, too, are by their names in it: /lib is /usr/lib on most machines, and what
+// is the same under both names is read once.
+func (c *Changes) source(s source, dir string, files map[string]node.Entry) {
 	e, presence := c.node.Lookup(dir)
 	switch {
 	case presence == node.Unknown && c.problem == nil:
@@ -96,9 +100,16 @@ func (c *Changes) source(s source, dir string) {
 		c.file(s, e)
 	}
 	for _, e := range c.node.Below(dir) {
-		if s.depth > 0 && strings.Count(e.Path[len(dir):], "/") <= s.depth {
-			c.file(s, e)
+		name := e.Path[len(dir):]
+		if s.depth == 0 || strings.Count(name, "/") > s.depth {
+			continue
 		}
+		same, has := files[name]
+		if has && e.Data != nil && same.Mode == e.Mode && bytes.Equal(same.Data, e.Data) {
+			continue
+		}
+		files[name] = e
+		c.file(s, e)
 	}
 }
 

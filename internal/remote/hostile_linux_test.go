@@ -230,22 +230,22 @@ var hostileAnswers = map[string]func(w *hostileWriter){
 		w.endless("odd /c/x/\n")
 	},
 	"twins": func(w *hostileWriter) {
-		w.say("@ begin raw", lots(100, "e 0 8180 0 0 5 /t000/%d/"), lots(500, "s /t%03d/\na /t000/"),
+		w.say("@ begin raw", lots(100, "e 0 8180 0 0 5 /t000/%d/"), lots(500, "s /t%03d/\na 1 0 /t000/"),
 			"@ content none", "@ end 1100 0 0 ok")
 	},
 	"many twins": func(w *hostileWriter) {
-		w.say("@ begin raw", lots(49_000, "e 0 8180 0 0 5 /t000/%d/"), lots(500, "s /t%03d/\na /t000/"),
+		w.say("@ begin raw", lots(49_000, "e 0 8180 0 0 5 /t000/%d/"), lots(500, "s /t%03d/\na 1 0 /t000/"),
 			"@ content none", "@ end 50000 0 0 ok")
 	},
 	"twins of twins": func(w *hostileWriter) {
 		w.say("@ begin raw", lots(100, "e 0 8180 0 0 5 /t000/%d/"))
 		for i := range 499 {
-			w.say(fmt.Sprintf("s /t%03d/\na /t%03d/", i+1, i))
+			w.say(fmt.Sprintf("s /t%03d/\na 1 0 /t%03d/", i+1, i))
 		}
 		w.say("@ content none", "@ end 1098 0 0 ok")
 	},
 	"odd twins": func(w *hostileWriter) {
-		w.say("@ begin raw", lots(90_000, "odd /t000/%d/"), lots(500, "s /t%03d/\na /t000/"), "@ content none", "@ end 91000 0 0 ok")
+		w.say("@ begin raw", lots(90_000, "odd /t000/%d/"), lots(500, "s /t%03d/\na 1 0 /t000/"), "@ content none", "@ end 91000 0 0 ok")
 	},
 	"names that are no UTF-8": func(w *hostileWriter) {
 		w.say("@ begin raw", lots(49_000, "e 1 8180 0 0 0 /c/\xff%d/"), "@ content tar")

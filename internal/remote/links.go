@@ -2,8 +2,10 @@ package remote
 
 import (
 	"fmt"
+	"maps"
 	"path"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/k3s-cis/packer-plugin-k3s/internal/node"
@@ -16,14 +18,22 @@ func (p *replyParser) sawLink(rest string) error {
 	return p.asked(at)
 }
 
-// twin reads which directory the last path is under another name. Both were
-// asked for.
+// twin reads "DEPTH CONTENT PATH/": which directory the last path is under another
+// name, and how both were asked for.
 func (p *replyParser) twin(rest string) error {
-	at, of := p.behind, nodePath(rest)
-	p.twins[at], p.behind = of, ""
-	if at == of || !lists(p.job.query, at) || !lists(p.job.query, of) {
-		return damaged("directory %q is said to be %q", excerpt(at), excerpt(of))
+	depth, of, _ := strings.Cut(rest, " ")
+	content, of, _ := strings.Cut(of, " ")
+	pick := node.Pick{Path: p.behind, Depth: node.Deep, Content: content == "1"}
+	if depth != "deep" {
+		pick.Depth, _ = strconv.Atoi(depth) // what is none lists nothing
 	}
+	same := pick
+	same.Path = nodePath(of)
+	_, again := p.twins[pick]
+	if again || pick.Depth == 0 || pick == same || !slices.Contains(p.job.query, pick) || !slices.Contains(p.job.query, same) {
+		return damaged("directory %q is said to be %q", excerpt(p.behind), excerpt(rest))
+	}
+	p.twins[pick], p.behind = same.Path, ""
 	return nil
 }
 
@@ -98,6 +108,11 @@ func (p *replyParser) finishEntries() error {
 		}
 		p.entries[at] = e
 	}
+	for _, name := range p.same {
+		if p.content[name] {
+			p.total += p.entries[name].Size
+		}
+	}
 	if p.total > node.MaxTotalSize {
 		return fmt.Errorf("cannot collect what was asked for: more than %d MiB of content", node.MaxTotalSize>>20)
 	}
@@ -109,17 +124,21 @@ func (p *replyParser) listTwins() error {
 	if len(p.twins) == 0 {
 		return nil
 	}
-	children := map[string][]string{} // of each twin that is listed, its entries and links
-	for at, of := range p.twins {
-		if _, listed := p.twins[of]; listed {
-			return damaged("directory %q is said to be %q, which is not listed either", at, of)
+	below := map[string][]string{} // what is below each directory that is listed for another
+	for pick, of := range p.twins {
+		if _, is := p.twins[node.Pick{Path: of, Depth: pick.Depth, Content: pick.Content}]; is {
+			return damaged("directory %q is said to be %q, which is not listed either", excerpt(pick.Path), excerpt(of))
 		}
-		children[of] = nil
+		below[of] = nil
 	}
 	file := func(name string) {
-		if dir := path.Dir(name); name != dir {
-			if list, ok := children[dir]; ok {
-				children[dir] = append(list, name)
+		dir := name
+		for range node.MaxDepth {
+			if dir = path.Dir(dir); dir == "/" {
+				break
+			}
+			if list, ok := below[dir]; ok {
+				below[dir] = append(list, name)
 			}
 		}
 	}
@@ -131,31 +150,59 @@ func (p *replyParser) listTwins() error {
 			file(link)
 		}
 	}
+	odd := slices.Collect(maps.Keys(p.odd))
 	total := 0
-	for at, of := range p.twins {
-		if total += len(children[of]); total > node.MaxEntries {
+	for pick, of := range p.twins {
+		if total += len(below[of]) + len(odd); total > node.MaxEntries {
 			return errTooMany
 		}
-		for _, name := range children[of] {
-			p.copyTo(path.Join(at, path.Base(name)), name)
+		for _, name := range below[of] {
+			if under := name[len(of):]; pick.Depth == node.Deep || strings.Count(under, "/") <= pick.Depth {
+				p.copyTo(pick.Path+under, name, pick.Content)
+			}
 		}
-		if p.odd[of] {
-			p.odd[at] = true
+		for _, dir := range odd {
+			if node.Within(of, dir) {
+				p.odd[pick.Path+dir[len(of):]] = true
+			}
 		}
 	}
 	return nil
 }
 
-// copyTo enters what is at name as being at at too.
-func (p *replyParser) copyTo(at, name string) {
+// copyTo enters what is at name as being at at too, with its bytes where they
+// are wanted there.
+func (p *replyParser) copyTo(at, name string, content bool) {
 	e, live := p.entries[name]
 	if _, listed := p.entries[at]; live && !listed {
 		e.Path = at
 		p.entries[at] = e
 	}
+	if content && p.content[name] && !p.content[at] {
+		p.same[at] = name
+	}
 	if target, ok := p.links[name]; ok {
 		p.links[at] = target
 	}
+}
+
+// fillTwins gives what is at one place under another name the bytes that came.
+func (p *replyParser) fillTwins() error {
+	for at, name := range p.same {
+		e, of := p.entries[at], p.entries[name]
+		switch {
+		case of.Unread != "":
+			e.Unread = of.Unread
+			p.entries[at] = e
+		case e.Kind != node.KindFile:
+			return fmt.Errorf("%s changed while it was read", at)
+		case e.Unread == "":
+			if err := p.put(at, of.Data); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
 }
 
 // unprintable drops path at when no report could show it, and says so of the
@@ -165,6 +212,7 @@ func (p *replyParser) unprintable(at string) {
 		return
 	}
 	delete(p.entries, at)
+	delete(p.same, at)
 	if p.content[at] {
 		delete(p.content, at)
 		p.dropped[at] = true

@@ -165,11 +165,12 @@ type replyParser struct {
 	mounts  []string
 	reply   reply
 	errs    []error
-	failed  int               // how many errors there were
-	links   map[string]string // path → target
-	dead    map[string]string // path → link above it that leads nowhere
-	seen    map[string]string // path of a link → what find saw behind it
-	twins   map[string]string // directory → the same one, which is listed
+	failed  int                  // how many errors there were
+	links   map[string]string    // path → target
+	dead    map[string]string    // path → link above it that leads nowhere
+	seen    map[string]string    // path of a link → what find saw behind it
+	twins   map[node.Pick]string // directory as it was picked → the same one, which is listed so
+	same    map[string]string    // file of a twin → the same one, whose bytes are sent
 	odd     map[string]bool
 	changes map[string]bool // what the request can change
 	// behind is the path that the next link explains, link the last one named.
@@ -181,7 +182,7 @@ func newReplyParser(in *bufio.Reader, sign string, j *job) *replyParser {
 	return &replyParser{
 		in: in, sign: sign, job: j, changes: j.changes(),
 		entries: map[string]node.Entry{}, content: map[string]bool{}, dropped: map[string]bool{}, kernel: map[string]string{},
-		links: map[string]string{}, dead: map[string]string{}, seen: map[string]string{}, twins: map[string]string{}, odd: map[string]bool{},
+		links: map[string]string{}, dead: map[string]string{}, seen: map[string]string{}, twins: map[node.Pick]string{}, same: map[string]string{}, odd: map[string]bool{},
 	}
 }
 
@@ -306,11 +307,6 @@ func (p *replyParser) target(rest string) error {
 	return nil
 }
 
-// lists says whether q picks the children of dir alone.
-func lists(q node.Query, dir string) bool {
-	return slices.ContainsFunc(q, func(pick node.Pick) bool { return pick.Path == dir && pick.Depth == 1 })
-}
-
 func (p *replyParser) oddName(rest string) error {
 	dir := nodePath(rest)
 	p.odd[dir] = true
@@ -416,6 +412,9 @@ func (p *replyParser) end(files int) (*reply, error) {
 		if p.entries[at].Data == nil {
 			return nil, fmt.Errorf("%s did not come back", at)
 		}
+	}
+	if err := p.fillTwins(); err != nil {
+		return nil, err
 	}
 	list := make([]node.Entry, 0, len(p.entries))
 	for _, e := range p.entries {

@@ -32,6 +32,8 @@ type session struct {
 	// more is what the node's own configuration points to, such as a data
 	// directory elsewhere; known only once that configuration was read.
 	more node.Query
+	// boot is what the node that was read last has done at its boot.
+	boot *boot.Changes
 	// install is what is put into the image, nil for nothing, and put what that
 	// means for the node.
 	install *install.Options
@@ -410,7 +412,7 @@ type settled struct {
 func (s *session) views(ctx context.Context, o harden.Options, n *node.Node, now time.Time) (views []benchmark.View, judged settled, err error) {
 	judge := func(role k3s.Role, effective *k3s.Effective, first *benchmark.FirstStart, name, without string) {
 		views = append(views, benchmark.View{Name: name, Results: benchmark.Evaluate(benchmark.Input{
-			Node: n.Without(without), Effective: effective, Benchmark: o.Benchmark, Role: role, ConfigToCome: o.Layout == harden.LayoutDropIn,
+			Node: n.Without(without), Boot: s.boot, Effective: effective, Benchmark: o.Benchmark, Role: role, ConfigToCome: o.Layout == harden.LayoutDropIn,
 			Waivers: s.inputs.waivers, Build: s.config.buildName(), Now: now, Own: s.inputs.controls, FirstStart: first,
 		})})
 	}
@@ -470,7 +472,10 @@ func toCome(results []benchmark.Result) string {
 // the file without is not there, and returns that node.
 func (s *session) resolve(ctx context.Context, o harden.Options, role k3s.Role, n *node.Node, without string) (*k3s.Effective, *node.Node, error) {
 	for i := 0; ; i++ {
-		n = boot.Read(n).After()
+		if !s.boot.Of(n.WithoutHidden()) {
+			s.boot = boot.Read(n)
+		}
+		n = s.boot.After()
 		effective, err := k3s.ResolveDeclared(n.Without(without), o.Release, role, o.K3sCommand)
 		if err != nil {
 			return nil, nil, fmt.Errorf("computing K3s's effective configuration: %w", err)
@@ -478,7 +483,7 @@ func (s *session) resolve(ctx context.Context, o harden.Options, role k3s.Role, 
 		if o.Role == k3s.Both { // which the other role's own view tells
 			effective.Problems = slices.DeleteFunc(effective.Problems, func(p k3s.Problem) bool { return p.Stops != "" })
 		}
-		lacking := benchmark.FollowUp(n, effective, s.inputs.controls)
+		lacking := benchmark.FollowUp(benchmark.Input{Node: n, Boot: s.boot, Effective: effective, Own: s.inputs.controls})
 		if len(lacking) == 0 || i == rounds {
 			return effective, n, nil
 		}

@@ -224,6 +224,36 @@ func Reading(t *testing.T, target MakeTarget) {
 			},
 		},
 		{
+			name: "one tree under two names, with what its files hold",
+			tree: []string{"file /opt/lib/u/a.service 0644 A", "file /opt/lib/u/a.service.d/x.conf 0600 X", "file /opt/lib/u/a.service.d/deep/y 0600 Y", "link /opt/lib/u/b.service a.service", "link /opt/lib/u/dead /none", "link /two opt/lib"},
+			query: node.Query{
+				{Path: "/opt/lib/u", Depth: 2, Content: true},
+				{Path: "/two/u", Depth: 2, Content: true},
+				{Path: "/two/u/a.service"},
+				{Path: "/opt/lib/u/a.service.d", Depth: node.Deep, Content: true},
+				{Path: "/two/u/a.service.d", Depth: node.Deep},
+			},
+			want: []node.Entry{
+				Dir("/opt/lib/u", 0o755), File("/opt/lib/u/a.service", 0o644, "A"), Dir("/opt/lib/u/a.service.d", 0o755), Dir("/opt/lib/u/a.service.d/deep", 0o755),
+				File("/opt/lib/u/a.service.d/deep/y", 0o600, "Y"), File("/opt/lib/u/a.service.d/x.conf", 0o600, "X"),
+				{Path: "/opt/lib/u/b.service", Kind: node.KindFile, Mode: 0o644, Size: 1, Data: []byte("A"), Target: "a.service"},
+				{Path: "/opt/lib/u/dead", Kind: node.KindLink, Target: "/none"},
+				Dir("/two/u", 0o755), File("/two/u/a.service", 0o644, "A"), Dir("/two/u/a.service.d", 0o755), Dir("/two/u/a.service.d/deep", 0o755),
+				{Path: "/two/u/a.service.d/deep/y", Kind: node.KindFile, Mode: 0o600, Size: 1}, File("/two/u/a.service.d/x.conf", 0o600, "X"),
+				{Path: "/two/u/b.service", Kind: node.KindFile, Mode: 0o644, Size: 1, Data: []byte("A"), Target: "a.service"},
+				{Path: "/two/u/dead", Kind: node.KindLink, Target: "/none"},
+			},
+		},
+		{
+			name:  "one whole tree under two names",
+			tree:  []string{"file /opt/r/a 0640 A", "file /opt/r/s/t/b 0600 B", "link /r opt/r"},
+			query: node.Query{{Path: "/opt/r", Depth: node.Deep, Content: true}, {Path: "/r/s", Depth: node.Deep, Content: true}, {Path: "/opt/r/s", Depth: node.Deep, Content: true}},
+			want: []node.Entry{
+				Dir("/opt/r", 0o755), File("/opt/r/a", 0o640, "A"), Dir("/opt/r/s", 0o755), Dir("/opt/r/s/t", 0o755), File("/opt/r/s/t/b", 0o600, "B"),
+				Dir("/r/s", 0o755), Dir("/r/s/t", 0o755), File("/r/s/t/b", 0o600, "B"),
+			},
+		},
+		{
 			name:  "directory behind links",
 			tree:  []string{"file /opt/conf/a.conf 0644 1", "link /etc/conf.d /opt/conf", "link /libs usrlib/lib", "file /usrlib/lib/x/y 0644 2"},
 			query: node.Query{{Path: "/etc/conf.d", Depth: 1, Content: true}, {Path: "/libs/x", Depth: node.Deep}},

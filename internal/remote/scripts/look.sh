@@ -19,8 +19,8 @@ gnu() {
 #   y KIND PATH/                           what find saw behind that link, so
 #                                          that nothing can be missing
 #   d PATH/ and then l LINK/, t TARGET/    PATH lies behind a dead link
-#   s PATH/ and then a PATH/               directories that are one, of which the
-#                                          second is listed
+#   s PATH/ and then a DEPTH CONTENT PATH/ directories that are one and picked
+#                                          alike, of which the second is listed
 #   odd PATH/                              a directory with a name that has a
 #                                          line break in it
 #   unlisted WHY                           a directory that could not be read
@@ -78,7 +78,7 @@ found() {
 	done <"$part.err"
 }
 
-clear_walk() { eval "walk_$1_$2="; }
+clear_walk() { eval "walk_$1_$2= same_$1_0= same_$1_1="; }
 
 # look_at DEPTH CONTENT PATH QPATH. What lies directly below directories is found
 # with one command, whatever of it is wanted.
@@ -89,19 +89,16 @@ look_at() {
 		[ -L "$3" ] && qlinks="$qlinks $4"
 		[ "$2" = 0 ] || printf 'path %s/\n' "$3" >>wanted
 		if [ "$1" != 0 ] && [ -d "$3" ]; then
-			below=$4/ content=$2
+			below=$4/ content=$2 twin=
 			[ "$3" != / ] || below=/
+			eval "same=\$same_$1_$2"
+			eval "find_twin $1 $2 \"\$3\" $same"
+			[ -z "$twin" ] || return 0
 			if [ "$1" = 1 ]; then
 				content=x
-				if [ "$2" = 1 ]; then
-					printf 'below %s/\n' "${3%/}" >>wanted
-				else
-					twin=
-					eval "find_twin \"\$3\" $walk_1_x"
-					[ -z "$twin" ] || return 0
-				fi
+				[ "$2" = 0 ] || printf 'below %s/\n' "${3%/}" >>wanted
 			fi
-			eval "walk_$1_$content=\"\$walk_$1_$content \$below\""
+			eval "same_$1_$2=\"\$same \$below\" walk_$1_$content=\"\$walk_$1_$content \$below\""
 		fi
 		return 0
 	fi
@@ -122,14 +119,15 @@ look_at() {
 	done
 }
 
-# find_twin DIRECTORY WALKED… reports which of the directories that are walked
-# already is this one under another name, as /lib is /usr/lib on most machines.
+# find_twin DEPTH CONTENT DIRECTORY WALKED… reports which of the directories that
+# are walked already, picked alike, is this one under another name, as /lib is
+# /usr/lib on most machines.
 find_twin() {
-	at=$1
-	shift
+	as="$1 $2" at=$3
+	shift 3
 	for twin do
 		if [ "$twin" -ef "$at" ]; then
-			printf 's %s/\na %s\n' "$at" "$twin" >>report
+			printf 's %s/\na %s %s\n' "$at" "$as" "$twin" >>report
 			return
 		fi
 	done
