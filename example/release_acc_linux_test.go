@@ -1,6 +1,8 @@
 package example
 
 import (
+	"archive/zip"
+	"bytes"
 	"crypto/sha256"
 	"crypto/tls"
 	"encoding/json"
@@ -131,26 +133,58 @@ func snapshot(t *testing.T, checkout string) string {
 // pages are the release pages that packer init and the examples ask for.
 func pages(t *testing.T, dist, release string) map[string][]byte {
 	t.Helper()
-	const project = "k3s-cis/packer-plugin-k3s"
-	refs, err := json.Marshal([]map[string]string{{"ref": "refs/tags/v" + release}})
-	require.NoError(t, err)
-	program := k3stest.Binary(t, "amd64")
-	const k3s = "github.com/k3s-io/k3s/releases/download/" + k3stest.Release
-	out := map[string][]byte{
-		"api.github.com/repos/" + project + "/git/matching-refs/tags": refs,
-		k3s + "/k3s":                 program,
-		k3s + "/sha256sum-amd64.txt": fmt.Appendf(nil, "%x  k3s\n", sha256.Sum256(program)),
-	}
+	out := map[string][]byte{}
+	archives := map[string][]byte{}
 	for _, pattern := range []string{"*.zip", "*_SHA256SUMS"} {
 		found, err := filepath.Glob(filepath.Join(dist, pattern))
 		require.NoError(t, err)
 		for _, file := range found {
-			data, err := os.ReadFile(file)
+			archives[filepath.Base(file)], err = os.ReadFile(file)
 			require.NoError(t, err)
-			out["github.com/"+project+"/releases/download/v"+release+"/"+filepath.Base(file)] = data
 		}
 	}
+	publish(t, out, "k3s-cis/packer-plugin-k3s", "v"+release, archives)
+
+	const qemu = "v1.0.9"
+	name := fmt.Sprintf("packer-plugin-qemu_%s_x5.0_linux_%s", qemu, runtime.GOARCH)
+	archive := zipped(t, name, packertest.Tool(t, "packer-plugin-qemu"))
+	publish(t, out, "hashicorp/packer-plugin-qemu", qemu, map[string][]byte{
+		name + ".zip": archive,
+		"packer-plugin-qemu_" + qemu + "_SHA256SUMS": fmt.Appendf(nil, "%x  %s.zip\n", sha256.Sum256(archive), name),
+	})
+
+	program := k3stest.Binary(t, "amd64")
+	publish(t, out, "k3s-io/k3s", k3stest.Release, map[string][]byte{
+		"k3s":                 program,
+		"sha256sum-amd64.txt": fmt.Appendf(nil, "%x  k3s\n", sha256.Sum256(program)),
+	})
 	return out
+}
+
+// publish puts a release of a project on its pages.
+func publish(t *testing.T, on map[string][]byte, project, tag string, files map[string][]byte) {
+	t.Helper()
+	refs, err := json.Marshal([]map[string]string{{"ref": "refs/tags/" + tag}})
+	require.NoError(t, err)
+	on["api.github.com/repos/"+project+"/git/matching-refs/tags"] = refs
+	for name, data := range files {
+		on["github.com/"+project+"/releases/download/"+tag+"/"+name] = data
+	}
+}
+
+// zipped is a zip of one file, under a name.
+func zipped(t *testing.T, name, file string) []byte {
+	t.Helper()
+	data, err := os.ReadFile(file)
+	require.NoError(t, err)
+	var b bytes.Buffer
+	z := zip.NewWriter(&b)
+	w, err := z.Create(name)
+	require.NoError(t, err)
+	_, err = w.Write(data)
+	require.NoError(t, err)
+	require.NoError(t, z.Close())
+	return b.Bytes()
 }
 
 // commands are the shell commands of a page, in their order.
@@ -185,6 +219,7 @@ func TestAccExamples(t *testing.T) {
 	assert.Contains(t, said, "Installed plugin github.com/k3s-cis/k3s v"+release+" in ")
 	installed := inside(t, checkout, env, filepath.Join(bin, "packer"), "plugins", "installed")
 	assert.Contains(t, installed, fmt.Sprintf("packer-plugin-k3s_v%s_x5.0_linux_%s", release, runtime.GOARCH))
+	assert.Contains(t, installed, "packer-plugin-qemu_v1.0.9_x5.0_linux_"+runtime.GOARCH)
 	assert.Contains(t, github.asked, "api.github.com/repos/k3s-cis/packer-plugin-k3s/git/matching-refs/tags")
 	for _, image := range []string{"output", "first-boot/output", "fleet/output/first-server", "fleet/output/server", "fleet/output/agent", "fleet/output/any"} {
 		assert.FileExists(t, filepath.Join(checkout, "example", image, "node.qcow2"))
