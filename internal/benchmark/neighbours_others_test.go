@@ -113,7 +113,45 @@ func TestUserDataOfTheImage(t *testing.T) {
 		{"what is fetched", false, laid(seed, "#include\nhttps://example.org/user-data\n")},
 		{"a script that logrotate runs", true, laid("/etc/logrotate.d/x", "/var/log/x {\n  weekly\n  postrotate\n    chmod 644 /etc/rancher/k3s/config.yaml\n  endscript\n}\n")},
 		{"what logrotate does of itself", false, laid("/etc/logrotate.d/x", "/var/log/x {\n  create 0644 root root\n  postrotate\n    systemctl kill -s HUP rsyslog.service\n  endscript\n}\n")},
+		{"a disk over the data directory", true, laid("/etc/cloud/cloud.cfg.d/9.cfg", "mounts:\n- [/dev/sdb1, /var/lib/rancher, ext4]\n")},
+		{"a disk over other data", false, laid("/etc/cloud/cloud.cfg.d/9.cfg", "mounts:\n- [ephemeral0, /mnt]\n- [/dev/sdb1, /var/lib/longhorn, ext4]\n")},
+		{"what Ubuntu's installer was given", true, laid("/var/log/installer/autoinstall-user-data", "#cloud-config\nautoinstall:\n  identity: {username: u, password: \"$6$a$b\"}\n")},
 		{"a hook of dhclient's", true, laid("/etc/dhcp/dhclient-exit-hooks.d/x", zero+"\n")},
+	})
+}
+
+// TestTokensOfScripts: a token is one wherever it is given to K3s.
+func TestTokensOfScripts(t *testing.T) {
+	const cloud = "/etc/cloud/cloud.cfg.d/9.cfg"
+	runs := func(command string) func(*testing.T, *tree) { return laid(cloud, "runcmd:\n- "+command+"\n") }
+	script := func(text string) func(*testing.T, *tree) {
+		return func(_ *testing.T, tr *tree) { tr.file("/etc/rc.local", 0o755, "#!/bin/sh\n"+text+"\n") }
+	}
+	judge(t, []neighbour{
+		{"behind an option", true, runs("curl -sfL https://get.k3s.io | sh -s - server --token mytoken --server https://x:6443")},
+		{"joined to an option", true, runs("INSTALL_K3S_EXEC='agent --token=mytoken' sh /run/install.sh")},
+		{"in quotes", true, runs("sh /run/install.sh agent --agent-token \"mytoken\"")},
+		{"in a list", true, runs("[sh, /run/install.sh, server, \"--token\", \"mytoken\"]")},
+		{"of a VPN", true, runs("sh /run/install.sh server --vpn-auth=name=tailscale,joinKey=x")},
+		{"from a file", false, runs("sh /run/install.sh server --token \"$(cat /run/token)\" --token-file /run/token --server https://x:6443")},
+		{"from a variable", false, runs("sh /run/install.sh server --token ${TOKEN} --token=$TOKEN --agent-token <token>")},
+		{"in a script", true, script("K3S_TOKEN=mytoken sh /run/install.sh")},
+		{"in a script that is run", true, also(script("/opt/join.sh"), func(_ *testing.T, tr *tree) {
+			tr.file("/opt/join.sh", 0o755, "#!/bin/sh\nK3S_URL=https://x:6443 K3S_TOKEN=mytoken sh /run/install.sh\n")
+		})},
+		{"in another unit", true, beside("join.service", "[Service]\nEnvironment=K3S_TOKEN=mytoken\nExecStart=/bin/true\n")},
+		{"in a unit that removes itself", true, beside("join.service", "[Service]\nEnvironment=K3S_TOKEN=mytoken\nExecStart=/bin/rm /etc/systemd/system/join.service\n")},
+		{"none in a unit that removes itself", false, beside("join.service", "[Service]\nExecStart=/bin/rm /etc/systemd/system/join.service\n")},
+		{"none in a script", false, script("K3S_URL=https://x:6443 K3S_TOKEN=$(cat /run/token) sh /run/install.sh")},
+		{"the installation's password", true, laid("/root/anaconda-ks.cfg", "lang en\nrootpw --iscrypted $6$a$b\n")},
+		{"no password of the installation", false, laid("/root/anaconda-ks.cfg", "lang en\nrootpw --lock\nuser --name=u\n")},
+		{"a machine of a VPN", true, laid("/var/lib/tailscale/tailscaled.state", "{}")},
+		{"encrypted values", false, laid(manifests+"x.yaml", "apiVersion: bitnami.com/v1alpha1\nkind: SealedSecret\nmetadata: {name: a, namespace: b}\nspec: {encryptedData: {password: AgBy}}\n---\napiVersion: v1\nkind: ConfigMap\nmetadata: {name: c, namespace: b}\ndata: {password: \"ENC[AES256_GCM,data:x]\"}\n")},
+		{"variables that only sound so", false, laid(manifests+"x.yaml", "apiVersion: v1\nkind: Pod\nmetadata: {name: a, namespace: b}\nspec: {containers: [{name: c, image: d, env: [{name: TOKEN_TTL, value: 1h}, {name: EXISTING_SECRET, value: s}, {name: USE_TOKEN, value: \"true\"}, {name: API_TOKEN, value: /run/secrets/t}]}]}\n")},
+		{"a variable of a token", true, laid(manifests+"x.yaml", "apiVersion: v1\nkind: Pod\nmetadata: {name: a, namespace: b}\nspec: {containers: [{name: c, image: d, env: [{name: CF_API_TOKEN, value: abc}]}]}\n")},
+		{"ports the wrong way round", true, laid(k3s.ConfigFile+".d/50-x.yaml", "service-node-port-range: 32767-30000\n")},
+		{"ports that are none", true, laid(k3s.ConfigFile+".d/50-x.yaml", "service-node-port-range: 30000-99999\n")},
+		{"ports", false, laid(k3s.ConfigFile+".d/50-x.yaml", "service-node-port-range: 20000-22767\n")},
 	})
 }
 

@@ -28,8 +28,9 @@ const (
 	cloudSeeds      = "/var/lib/cloud/seed"
 )
 
-// bootSeeds are where a Raspberry Pi's image has its user data.
-var bootSeeds = []string{"/boot/firmware/user-data", "/boot/user-data"}
+// bootSeeds are where a Raspberry Pi's image has its user data, and where Ubuntu's
+// installer leaves what it was given.
+var bootSeeds = []string{"/boot/firmware/user-data", "/boot/user-data", "/var/log/installer/autoinstall-user-data"}
 
 // userData are the texts that cloud-init reads.
 func (x *examination) userData() ([]string, string) {
@@ -54,6 +55,14 @@ func (x *examination) secretsInUserData() ([]Evidence, string) {
 	files, problem := x.files(names...)
 	var out []Evidence
 	left := maxManifests
+	if e := x.in.Effective; e != nil && e.Service != nil { // which has a control of its own
+		names = append(names, e.Service.Files...)
+	}
+	for _, f := range x.boot().Texts() { // scripts and units hold tokens as user data does
+		if !boot.Distribution(f.Path) && !slices.Contains(names, f.Path) {
+			files = append(files, f)
+		}
+	}
 	for _, f := range files {
 		for _, p := range boot.UserData(f.Data) {
 			text := []byte(p.Text)
@@ -153,6 +162,10 @@ func listedPasswords(file string, n *yaml.Node) []Evidence {
 // assignments are how shells, units and environment files give variables.
 var assignments = regexp.MustCompile(`\b([A-Z][A-Z0-9_]*)=("[^"]+"|'[^']+'|[^\s"']+)`)
 
+// tokenOptions are options of K3s's command line that are given a secret, be it as
+// an item of a list.
+var tokenOptions = regexp.MustCompile(`(?:^|[\s"'=])(--(?:agent-)?token|--vpn-auth|--etcd-s3-secret-key)(?:=|["']?,?\s+)["']?[^\s"'$<{\x60\\-]`)
+
 // assignedSecrets finds assignments to K3s's own variables that hold secrets,
 // and options of its command line, in a text of any kind.
 func assignedSecrets(file string, data []byte) []Evidence {
@@ -162,6 +175,9 @@ func assignedSecrets(file string, data []byte) []Evidence {
 		line++
 		if bytes.HasPrefix(bytes.TrimSpace(text), []byte("#")) {
 			continue
+		}
+		for _, m := range tokenOptions.FindAllSubmatch(text, -1) {
+			out = append(out, Evidence{Source: file, Line: line, Detail: string(m[1]) + " has a value (not shown)"})
 		}
 		for _, m := range assignments.FindAllSubmatch(text, -1) {
 			name, value := string(m[1]), strings.Trim(string(m[2]), `"'`)
@@ -236,7 +252,11 @@ func mayHoldSecret(data []byte) bool {
 var passwordKey = regexp.MustCompile(`(?i)passw(or)?d["']?\s*(:|$|[,}])`)
 
 // secretVariable is how variables of containers end whose value is a secret.
-var secretVariable = regexp.MustCompile(`(?i)(passw(or)?d|_?token|_?secret|secret_?key|access_?key|api_?key|private_?key)$`)
+var secretVariable = regexp.MustCompile(`(?i)(passw(or)?d|(^|[^e]_)token|(client|app|api|shared|jwt|hmac)_?secret|secret_?key|access_?key|api_?key|private_?key)$`)
+
+// sealedKey is the key of values that are encrypted; those that sops encrypts say so.
+const sealedKey, sealedValue = "encryptedData", "ENC["
+
 
 // passwordsIn finds passwords that are written out in a manifest: under keys that
 // end so, in variables of containers, and in the values of charts, which are YAML
@@ -245,7 +265,7 @@ func passwordsIn(file string, n *yaml.Node, line int) []Evidence {
 	var out []Evidence
 	found := func(key, value *yaml.Node, named bool) {
 		v := strings.TrimSpace(value.Value)
-		if value.Kind == yaml.ScalarNode && value.Tag == "!!str" && v != "" && !strings.ContainsAny(v[:1], "${</") && named {
+		if value.Kind == yaml.ScalarNode && value.Tag == "!!str" && v != "" && !strings.ContainsAny(v[:1], "${</") && !strings.HasPrefix(v, sealedValue) && named && !same(v, "true") && !same(v, "false") {
 			out = append(out, Evidence{Source: file, Line: line + key.Line, Detail: safetext.Name(key.Value) + " has a value (not shown)"})
 		}
 	}
@@ -254,7 +274,7 @@ func passwordsIn(file string, n *yaml.Node, line int) []Evidence {
 	}
 	for i, c := range n.Content {
 		switch {
-		case n.Kind == yaml.MappingNode && i%2 == 0:
+		case n.Kind == yaml.MappingNode && (i%2 == 0 || n.Content[i-1].Value == sealedKey):
 			continue
 		case n.Kind == yaml.MappingNode && n.Content[i-1].Value == "valuesContent":
 			var values yaml.Node
@@ -357,6 +377,8 @@ var accountFiles = []struct {
 	{".npmrc", regexp.MustCompile(`(?m)(_authToken|_auth|_password)\s*=\s*[^\s$]`), "a token of a package registry"},
 	{".config/pip/pip.conf", regexp.MustCompile(`://[^/\s:@]*:[^/\s@$]+@`), "a password of a package index"},
 	{".pip/pip.conf", regexp.MustCompile(`://[^/\s:@]*:[^/\s@$]+@`), "a password of a package index"},
+	{"anaconda-ks.cfg", regexp.MustCompile(`(?m)^\s*(rootpw\s+(--iscrypted\s+|--plaintext\s+)*[^\s-]|user\s.*--password=\S)`), "a password of the installation"},
+	{"original-ks.cfg", regexp.MustCompile(`(?m)^\s*(rootpw\s+(--iscrypted\s+|--plaintext\s+)*[^\s-]|user\s.*--password=\S)`), "a password of the installation"},
 	{".pypirc", regexp.MustCompile(`(?m)^\s*password\s*[:=]\s*\S`), "a password of a package index"},
 }
 

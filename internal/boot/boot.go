@@ -65,6 +65,7 @@ type Changes struct {
 	node    *node.Node
 	files   []fileChange
 	kernel  map[string][]KernelSetting // by path below /proc/sys
+	texts   []node.Entry      // files that were read
 	calls   map[string][]Call          // by base name
 	missing node.Query
 	seen    map[string]bool // scripts that were read
@@ -80,6 +81,7 @@ const maxText = 4 << 20
 // boot is not known.
 func (c *Changes) fits(e node.Entry) bool {
 	c.left -= len(e.Data)
+	c.texts = append(c.texts, e)
 	if c.left < 0 && c.problem == nil {
 		c.problem = fmt.Errorf("what is done at boot is not known: there is more than %d MiB of it, and %s was not read", maxText>>20, e.Path)
 	}
@@ -113,6 +115,10 @@ func (c *Changes) Calls(name string) []Call { return c.calls[name] }
 
 // Of says whether these are the changes of n itself; not where there are none.
 func (c *Changes) Of(n *node.Node) bool { return c != nil && c.node == n }
+
+// Texts are the files in which it stands what is done at boot, as the image has
+// them.
+func (c *Changes) Texts() []node.Entry { return c.texts }
 
 // Missing lists the scripts that are run and were not collected.
 func (c *Changes) Missing() node.Query { return c.missing }

@@ -246,6 +246,7 @@ func (c *Changes) cloudConfig(e node.Entry, text string) {
 			Path    yaml.Node `yaml:"path"`
 			Content string    `yaml:"content"`
 		} `yaml:"write_files"`
+		Mounts []yaml.Node `yaml:"mounts"`
 	}
 	if err := yaml.Unmarshal([]byte(text), &doc); err != nil {
 		c.search(e.Path, 1, text)
@@ -262,6 +263,13 @@ func (c *Changes) cloudConfig(e node.Entry, text string) {
 				words = append(words, word{w.Value, true})
 			}
 			s.call(Place{e.Path, n.Line}, words, "", false)
+		}
+	}
+	for _, m := range doc.Mounts {
+		if m.Kind == yaml.SequenceNode && len(m.Content) > 1 && path.Clean(m.Content[1].Value) != "/" {
+			f := asItIs
+			f.Place, f.action, f.deep, f.pattern = Place{e.Path, m.Line}, covers, true, m.Content[1].Value
+			c.change(f)
 		}
 	}
 	for _, f := range doc.Files {

@@ -1,6 +1,7 @@
 package k3s
 
 import (
+	"cmp"
 	"net"
 	"net/url"
 	"regexp"
@@ -23,12 +24,29 @@ var (
 	address = form{"an IP address such as 10.0.0.10", func(s string) bool { return net.ParseIP(s) != nil }, true}
 	network = form{"a network such as 10.42.0.0/16", func(s string) bool { _, _, err := net.ParseCIDR(s); return err == nil }, true}
 	period  = form{"a time such as 10m", func(s string) bool { _, err := time.ParseDuration(s); return err == nil }, false}
-	ports   = form{"a range of ports such as 30000-32767", regexp.MustCompile(`^\d+ *([-+] *\d+)?$`).MatchString, false}
+	ports   = form{"a range of ports such as 30000-32767", isPortRange, false}
 	secure  = form{"an address such as https://10.0.0.10:6443", func(s string) bool { u, err := url.Parse(s); return err == nil && u.Scheme == "https" && u.Host != "" }, false}
 	backend = form{"a backend of flannel: " + strings.Join(backends, ", ") + " or none", func(s string) bool { return slices.Contains(append(goneBackends, backends...), s) || s == "none" }, false}
 	cron    = form{"a schedule such as 0 */12 * * *", regexp.MustCompile(`^\s*(TZ=\S+\s+|CRON_TZ=\S+\s+)?(@[a-z]+( \S+)?|(\S+\s+){4}\S+)\s*$`).MatchString, false}
 	port    = form{"a port", func(s string) bool { _, err := strconv.ParseUint(s, 0, 16); return err == nil }, false}
 )
+
+// portRange is the first port, and the last one or how many follow
+// (k8s.io/apimachinery/pkg/util/net).
+var portRange = regexp.MustCompile(`^(\d+) *(?:([-+]) *(\d+))?$`)
+
+func isPortRange(text string) bool {
+	m := portRange.FindStringSubmatch(text)
+	if m == nil {
+		return false
+	}
+	first, err := strconv.ParseUint(m[1], 10, 16)
+	if err != nil {
+		return false
+	}
+	last, err := strconv.ParseUint(cmp.Or(m[3], "0"), 10, 16)
+	return err == nil && (m[2] != "-" || first <= last)
+}
 
 // backends are those of flannel that K3s has, goneBackends those it had up to
 // v1.26 (pkg/agent/flannel/setup.go).

@@ -92,7 +92,7 @@ func TestCheckArguments(t *testing.T) {
 // TestFlagTable keeps the embedded table readable by the code.
 func TestFlagTable(t *testing.T) {
 	kinds := map[string]bool{"bool": true, "int": true, "int32": true, "int64": true, "uint": true, "float": true, "duration": true, "ip": true, "list": true, "text": true}
-	for component, least := range map[k3s.Component]int{k3s.APIServer: 200, k3s.ControllerManager: 160, k3s.Scheduler: 80, k3s.Kubelet: 200, k3s.KubeProxy: 70} {
+	for component, least := range map[k3s.Component]int{k3s.APIServer: 200, k3s.ControllerManager: 160, k3s.Scheduler: 80, k3s.Kubelet: 190, k3s.KubeProxy: 70} {
 		assert.GreaterOrEqual(t, len(flags()[component]), least, "%s", component)
 		for name, f := range flags()[component] {
 			assert.True(t, kinds[f.kind], "%s %s", component, name)

@@ -36,12 +36,33 @@ func CheckNode(e *k3s.Effective) []k3s.Problem {
 	return out
 }
 
-// checkTogether judges values of the kubelet's flags that are refused because
-// of one another.
+// checkTogether judges values of flags that are refused because of one another.
 func checkTogether(c k3s.Component, args []k3s.Argument) []k3s.Problem {
-	if c != k3s.Kubelet {
-		return nil
+	switch c {
+	case k3s.APIServer:
+		return openIDTogether(args)
+	case k3s.Kubelet:
+		return kubeletTogether(args)
 	}
+	return nil
+}
+
+// openIDTogether wants an issuer of OpenID with its client, and the other way
+// round.
+func openIDTogether(args []k3s.Argument) []k3s.Problem {
+	issuer, _ := lastOf(args, "oidc-issuer-url")
+	client, _ := lastOf(args, "oidc-client-id")
+	if _, moved := lastOf(args, "authentication-config"); moved || (issuer.Value == "") == (client.Value == "") {
+		return nil // beside that file the flags are refused anyway
+	}
+	given := issuer
+	if given.Value == "" {
+		given = client
+	}
+	return []k3s.Problem{fatal(given, "oidc-issuer-url and oidc-client-id must be specified together; set both")}
+}
+
+func kubeletTogether(args []k3s.Argument) []k3s.Problem {
 	var out []k3s.Problem
 	number := func(name string, unset int) (int, k3s.Argument) {
 		a, set := lastOf(args, name)

@@ -271,6 +271,8 @@ var Trials = []Trial{
 	{Name: "log of no format", args: []string{"logging-format=xml"}, Ours: `--logging-format "xml" is not one of`, Theirs: "Unsupported log format", line: firstAdded},
 	{Name: "range of no ports", args: []string{"service-node-port-range=high"}, Ours: "is not a range of ports", Theirs: `for "--service-node-port-range" flag`, line: firstAdded},
 	{Name: "issuer of OpenID without TLS", args: []string{"oidc-issuer-url=http://i.example.org", "oidc-client-id=a"}, Says: "URL scheme must be https", line: firstAdded},
+	{Name: "issuer of OpenID without a client", args: []string{"oidc-issuer-url=https://i.example.org"}, Says: "oidc-issuer-url and oidc-client-id must be specified together", line: firstAdded},
+	{Name: "client of OpenID without an issuer", args: []string{"oidc-client-id=a"}, Says: "oidc-issuer-url and oidc-client-id must be specified together", line: firstAdded},
 	{Name: "unknown algorithm of OpenID", args: []string{"oidc-issuer-url=https://i.example.org", "oidc-client-id=a", "oidc-signing-algs=HS256"}, Ours: "is not one of RS256", Theirs: "HS256", line: firstAdded + 2},
 	{Name: "service range of no network", args: []string{"service-cluster-ip-range=10.43.0.0"}, Ours: "is not a network", Theirs: "service-cluster-ip-range", line: firstAdded},
 	{Name: "unknown authorization mode", args: []string{"authorization-mode=Node,Rbac"}, Says: `authorization-mode "Rbac" is not a valid mode`, line: firstAdded},

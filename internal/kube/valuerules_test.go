@@ -9,109 +9,127 @@ import (
 	"github.com/k3s-cis/packer-plugin-k3s/internal/k3s"
 )
 
+// ValueRule is a component with arguments, and what is said of them.
+type ValueRule struct {
+	Component k3s.Component
+	// Args stand behind one another, parted by blanks.
+	Args string
+	// Says is why the component exits; "" where it takes them.
+	Says string
+	// Late says that a kubelet exits only once it has a container runtime, so that
+	// it was read in its source and not tried.
+	Late bool
+}
+
+// ValueRules: each value that a component refuses, and its neighbours that it
+// takes. TestValueRules says it of this package, TestAccKubelet of the kubelet.
+var ValueRules = []ValueRule{
+	{k3s.Kubelet, "authorization-mode=webhook", "is not one of AlwaysAllow, Webhook", false},
+	{k3s.Kubelet, "authorization-mode=Webhook", "", false},
+	{k3s.Kubelet, "container-log-max-files=1", "must be 2 or more", false},
+	{k3s.Kubelet, "container-log-max-files=2 container-log-max-size=10Mi", "", false},
+	{k3s.Kubelet, "container-log-max-size=10MB", "is not a size", true},
+	{k3s.Kubelet, "container-log-max-size=0", "", false},
+	{k3s.Kubelet, "container-log-max-size=-1", "", false},
+	{k3s.Kubelet, "cpu-manager-policy=Static", "is not one of none, static", true},
+	{k3s.Kubelet, "cpu-manager-policy=static", "the static policy requires", true},
+	{k3s.Kubelet, "cpu-manager-policy=static system-reserved=cpu=100m", "", false},
+	{k3s.Kubelet, "cpu-manager-policy=static reserved-cpus=0-1", "", false},
+	{k3s.Kubelet, "cpu-cfs-quota-period=2s", "between 1 millisecond and 1 second", false},
+	{k3s.Kubelet, "enforce-node-allocatable=pods,system", "is not one of none, pods", false},
+	{k3s.Kubelet, "enforce-node-allocatable=pods,system-reserved", "system-reserved-cgroup must be specified", false},
+	{k3s.Kubelet, "enforce-node-allocatable=pods,system-reserved system-reserved-cgroup=/system.slice", "", false},
+	{k3s.Kubelet, "enforce-node-allocatable=pods", "", false},
+	{k3s.Kubelet, "eviction-hard=memory.available<0", "neither a size", true},
+	{k3s.Kubelet, "eviction-hard=memory.available<0%", "", false},
+	{k3s.Kubelet, "v=-1", "is not a whole number", false},
+	{k3s.Kubelet, "event-qps=-1", "must not be a negative number", false},
+	{k3s.Kubelet, "event-qps=0 event-burst=0", "", false},
+	{k3s.Kubelet, "eviction-hard=memory.available<100Mi,nodefs.available<10%", "", false},
+	{k3s.Kubelet, "eviction-hard=memory.available=100Mi", "is not such as memory.available<100Mi", false},
+	{k3s.Kubelet, "eviction-hard=memory.free<100Mi", "unsupported eviction signal", true},
+	{k3s.Kubelet, "eviction-hard=memory.available<lots", "neither a size nor a percentage", true},
+	{k3s.Kubelet, "eviction-hard=memory.available<150%", "neither a size nor a percentage", true},
+	{k3s.Kubelet, "eviction-soft=memory.available<200Mi", "grace period must be specified", true},
+	{k3s.Kubelet, "eviction-soft=memory.available<200Mi eviction-soft-grace-period=memory.available=1m30s", "", false},
+	{k3s.Kubelet, "eviction-soft=memory.available<200Mi eviction-soft-grace-period=memory.available=90", "the value of memory.available", true},
+	{k3s.Kubelet, "eviction-minimum-reclaim=nodefs.available=500Mi,imagefs.available=2Gi", "", false},
+	{k3s.Kubelet, "hairpin-mode=promiscuous", "is not one of hairpin-veth", false},
+	{k3s.Kubelet, "image-gc-high-threshold=101", "between 0 and 100", false},
+	{k3s.Kubelet, "image-gc-high-threshold=75", "must be less than --image-gc-high-threshold 75", false},
+	{k3s.Kubelet, "image-gc-high-threshold=75 image-gc-low-threshold=70", "", false},
+	{k3s.Kubelet, "image-gc-low-threshold=90", "must be less than --image-gc-high-threshold 85", false},
+	{k3s.Kubelet, "max-pods=250 pods-per-core=10", "", false},
+	{k3s.Kubelet, "max-pods=-1", "must not be a negative number", false},
+	{k3s.Kubelet, "node-ip=eth0", "", false}, // the kubelet says so in its log and goes on
+	{k3s.Kubelet, "node-ip=10.0.0.1,fd00::1", "", false},
+	{k3s.Kubelet, "node-labels=example.org/rack=a1,node.kubernetes.io/pool=x,topology.kubernetes.io/zone=z", "", false},
+	{k3s.Kubelet, "node-labels=node-role.kubernetes.io/worker=true", "unknown 'kubernetes.io' or 'k8s.io' label", false},
+	{k3s.Kubelet, "node-labels=rack=a b", "it is no label", false},
+	{k3s.Kubelet, "oom-score-adj=-1001", "between -1000 and 1000", false},
+	{k3s.Kubelet, "read-only-port=0", "", false},
+	{k3s.Kubelet, "read-only-port=70000", "between 0 and 65535", false},
+	{k3s.Kubelet, "port=0", "between 1 and 65535", false},
+	{k3s.Kubelet, "register-with-taints=a=b:NoSchedule,CriticalAddonsOnly=true:NoExecute", "", false},
+	{k3s.Kubelet, "register-with-taints=a=b:noschedule", "invalid taint spec", false},
+	{k3s.Kubelet, "register-with-taints=a=b", "invalid taint spec", false},
+	{k3s.Kubelet, "reserved-cpus=all", "is not a list of CPUs", false},
+	{k3s.Kubelet, "system-reserved=cpu=100m,memory=200Mi,ephemeral-storage=1Gi,pid=1000", "", false},
+	{k3s.Kubelet, "system-reserved=disk=1Gi", "cannot reserve", true},
+	{k3s.Kubelet, "kube-reserved=memory=200MB", "is not a quantity", true},
+	{k3s.Kubelet, "kube-reserved=memory", "is not such as cpu=100m", false},
+	{k3s.Kubelet, "topology-manager-policy=single-numa", "is not one of best-effort", false},
+	{k3s.Kubelet, "v=2", "", false},
+	{k3s.Kubelet, "v=high", "is not a whole number", false},
+	{k3s.Kubelet, "vmodule=gc*=4,server=2", "", false},
+	{k3s.Kubelet, "vmodule=server", "is not a list such as", false},
+	{k3s.KubeProxy, "proxy-mode=nftables", "", false},
+	{k3s.KubeProxy, "proxy-mode=ebpf", "is not one of iptables, ipvs, nftables", false},
+	{k3s.KubeProxy, "metrics-bind-address=0.0.0.0:10249", "", false},
+	{k3s.KubeProxy, "metrics-bind-address=[::]:10249", "", false},
+	{k3s.KubeProxy, "metrics-bind-address=127.0.0.1", "", false},
+	{k3s.KubeProxy, "metrics-bind-address=localhost:10249", "is not an IP address", false},
+	{k3s.KubeProxy, "cluster-cidr=10.42.0.0/16,fd00::/56", "", false},
+	{k3s.KubeProxy, "cluster-cidr=10.42", "is not a network", false},
+	{k3s.KubeProxy, "iptables-sync-period=0s", "must be greater than 0", false},
+	{k3s.KubeProxy, "detect-local-mode=ClusterCIDR", "", false},
+	{k3s.KubeProxy, "conntrack-max-per-core=-1", "greater than or equal to 0", false},
+	{k3s.ControllerManager, "cluster-cidr=10.42.0.0/99", "is not a network", false},
+	{k3s.ControllerManager, "secure-port=0", "", false},
+	{k3s.ControllerManager, "max-endpoints-per-slice=1001", "between 1 and 1000", false},
+	{k3s.Scheduler, "secure-port=65536", "between 0 and 65535", false},
+}
+
 // TestValueRules: each value that a component refuses, and its neighbours that
 // it takes. Those of the API server are tried on a real one (see Trials).
 func TestValueRules(t *testing.T) {
-	for _, c := range []struct {
-		component k3s.Component
-		args      string
-		says      string
-	}{
-		{k3s.Kubelet, "authorization-mode=webhook", "is not one of AlwaysAllow, Webhook"},
-		{k3s.Kubelet, "authorization-mode=Webhook", ""},
-		{k3s.Kubelet, "container-log-max-files=1", "must be 2 or more"},
-		{k3s.Kubelet, "container-log-max-files=2 container-log-max-size=10Mi", ""},
-		{k3s.Kubelet, "container-log-max-size=10MB", "is not a size"},
-		{k3s.Kubelet, "container-log-max-size=0", ""},
-		{k3s.Kubelet, "container-log-max-size=-1", ""},
-		{k3s.Kubelet, "cpu-manager-policy=Static", "is not one of none, static"},
-		{k3s.Kubelet, "cpu-manager-policy=static", "the static policy requires"},
-		{k3s.Kubelet, "cpu-manager-policy=static system-reserved=cpu=100m", ""},
-		{k3s.Kubelet, "cpu-manager-policy=static reserved-cpus=0-1", ""},
-		{k3s.Kubelet, "cpu-cfs-quota-period=2s", "between 1 millisecond and 1 second"},
-		{k3s.Kubelet, "enforce-node-allocatable=pods,system", "is not one of none, pods"},
-		{k3s.Kubelet, "enforce-node-allocatable=pods,system-reserved", "system-reserved-cgroup must be specified"},
-		{k3s.Kubelet, "enforce-node-allocatable=pods,system-reserved system-reserved-cgroup=/system.slice", ""},
-		{k3s.Kubelet, "enforce-node-allocatable=pods", ""},
-		{k3s.Kubelet, "eviction-hard=memory.available<0", "neither a size"},
-		{k3s.Kubelet, "eviction-hard=memory.available<0%", ""},
-		{k3s.Kubelet, "v=-1", "is not a whole number"},
-		{k3s.Kubelet, "event-qps=-1", "must not be a negative number"},
-		{k3s.Kubelet, "event-qps=0 event-burst=0", ""},
-		{k3s.Kubelet, "eviction-hard=memory.available<100Mi,nodefs.available<10%", ""},
-		{k3s.Kubelet, "eviction-hard=memory.available=100Mi", "is not such as memory.available<100Mi"},
-		{k3s.Kubelet, "eviction-hard=memory.free<100Mi", "unsupported eviction signal"},
-		{k3s.Kubelet, "eviction-hard=memory.available<lots", "neither a size nor a percentage"},
-		{k3s.Kubelet, "eviction-hard=memory.available<150%", "neither a size nor a percentage"},
-		{k3s.Kubelet, "eviction-soft=memory.available<200Mi", "grace period must be specified"},
-		{k3s.Kubelet, "eviction-soft=memory.available<200Mi eviction-soft-grace-period=memory.available=1m30s", ""},
-		{k3s.Kubelet, "eviction-soft=memory.available<200Mi eviction-soft-grace-period=memory.available=90", "the value of memory.available"},
-		{k3s.Kubelet, "eviction-minimum-reclaim=nodefs.available=500Mi,imagefs.available=2Gi", ""},
-		{k3s.Kubelet, "hairpin-mode=promiscuous", "is not one of hairpin-veth"},
-		{k3s.Kubelet, "image-gc-high-threshold=101", "between 0 and 100"},
-		{k3s.Kubelet, "image-gc-high-threshold=75", "must be less than --image-gc-high-threshold 75"},
-		{k3s.Kubelet, "image-gc-high-threshold=75 image-gc-low-threshold=70", ""},
-		{k3s.Kubelet, "image-gc-low-threshold=90", "must be less than --image-gc-high-threshold 85"},
-		{k3s.Kubelet, "max-pods=250 pods-per-core=10", ""},
-		{k3s.Kubelet, "max-pods=-1", "must not be a negative number"},
-		{k3s.Kubelet, "node-ip=eth0", ""}, // the kubelet says so in its log and goes on
-		{k3s.Kubelet, "node-ip=10.0.0.1,fd00::1", ""},
-		{k3s.Kubelet, "node-labels=example.org/rack=a1,node.kubernetes.io/pool=x,topology.kubernetes.io/zone=z", ""},
-		{k3s.Kubelet, "node-labels=node-role.kubernetes.io/worker=true", "unknown 'kubernetes.io' or 'k8s.io' label"},
-		{k3s.Kubelet, "node-labels=rack=a b", "it is no label"},
-		{k3s.Kubelet, "oom-score-adj=-1001", "between -1000 and 1000"},
-		{k3s.Kubelet, "read-only-port=0", ""},
-		{k3s.Kubelet, "read-only-port=70000", "between 0 and 65535"},
-		{k3s.Kubelet, "port=0", "between 1 and 65535"},
-		{k3s.Kubelet, "register-with-taints=a=b:NoSchedule,CriticalAddonsOnly=true:NoExecute", ""},
-		{k3s.Kubelet, "register-with-taints=a=b:noschedule", "invalid taint spec"},
-		{k3s.Kubelet, "register-with-taints=a=b", "invalid taint spec"},
-		{k3s.Kubelet, "reserved-cpus=all", "is not a list of CPUs"},
-		{k3s.Kubelet, "system-reserved=cpu=100m,memory=200Mi,ephemeral-storage=1Gi,pid=1000", ""},
-		{k3s.Kubelet, "system-reserved=disk=1Gi", "cannot reserve"},
-		{k3s.Kubelet, "kube-reserved=memory=200MB", "is not a quantity"},
-		{k3s.Kubelet, "kube-reserved=memory", "is not such as cpu=100m"},
-		{k3s.Kubelet, "topology-manager-policy=single-numa", "is not one of best-effort"},
-		{k3s.Kubelet, "v=2", ""},
-		{k3s.Kubelet, "v=high", "is not a whole number"},
-		{k3s.Kubelet, "vmodule=gc*=4,server=2", ""},
-		{k3s.Kubelet, "vmodule=server", "is not a list such as"},
-		{k3s.KubeProxy, "proxy-mode=nftables", ""},
-		{k3s.KubeProxy, "proxy-mode=ebpf", "is not one of iptables, ipvs, nftables"},
-		{k3s.KubeProxy, "metrics-bind-address=0.0.0.0:10249", ""},
-		{k3s.KubeProxy, "metrics-bind-address=[::]:10249", ""},
-		{k3s.KubeProxy, "metrics-bind-address=127.0.0.1", ""},
-		{k3s.KubeProxy, "metrics-bind-address=localhost:10249", "is not an IP address"},
-		{k3s.KubeProxy, "cluster-cidr=10.42.0.0/16,fd00::/56", ""},
-		{k3s.KubeProxy, "cluster-cidr=10.42", "is not a network"},
-		{k3s.KubeProxy, "iptables-sync-period=0s", "must be greater than 0"},
-		{k3s.KubeProxy, "detect-local-mode=ClusterCIDR", ""},
-		{k3s.KubeProxy, "conntrack-max-per-core=-1", "greater than or equal to 0"},
-		{k3s.ControllerManager, "cluster-cidr=10.42.0.0/99", "is not a network"},
-		{k3s.ControllerManager, "secure-port=0", ""},
-		{k3s.ControllerManager, "max-endpoints-per-slice=1001", "between 1 and 1000"},
-		{k3s.Scheduler, "secure-port=65536", "between 0 and 65535"},
-	} {
-		t.Run(string(c.component)+" "+c.args, func(t *testing.T) {
-			var args []k3s.Argument
-			for i, text := range splitArguments(c.args) {
-				name, value, _ := strings.Cut(text, "=")
-				args = append(args, k3s.Argument{Name: name, Value: value, Origin: k3s.Origin{Source: "config.yaml", Line: i + 1}})
+	for _, c := range ValueRules {
+		t.Run(string(c.Component)+" "+c.Args, func(t *testing.T) {
+			args := c.Arguments()
+			got := CheckArguments(release(t, "1.27"), c.Component, args)
+			if c.Component == k3s.KubeProxy {
+				got = CheckArguments(release(t, "1.36"), c.Component, args)
 			}
-			got := CheckArguments(release(t, "1.27"), c.component, args)
-			if c.component == k3s.KubeProxy {
-				got = CheckArguments(release(t, "1.36"), c.component, args)
-			}
-			if c.says == "" {
+			if c.Says == "" {
 				assert.Empty(t, got)
 				return
 			}
 			if assert.Len(t, got, 1) {
-				assert.Contains(t, got[0].Text, c.says)
+				assert.Contains(t, got[0].Text, c.Says)
 				assert.Equal(t, k3s.Fatal, got[0].Consequence)
 			}
 		})
 	}
+}
+
+// Arguments are those of the rule, as K3s gives them.
+func (c ValueRule) Arguments() []k3s.Argument {
+	var args []k3s.Argument
+	for i, text := range splitArguments(c.Args) {
+		name, value, _ := strings.Cut(text, "=")
+		args = append(args, k3s.Argument{Name: name, Value: value, Origin: k3s.Origin{Source: "config.yaml", Line: i + 1}})
+	}
+	return args
 }
 
 // splitArguments splits arguments at blanks that stand before a name.
