@@ -257,7 +257,6 @@ var secretVariable = regexp.MustCompile(`(?i)(passw(or)?d|(^|[^e]_)token|(client
 // sealedKey is the key of values that are encrypted; those that sops encrypts say so.
 const sealedKey, sealedValue = "encryptedData", "ENC["
 
-
 // passwordsIn finds passwords that are written out in a manifest: under keys that
 // end so, in variables of containers, and in the values of charts, which are YAML
 // in a text.

@@ -65,7 +65,7 @@ type Changes struct {
 	node    *node.Node
 	files   []fileChange
 	kernel  map[string][]KernelSetting // by path below /proc/sys
-	texts   []node.Entry      // files that were read
+	texts   []node.Entry               // files that were read
 	calls   map[string][]Call          // by base name
 	missing node.Query
 	seen    map[string]bool // scripts that were read
