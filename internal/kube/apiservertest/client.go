@@ -28,6 +28,10 @@ func (s *Server) send(method, path, contentType string, body []byte) (int, []byt
 	if contentType != "" {
 		req.Header.Set("Content-Type", contentType)
 	}
+	if s.user != "" {
+		req.Header.Set("Impersonate-User", s.user)
+		req.Header.Set("Impersonate-Group", "system:authenticated")
+	}
 	resp, err := s.http.Do(req)
 	if err != nil {
 		return 0, nil, err

@@ -23,6 +23,15 @@ type Server struct {
 	process *process
 	url     string
 	http    *http.Client
+	// user is who asks, in the administrator's place; empty for the administrator.
+	user string
+}
+
+// As is the same API server asked by an ordinary user who has logged in.
+func (s *Server) As(user string) *Server {
+	as := *s
+	as.user = user
+	return &as
 }
 
 // Node is the tree of a node that an API server is started from.
