@@ -45,6 +45,8 @@ type session struct {
 	// prepared is when the options were first checked, at the beginning of
 	// Packer's run.
 	prepared time.Time
+	// was are the verdicts on the node as it was found, for the log.
+	was map[string]benchmark.Status
 	// say prints to Packer's log, complain the same as an error. Each call is
 	// one round trip to Packer, so that both take whole blocks of lines.
 	say, complain func(string)
@@ -62,13 +64,17 @@ func (s *session) run(ctx context.Context) error {
 		}
 	}
 	var err error
+	done := step("fetching what is installed")
 	if s.install, err = s.fetched(ctx, mode); err != nil {
 		return err
 	}
+	done()
+	done = step("looking at the node")
 	have, err := s.look(ctx, mode)
 	if err != nil {
 		return err
 	}
+	done()
 	options, err := s.complete(have)
 	if err != nil {
 		return err
@@ -80,10 +86,13 @@ func (s *session) run(ctx context.Context) error {
 	case modeCheck:
 		return s.judge(ctx, options, have)
 	}
+	s.was = s.before(options, have)
+	done = step("hardening")
 	hardened, err := s.apply(ctx, options, have)
 	if err != nil {
 		return err
 	}
+	done()
 	return s.judge(ctx, options, hardened)
 }
 
@@ -128,8 +137,8 @@ func (s *session) look(ctx context.Context, mode string) (*node.Node, error) {
 
 // complete adds to the options the K3s release and the benchmark that fits it.
 // have is nil where nothing was collected yet.
-func (s *session) complete(have *node.Node) (harden.Options, error) {
-	o := s.inputs.options
+func (s *session) complete(have *node.Node) (o harden.Options, err error) {
+	o = s.inputs.options
 	installed, err := s.becomes(have)
 	if err != nil {
 		return o, err
@@ -146,6 +155,11 @@ func (s *session) complete(have *node.Node) (harden.Options, error) {
 	if err := sameRelease(o.Release, installed); err != nil {
 		return o, err
 	}
+	defer func() {
+		if err == nil {
+			s.logOptions(s.config.Mode, o, installed)
+		}
+	}()
 	if o.Benchmark == "" {
 		o.Benchmark, err = benchmark.Select(o.Release, s.config.Benchmark)
 		if err != nil {
@@ -284,10 +298,12 @@ func (s *session) apply(ctx context.Context, o harden.Options, have *node.Node) 
 			return nil, fmt.Errorf("hardening the node: %w", err)
 		}
 		if out.Stale {
+			decided("the node has a K3s configuration of its own: nothing was written, the plan is made anew from it")
 			have = out.Node
 			continue
 		}
 		s.tell(d)
+		logChange(change, out)
 		s.say(outcome(change, out))
 		s.tellInstalled("Installed:", d.installed)
 		s.tellSealed("Sealed:", d.sealed)
@@ -348,12 +364,14 @@ func (s *session) judge(ctx context.Context, o harden.Options, n *node.Node) err
 
 // assess evaluates what is on the node.
 func (s *session) assess(ctx context.Context, o harden.Options, n *node.Node) (report.Report, error) {
+	defer step("judging")()
 	now := time.Now()
 	views, judged, err := s.views(ctx, o, n, now)
 	if err != nil {
 		return report.Report{}, err
 	}
 	results := benchmark.Combine(views)
+	logVerdicts(results, s.was)
 	if s.config.Mode == modeApply && !s.access.readOnly { // or the options changed nothing
 		nameOptions(results, o)
 	}
@@ -485,6 +503,7 @@ func (s *session) resolve(ctx context.Context, o harden.Options, role k3s.Role, 
 		}
 		lacking := benchmark.FollowUp(benchmark.Input{Node: n, Boot: s.boot, Effective: effective, Own: s.inputs.controls})
 		if len(lacking) == 0 || i == rounds {
+			logEffective(effective, without)
 			return effective, n, nil
 		}
 		s.more = append(s.more, lacking...)
@@ -502,7 +521,9 @@ func (s *session) publish(r report.Report) error {
 		drift = report.Compare(*s.inputs.baseline, r)
 		r.Drift = drift.Record(*s.inputs.baseline)
 	}
+	done := step("writing reports to " + s.config.ReportDir)
 	written := report.Write(s.config.ReportDir, r)
+	done()
 	var blocks []string
 	role, build := s.inputs.options.Role, s.config.buildName()
 	for _, w := range benchmark.UnneededWaivers(r.Results, s.inputs.waivers, role, build) {
