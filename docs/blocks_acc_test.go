@@ -188,6 +188,46 @@ func TestAccBlocks(t *testing.T) {
 	}
 }
 
+var shell = regexp.MustCompile("(?ms)^```sh\n(.*?)^```")
+
+// TestAccGuides: the commands of guides (sh; what needs a cloud or other machines is
+// console or shell there) work word for word in a checkout, and print what the guide shows.
+func TestAccGuides(t *testing.T) {
+	packer := packertest.New(t, nil)
+	for page, prints := range map[string][]string{
+		"auditor": {
+			"attested by a person: 1 of 27 manual", "own: 1 of 1 controls proven", "image: 32 of 35 controls proven, 1 manual, 2 not applicable",
+			"cis-2.1: 64 of 134 controls proven, 1 waived, 26 manual, 21 deferred to first boot, 22 not applicable",
+			"report.html: OK", "platform@example.com", "Jo Smith",
+		},
+		"reading-a-failure": {
+			"of 169 controls 2 failed: node.k3s-starts, node.kernel-parameters; reports are in example/output/report", "packer build ended with 1",
+			"vm.overcommit_memory=0 from /etc/sysctl.d/99-tuning.conf:1", "k3s-cis: control node.kernel-parameters: fail, by /etc/sysctl.d/99-tuning.conf:1",
+		},
+	} {
+		t.Run(page, func(t *testing.T) {
+			text, err := os.ReadFile(filepath.Join("guides", page+".md"))
+			require.NoError(t, err)
+			dir := t.TempDir()
+			require.NoError(t, os.Symlink(filepath.Join(packertest.Root(), "tools"), filepath.Join(dir, "tools")))
+			require.NoError(t, os.CopyFS(filepath.Join(dir, "example"), os.DirFS(filepath.Join(packertest.Root(), "example"))))
+			require.NoError(t, os.RemoveAll(filepath.Join(dir, "example", "output")))
+			script := "set -e\n"
+			for _, m := range shell.FindAllStringSubmatch(string(text), -1) {
+				script += "(" + "true\n" + m[1] + ")\n"
+			}
+			cmd := packer.Command(t.Context(), dir)
+			cmd.Path, cmd.Args = "/bin/sh", []string{"sh", "-c", script}
+			cmd.Env = append(cmd.Env, "PATH="+packer.Programs(t)+":"+os.Getenv("PATH"))
+			out, err := cmd.CombinedOutput()
+			require.NoError(t, err, string(out))
+			for _, line := range prints {
+				assert.Contains(t, string(out), line)
+			}
+		})
+	}
+}
+
 // TestAccExamplesAreValid: so it takes every template of the examples.
 func TestAccExamplesAreValid(t *testing.T) {
 	packer := withPlugins(t)

@@ -98,7 +98,8 @@ var written = regexp.MustCompile("`([a-z0-9_]+) = [^`]+`")
 
 // others are options that pages write and that are Packer's or another plugin's.
 var others = []string{
-	"docker_path", "privileged", // docker's
+	"docker_path", "exec_user", "privileged", // docker's
+	"communicator", // builders of machines
 }
 
 // TestOptionsInTextExist: an option that a page writes with a value is one of ours,
