@@ -65,12 +65,15 @@ func TestAccPipeline(t *testing.T) {
 	var nodes []map[string]string
 	require.NoError(t, json.Unmarshal([]byte(said), &nodes))
 	require.Len(t, nodes, 2)
+	old := filepath.Join(room, "reports", nodes[0]["name"], "old")
+	require.NoError(t, os.MkdirAll(old, 0o755))
 	for i, want := range []int{0, 1} {
 		n := nodes[i]
 		code, said := step("bake", "RELEASE="+n["release"], "ROLE="+n["role"], "ARCHITECTURE="+n["architecture"])
 		assert.Equal(t, want, code, said)
 		assert.FileExists(t, filepath.Join(room, "reports", n["name"], "report.json"), said)
 	}
+	assert.NoDirExists(t, old, "of an earlier run")
 	good, bad := nodes[0]["name"], nodes[1]["name"]
 	assert.FileExists(t, filepath.Join(room, "images", good, good+".qcow2"))
 	assert.NoDirExists(t, filepath.Join(room, "images", bad))
@@ -92,6 +95,9 @@ func TestAccPipeline(t *testing.T) {
 	require.NoError(t, os.WriteFile(filepath.Join(room, "reports", good, "ended"), []byte("1\n"), 0o600))
 	code, said = step("gather", "ARCHITECTURES=amd64")
 	assert.Equal(t, 1, code, said)
-	code, said = step("matrix", `ROLES=server" agent`)
-	assert.Equal(t, 1, code, said)
+	for _, wrong := range [][]string{{"matrix", `ROLES=server" agent`}, {"bake", "RELEASE=../..", "ROLE=/server", "ARCHITECTURE=amd64"}} {
+		code, said = step(wrong[0], wrong[1:]...)
+		assert.Equal(t, 1, code, said)
+		assert.Contains(t, said, "letters, digits and . + _ - only")
+	}
 }
