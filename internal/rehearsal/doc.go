@@ -1,7 +1,8 @@
 // Package rehearsal is the first start of K3s before there is an image: what is
 // done and asked then (Request), and what was seen (Observation). It starts
-// nothing itself: the room tree does, for a directory of this host, by a program
-// that writes a transcript of lines.
+// nothing itself: the room tree does, for a directory of this host, and the room
+// machine, behind a communicator, each by one program that writes a transcript of
+// lines.
 //
 // The order of a rehearsal:
 //

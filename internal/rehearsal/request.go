@@ -58,6 +58,8 @@ type Request struct {
 	Timeout time.Duration
 	// Settle is how long one ask is repeated.
 	Settle time.Duration
+	// Agent is true where the agent's components start too.
+	Agent bool
 }
 
 // Ask is one question.
@@ -143,6 +145,7 @@ func New(e *k3s.Effective, program string, s Subject, timeout time.Duration, age
 		Files:   s.Files,
 		Traces:  []string{layout.Root(), k3s.ConfigDir, k3s.NodeDir, k3s.KubeletDir, "/var/lib/cni"},
 		Scratch: ScratchSize, Timeout: timeout, Settle: min(time.Minute, timeout/2),
+		Agent: agent && !e.Bool("disable-agent"),
 	}
 	if d := e.Service; d != nil && path.IsAbs(d.Directory) {
 		r.Directory = d.Directory

@@ -28,6 +28,10 @@
 // the connection, the worker, or the power; what cannot be put back stays in
 // the staging directory, and the answer says where.
 //
+// A request may run a program of the caller's instead (Program): from a directory in
+// memory, and no longer than somebody waits for it. What it reads ends when nobody
+// hears the machine any more, when the caller stops it, or when the time is over.
+//
 // # The answer
 //
 // Exit status 0 proves nothing. An answer counts when it is whole and signed

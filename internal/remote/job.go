@@ -28,7 +28,7 @@ import (
 var scripts embed.FS
 
 // functionScripts hold the worker's functions, which travel as one file.
-var functionScripts = []string{"lib.sh", "stage.sh", "trees.sh", "rest.sh", "commit.sh", "machine.sh", "look.sh", "send.sh"}
+var functionScripts = []string{"lib.sh", "stage.sh", "trees.sh", "rest.sh", "commit.sh", "machine.sh", "look.sh", "program.sh", "send.sh"}
 
 // job is one request to a machine.
 type job struct {
@@ -36,6 +36,8 @@ type job struct {
 	change *node.Change // nil when the request only reads
 	query  node.Query
 	opt    Options
+	// program is run in the place of all else; nil for none.
+	program *Program
 	// until is when the answer has to be there, whatever way the request takes.
 	until time.Time
 
@@ -108,13 +110,16 @@ func (j *job) members() []jobFile {
 	if j.change != nil {
 		mode = "apply"
 	}
+	if j.program != nil {
+		mode = "run"
+	}
 	plan := j.plan()
 	durable := "yes"
-	if j.opt.Container {
-		durable = "no" // an image is made of it while it is still there
+	if j.opt.Container || j.program != nil {
+		durable = "no" // an image is made of it while it is still there, or it is gone then
 	}
-	settings := fmt.Sprintf("nonce=%s\nmode=%s\ndurable=%s\nseconds=%d\nmax_size=%d\nmax_total=%d\nmax_entries=%d\nmax_depth=%d\n",
-		j.nonce, mode, durable, max(1, int(j.opt.Timeout/time.Second)), node.MaxFileSize, node.MaxTotalSize, node.MaxEntries, node.MaxDepth)
+	settings := fmt.Sprintf("nonce=%s\nstop=%s\nmode=%s\ndurable=%s\nseconds=%d\nmax_size=%d\nmax_total=%d\nmax_entries=%d\nmax_depth=%d\n",
+		j.nonce, stopFile(j), mode, durable, max(1, int(j.opt.Timeout/time.Second)), node.MaxFileSize, node.MaxTotalSize, node.MaxEntries, node.MaxDepth)
 	list := []jobFile{
 		{name: "guard.sh", mode: 0o600, data: source("guard.sh")},
 		{name: "worker.sh", mode: 0o600, data: source("worker.sh")},
@@ -123,7 +128,7 @@ func (j *job) members() []jobFile {
 		{name: "plan.sh", mode: 0o600, data: []byte(plan)},
 		{name: "w", mode: 0o700, dir: true},
 	}
-	list = append(list, j.payload...)
+	list = append(append(list, j.payload...), j.programFiles()...)
 	return append(list, jobFile{name: "end", mode: 0o600, data: []byte(j.nonce + "\n")})
 }
 
@@ -443,7 +448,10 @@ func function(b *strings.Builder, name, body string) {
 }
 
 // quote makes s one shell word.
-func quote(s string) string { return "'" + strings.ReplaceAll(s, "'", `'\''`) + "'" }
+func quote(s string) string { return Quote(s) }
+
+// Quote makes one shell word of s.
+func Quote(s string) string { return "'" + strings.ReplaceAll(s, "'", `'\''`) + "'" }
 
 // specialBits are the bits of chmod that fs.FileMode has elsewhere.
 var specialBits = map[fs.FileMode]uint32{fs.ModeSetuid: 0o4000, fs.ModeSetgid: 0o2000, fs.ModeSticky: 0o1000}

@@ -40,6 +40,8 @@ type reply struct {
 	kernelSet []string
 	stale     bool
 	recovered bool
+	// said is what a program printed.
+	said []byte
 }
 
 // refusal is what a machine says that could not even begin: which part of the
@@ -272,6 +274,7 @@ var replyLines = map[string]func(p *replyParser, rest string) error{
 	"k3s":       func(p *replyParser, rest string) error { p.k3s = rest; return nil },
 	"mount":     (*replyParser).mount,
 	"error":     (*replyParser).failure,
+	"x":         (*replyParser).printed,
 }
 
 // maxMountPoints is how many mount points an answer may name.

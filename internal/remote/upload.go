@@ -130,7 +130,7 @@ func selfExtracting(j *job, file string, archive body, pieces []piece) body {
 		fmt.Fprintf(&unpack, "piece %d %d %d:%d %o %s\n", p.offset, p.size(), p.uid, p.gid, unixMode(p.mode), quote(p.name))
 	}
 	script := func(header int) string {
-		return fmt.Sprintf(uploadScript, j.nonce, quote(file), header, strings.Join(quoteAll(stagingBases), " "), unpack.String(), j.questions(), int64(header)+archive.size(), keepFree)
+		return fmt.Sprintf(uploadScript, j.nonce, quote(file), header, strings.Join(quoteAll(j.bases()), " "), unpack.String(), j.questions(), int64(header)+archive.size(), keepFree)
 	}
 	// The script holds its own length, which depends on how long that number is.
 	header := 0

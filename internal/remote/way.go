@@ -131,6 +131,9 @@ var passes = map[refusal]int{"template": poured, "tar": poured, "tty": typed, "b
 
 // summary says in a few words what the request is about.
 func (j *job) summary() string {
+	if j.program != nil {
+		return "run a program"
+	}
 	if j.change == nil {
 		return fmt.Sprintf("collect %d paths", len(j.query))
 	}
@@ -165,7 +168,7 @@ func (r *Machine) streamCommand(j *job, large int64) (string, bool) {
 	say := "echo k3s-cis " + j.nonce + " cannot "
 	dir := "/.k3s-cis-" + j.nonce
 	var enter, clear, sweep []string
-	for _, base := range stagingBases {
+	for _, base := range j.bases() {
 		enter = append(enter, fmt.Sprintf("{ mkdir -m 700 %[1]s && cd %[1]s; } 2>/dev/null", base+dir))
 		clear = append(clear, base+dir)
 		sweep = append(sweep, fmt.Sprintf("test -d %[1]s && { if test -e %[1]s/armed && ! test -e %[1]s/settled; then sh %[1]s/undo 2>/dev/null | grep -qx undone; elif test -e %[1]s/clean; then sh %[1]s/clean; fi >/dev/null 2>&1 && rm -rf %[1]s; }", base+dir))

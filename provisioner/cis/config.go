@@ -296,8 +296,10 @@ type SealConfig struct {
 
 // RehearsalConfig is the block `rehearsal`.
 type RehearsalConfig struct {
-	// Start the agent too: containerd, kubelet and kube-proxy. Default `false` in a
-	// tree, where `true` is an error: the agent would judge the build host's kernel.
+	// Start the agent too: containerd, kubelet and kube-proxy. Default `true` on a
+	// machine that is reached by a communicator, whose kernel is the image's, and
+	// `false` in a container and in a tree, where `true` is an error: the agent would
+	// judge the build host's kernel.
 	Agent config.Trilean `mapstructure:"agent"`
 	// How long K3s may take to be up and to answer. Default `3m`.
 	Timeout time.Duration `mapstructure:"timeout"`

@@ -28,6 +28,8 @@ type access struct {
 	target node.Target
 	// name says how the node is reached, for the log and the report.
 	name string
+	// machine is what is behind the communicator; nil where there is none.
+	machine *remote.Machine
 	// root is the directory on the build host that holds the node; nil when the
 	// node is behind a communicator.
 	root *rootfs.Directory
@@ -97,7 +99,7 @@ func reach(c Config, comm packersdk.Communicator, data map[string]any, say func(
 		Container:  containers[connection],
 	})
 	user, _ := data["User"].(string)
-	return access{target: machine, name: connection, ssh: connection == "ssh", user: user, container: containers[connection], settle: machine.Settle}, nil
+	return access{target: machine, machine: machine, name: connection, ssh: connection == "ssh", user: user, container: containers[connection], settle: machine.Settle}, nil
 }
 
 // wrapper renders execute_command around the one remote command. A nil wrapper

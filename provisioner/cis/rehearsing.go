@@ -15,6 +15,7 @@ import (
 	"github.com/k3s-cis/packer-plugin-k3s/internal/k3s"
 	"github.com/k3s-cis/packer-plugin-k3s/internal/node"
 	"github.com/k3s-cis/packer-plugin-k3s/internal/rehearsal"
+	"github.com/k3s-cis/packer-plugin-k3s/internal/rehearsal/machine"
 	"github.com/k3s-cis/packer-plugin-k3s/internal/rehearsal/tree"
 )
 
@@ -45,7 +46,8 @@ func (s *session) rehearse(ctx context.Context, o harden.Options, e *k3s.Effecti
 	subject := benchmark.FirstStartSubject(benchmark.Input{
 		Node: n, Effective: e, Benchmark: o.Benchmark, Role: e.Role, Own: s.inputs.controls,
 	})
-	agent := c.Agent.True() || !c.Agent.False() && s.access.root == nil && !s.access.container
+	// A machine tells its kernel's values, which a container has not.
+	agent := c.Agent.True() || !c.Agent.False() && s.access.root == nil && !s.access.container && len(n.Kernel) > 0
 	r, err := rehearsal.New(e, program(e, n), subject, c.Timeout, agent)
 	if err != nil {
 		return s.notRehearsed(err)
@@ -69,7 +71,7 @@ func (s *session) start(ctx context.Context, r *rehearsal.Request, agent bool) (
 	if s.access.root != nil {
 		return tree.Run(ctx, s.access.rootPath, r, agent)
 	}
-	return nil, &rehearsal.Unavailable{Lacks: []string{"a tree on the build host (builder k3s-image): over a communicator there is no rehearsal so far"}}
+	return machine.Run(ctx, s.access.machine, r)
 }
 
 // notRehearsed says why there was no rehearsal. What the image is leaves the

@@ -24,6 +24,12 @@ trap 'quit "$late"' TERM INT
 echo $$ >pid
 
 wait_turn
+if [ "$mode" = run ]; then
+	run_program
+	trap '' TERM INT
+	stream ok
+	exit
+fi
 if [ "$mode" = apply ]; then
 	recover
 	if assumptions_hold; then
