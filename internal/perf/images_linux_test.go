@@ -26,6 +26,7 @@ const (
 	imageQCOW2    = "k3s-image, qcow2"
 	sparseCopy    = "cp --sparse=always, fsync"
 	convertCopy   = "qemu-img convert, fsync"
+	convertBack   = "qemu-img convert and back, fsync, sha256"
 	virtCustomize = "cp, virt-customize"
 )
 
@@ -111,6 +112,8 @@ func imageWays(t testing.TB, p *packertest.Packer, w work) []imageWay {
 		{sparseCopy, 0, shell(`cp --sparse=always "$1" node.raw; sync node.raw`)},
 		{imageQCOW2, 0, ours("qcow2")},
 		{convertCopy, 0, shell(`qemu-img convert -O qcow2 "$1" node.qcow2; sync node.qcow2`)},
+		// What is published is read once more, with its digest: so is this.
+		{convertBack, 0, shell(`qemu-img convert -O qcow2 "$1" node.qcow2; sync node.qcow2; sha256sum node.qcow2; qemu-img convert -O raw node.qcow2 back; sync back`)},
 	}
 	// It is compared where it is installed (packages guestfs-tools and
 	// linux-image-amd64, whose kernel it starts) and can start its virtual machine.
@@ -250,7 +253,8 @@ func imageGoals(rows []imageRow) []goal {
 	for _, size := range imageSizes {
 		list = append(list,
 			atMost(fmt.Sprintf("what a raw image of %d GiB adds, in a sparse copy with fsync", size), adds(imageRaw, size)/adds(sparseCopy, size), 3),
-			atMost(fmt.Sprintf("what a qcow2 image of %d GiB adds, in a convert with fsync", size), adds(imageQCOW2, size)/adds(convertCopy, size), 2))
+			atMost(fmt.Sprintf("what a qcow2 image of %d GiB adds, in a convert with fsync", size), adds(imageQCOW2, size)/adds(convertCopy, size), 2),
+			atMost(fmt.Sprintf("what a qcow2 image of %d GiB adds, in a convert and back with fsync and digest", size), adds(imageQCOW2, size)/adds(convertBack, size), 2))
 	}
 	small, large := imageSizes[0], imageSizes[len(imageSizes)-1]
 	for _, way := range []string{imageRaw, imageQCOW2} {
