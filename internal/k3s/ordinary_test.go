@@ -173,6 +173,7 @@ func TestPathsOfTheService(t *testing.T) {
 // TestHelpersAndAliases: what else runs k3s is no second K3s, and a service
 // under two names is one.
 func TestHelpersAndAliases(t *testing.T) {
+	const installers = "[Service]\nEnvironmentFile=-/etc/default/%N\nEnvironmentFile=-/etc/sysconfig/%N\nExecStart=/usr/local/bin/k3s server --token-file /b\n"
 	const server = "[Service]\nExecStart=/usr/local/bin/k3s server --token-file /b\n"
 	helper := func(words string) map[string]string {
 		return map[string]string{unitFile: unit("--token-file /b"), "/etc/systemd/system/helper.service": "[Service]\nExecStart=/usr/local/bin/k3s " + words + "\n"}
@@ -197,6 +198,20 @@ func TestHelpersAndAliases(t *testing.T) {
 		"an alias of a packaged unit": {
 			files: map[string]string{"/usr/lib/systemd/system/k3s-server.service": server},
 			links: map[string]string{unitFile: "/usr/lib/systemd/system/k3s-server.service"},
+		},
+		"an alias of the installer's": {
+			files: map[string]string{unitFile: installers},
+			links: map[string]string{"/etc/systemd/system/rancher.service": "k3s.service"},
+		},
+		"an alias of the installer's, with a file by its name": {
+			files:   map[string]string{unitFile: installers, "/etc/default/rancher": "A=b\n"},
+			links:   map[string]string{"/etc/systemd/system/rancher.service": "k3s.service"},
+			problem: "%N is known on the running machine only",
+		},
+		"an alias of the installer's, with a file by the other name": {
+			files:   map[string]string{unitFile: installers, "/etc/default/k3s": "A=b\n"},
+			links:   map[string]string{"/etc/systemd/system/rancher.service": "k3s.service"},
+			problem: "%N is known on the running machine only",
 		},
 		"a link among what starts": {
 			files: map[string]string{unitFile: "[Service]\nExecStart=/usr/local/bin/k3s server --token-file /b\n"},

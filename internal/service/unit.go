@@ -151,7 +151,7 @@ func (d *Systemd) Service(name string) (*Service, error) {
 		s.refuse(unit.Path, 0, "leads to no file: systemd cannot load the unit")
 		return s, nil
 	}
-	p := unitParser{systemd: d, service: s, specifiers: specifiers{node: d.finder.node, name: unit.names[0], aliased: len(unit.names) > 1}}
+	p := unitParser{systemd: d, service: s, specifiers: specifiers{node: d.finder.node, name: unit.names[0], aliased: len(unit.names) > 1, names: unit.names}}
 	if loads, err := p.load(unit); !loads || err != nil {
 		return s, err
 	}

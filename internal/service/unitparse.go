@@ -292,11 +292,37 @@ func (p *unitParser) setEnvironmentFile(file string, s iniSetting) error {
 		return err
 	case err != nil:
 	case len(open) > 0:
+		if none, err := p.noneByAnyName(s.value); none || err != nil {
+			return err
+		}
 		p.fileFaults = append(p.fileFaults, undetermined(file, s.where(0), open[0]))
 	case path.IsAbs(name) && len(name) < maxPath: // systemd passes others over
 		p.files = append(p.files, Word{text[:len(text)-len(name)] + "/" + strings.Join(PathParts(name), "/"), file, s.where(0)})
 	}
 	return nil //nolint:nilerr // systemd passes the setting over
+}
+
+// noneByAnyName says whether an environment file that may be missing is, whichever
+// of the service's names systemd puts into its own.
+func (p *unitParser) noneByAnyName(value string) (bool, error) {
+	if !p.aliased || !strings.HasPrefix(value, "-") {
+		return false, nil
+	}
+	for _, name := range p.names {
+		x := p.specifiers
+		x.name, x.aliased = name, false
+		file, open, err := x.expand(strings.TrimPrefix(value, "-"))
+		if err != nil || len(open) > 0 || !path.IsAbs(file) || file != path.Clean(file) || strings.ContainsAny(file, "*?[") {
+			return false, nil //nolint:nilerr // who reads the setting says so
+		}
+		switch _, presence := p.node.Lookup(file); presence {
+		case node.Unknown:
+			return false, &node.UnknownPathError{Path: file}
+		case node.Present:
+			return false, nil
+		}
+	}
+	return true, nil
 }
 
 // environment computes the variables the service sees: files beat Environment

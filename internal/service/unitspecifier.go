@@ -18,6 +18,8 @@ type specifiers struct {
 	// aliased services have several names, and which one systemd comes upon
 	// first decides what stands in for them.
 	aliased bool
+	// names are all of them.
+	names []string
 }
 
 var (
