@@ -70,3 +70,59 @@ func containsInOrder(text string, parts []string) bool {
 	}
 	return true
 }
+
+// explained are the files whose errors the page has all of: what a build says once its
+// options hold. Those that name an option and no more explain themselves.
+var explained = []string{
+	"provisioner/cis/release.go", "provisioner/cis/session.go", "provisioner/cis/rehearsing.go", "provisioner/cis/sealing.go",
+	"builder/image/builder.go", "builder/image/step_*.go", "builder/image/communicator.go",
+}
+
+// TestTroubleshootingIsWhole: every error of these files that begins one is on the page.
+func TestTroubleshootingIsWhole(t *testing.T) {
+	page, err := os.ReadFile("troubleshooting.md")
+	require.NoError(t, err)
+	headings := quoted.FindAllStringSubmatch(string(page), -1)
+	var checked int
+	for _, pattern := range explained {
+		files, err := filepath.Glob(filepath.Join("..", filepath.FromSlash(pattern)))
+		require.NoError(t, err)
+		require.NotEmpty(t, files, pattern)
+		for _, path := range files {
+			for _, text := range errorsOf(t, path) {
+				checked++
+				assert.True(t, slices.ContainsFunc(headings, func(h []string) bool {
+					return containsInOrder(text, strings.Split(h[1], "…"))
+				}), "%s: the page does not explain %q", path, text)
+			}
+		}
+	}
+	assert.Greater(t, checked, 20)
+}
+
+// errorsOf are the texts of a file's errors but for those that only say where another
+// came from, or are a part of one.
+func errorsOf(t *testing.T, path string) []string {
+	t.Helper()
+	file, err := parser.ParseFile(token.NewFileSet(), path, nil, parser.SkipObjectResolution)
+	require.NoError(t, err)
+	var out []string
+	ast.Inspect(file, func(n ast.Node) bool {
+		call, ok := n.(*ast.CallExpr)
+		if !ok || len(call.Args) == 0 {
+			return true
+		}
+		function, ok := call.Fun.(*ast.SelectorExpr)
+		literal, isText := call.Args[0].(*ast.BasicLit)
+		if !ok || !isText || function.Sel.Name != "Errorf" && function.Sel.Name != "New" {
+			return true
+		}
+		text, err := strconv.Unquote(literal.Value)
+		require.NoError(t, err)
+		if !strings.Contains(text, "%w") && len(text) > 30 {
+			out = append(out, text)
+		}
+		return true
+	})
+	return out
+}
