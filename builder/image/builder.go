@@ -68,7 +68,7 @@ func (b *Builder) Run(ctx context.Context, ui packersdk.Ui, hook packersdk.Hook)
 	state.Put("hook", provisioning{hook, ui, w})
 	state.Put(workKey, w)
 
-	commonsteps.NewRunner(b.steps(), b.config.PackerConfig, ui).Run(ctx, state)
+	commonsteps.NewRunner(withTimes(b.steps(), b.config.PackerDebug), b.config.PackerConfig, ui).Run(ctx, state)
 
 	if err, ok := state.Get("error").(error); ok {
 		// An image of a build that could not clean up is not handed out.
