@@ -120,7 +120,7 @@ func TestRehearsal(t *testing.T) {
 	assert.Equal(t, host, hostState(t), "the host is as it was")
 }
 
-func TestMisbehaviour(t *testing.T) {
+func TestMisbehavingK3s(t *testing.T) {
 	asRoot(t)
 	for misbehave, check := range map[string]func(*testing.T, *rehearsal.Observation){
 		"exit": func(t *testing.T, o *rehearsal.Observation) {
