@@ -65,16 +65,7 @@ func newPlace(t *testing.T, damage string, misbehave ...string) *place {
 		t.Skip("needs root")
 	}
 	root := t.TempDir()
-	for name, text := range map[string]string{
-		"/etc/systemd/system/k3s.service":                         "[Service]\nExecStart=/usr/local/bin/k3s server\nEnvironment=FROM_UNIT=yes\n",
-		"/etc/rancher/k3s/config.yaml":                            "secrets-encryption: true\n",
-		"/var/lib/rancher/k3s/server/manifests/mine.yaml":         "apiVersion: networking.k8s.io/v1\nkind: NetworkPolicy\nmetadata: {name: mine, namespace: kube-system}\nspec: {podSelector: {}, policyTypes: [Ingress]}\n",
-		"/var/lib/rancher/k3s/server/manifests/mine-account.yaml": "apiVersion: v1\nkind: ServiceAccount\nmetadata: {name: default, namespace: default}\nautomountServiceAccountToken: false\n",
-	} {
-		at := filepath.Join(root, name)
-		require.NoError(t, os.MkdirAll(filepath.Dir(at), 0o755))
-		require.NoError(t, os.WriteFile(at, []byte(text), 0o600))
-	}
+	layNode(t, root)
 	launchertest.Install(t, root, misbehave...)
 	for _, dir := range []string{"bin", "sbin", "lib", "lib64"} {
 		require.NoError(t, os.Symlink("usr/"+dir, filepath.Join(root, dir)))
@@ -96,6 +87,23 @@ func newPlace(t *testing.T, damage string, misbehave ...string) *place {
 	require.NoError(t, err)
 	return &place{root: root, pid: strings.TrimSpace(string(child))}
 }
+
+// layNode makes the files of a small node.
+func layNode(t *testing.T, root string) {
+	t.Helper()
+	for name, text := range map[string]string{
+		"/etc/systemd/system/k3s.service":                         "[Service]\nExecStart=/usr/local/bin/k3s server\nEnvironment=FROM_UNIT=yes\n",
+		"/etc/rancher/k3s/config.yaml":                            "secrets-encryption: true\n",
+		"/var/lib/rancher/k3s/server/manifests/mine.yaml":         "apiVersion: networking.k8s.io/v1\nkind: NetworkPolicy\nmetadata: {name: mine, namespace: kube-system}\nspec: {podSelector: {}, policyTypes: [Ingress]}\n",
+		"/var/lib/rancher/k3s/server/manifests/mine-account.yaml": "apiVersion: v1\nkind: ServiceAccount\nmetadata: {name: default, namespace: default}\nautomountServiceAccountToken: false\n",
+	} {
+		at := filepath.Join(root, name)
+		require.NoError(t, os.MkdirAll(filepath.Dir(at), 0o755))
+		require.NoError(t, os.WriteFile(at, []byte(text), 0o600))
+	}
+}
+
+func itoa(n int) string { return strconv.Itoa(n) }
 
 // Start runs a command there.
 func (p *place) Start(_ context.Context, rc *packersdk.RemoteCmd) error {
@@ -188,59 +196,62 @@ func TestRehearsal(t *testing.T) {
 	}
 }
 
+// misbehaviours are what is seen of each way in which K3s can do otherwise.
+var misbehaviours = map[string]func(*testing.T, *rehearsal.Observation){
+	"exit": func(t *testing.T, o *rehearsal.Observation) {
+		assert.Equal(t, "status 1", o.Exited)
+		assert.False(t, o.Up)
+		assert.Empty(t, o.Answers)
+	},
+	"hang": func(t *testing.T, o *rehearsal.Observation) {
+		assert.True(t, o.Late)
+		assert.False(t, o.Up)
+		assert.GreaterOrEqual(t, o.LateAfter, 3*time.Second)
+	},
+	"dies": func(t *testing.T, o *rehearsal.Observation) {
+		assert.True(t, o.Up)
+		assert.Equal(t, "status 3", o.Exited)
+	},
+	"argument": func(t *testing.T, o *rehearsal.Observation) {
+		assert.Contains(t, o.Started[k3s.APIServer], k3s.Argument{Name: "audit-log-maxage", Value: "3", Origin: k3s.Origin{Source: "log of K3s"}})
+	},
+	"certificate": func(t *testing.T, o *rehearsal.Observation) {
+		e, _ := o.Node.Lookup("/var/lib/rancher/k3s/server/tls/serving-kube-apiserver.key")
+		assert.Equal(t, fs.FileMode(0o666), e.Mode)
+	},
+	"admit": func(t *testing.T, o *rehearsal.Observation) {
+		assert.True(t, o.Answers["privileged-default"].Admitted())
+	},
+	"refuse": func(t *testing.T, o *rehearsal.Observation) {
+		assert.True(t, o.Answers["restricted-default"].Refused())
+	},
+	"no-account": func(t *testing.T, o *rehearsal.Observation) {
+		a := o.Answers["privileged-default"]
+		assert.False(t, a.Refused() || a.Admitted() || a.Found, "refused for another reason: %+v", a)
+	},
+	"clear": func(t *testing.T, o *rehearsal.Observation) { assert.True(t, o.Stored.Clear && o.Stored.Key) },
+	"fill":  func(t *testing.T, o *rehearsal.Observation) { assert.True(t, o.Full) },
+	"silent": func(t *testing.T, o *rehearsal.Observation) {
+		assert.True(t, o.Up)
+		assert.False(t, o.Answers[rehearsal.AskReady].Found)
+		assert.Equal(t, 1, o.Answers[rehearsal.AskReady].Status)
+	},
+	"stuck": func(t *testing.T, o *rehearsal.Observation) {
+		assert.True(t, o.Up)
+		assert.Empty(t, o.Answers)
+	},
+	"forks": func(t *testing.T, o *rehearsal.Observation) { assert.True(t, o.Up) },
+	"host": func(t *testing.T, o *rehearsal.Observation) {
+		for _, line := range o.Log {
+			assert.NotContains(t, line, "wrote ")
+			assert.NotContains(t, line, "mounted")
+			assert.NotContains(t, line, "could not write")
+		}
+	},
+}
+
 func TestMisbehaviour(t *testing.T) {
-	for misbehave, check := range map[string]func(*testing.T, *rehearsal.Observation){
-		"exit": func(t *testing.T, o *rehearsal.Observation) {
-			assert.Equal(t, "status 1", o.Exited)
-			assert.False(t, o.Up)
-			assert.Empty(t, o.Answers)
-		},
-		"hang": func(t *testing.T, o *rehearsal.Observation) {
-			assert.True(t, o.Late)
-			assert.False(t, o.Up)
-			assert.GreaterOrEqual(t, o.LateAfter, 3*time.Second)
-		},
-		"dies": func(t *testing.T, o *rehearsal.Observation) {
-			assert.True(t, o.Up)
-			assert.Equal(t, "status 3", o.Exited)
-		},
-		"argument": func(t *testing.T, o *rehearsal.Observation) {
-			assert.Contains(t, o.Started[k3s.APIServer], k3s.Argument{Name: "audit-log-maxage", Value: "3", Origin: k3s.Origin{Source: "log of K3s"}})
-		},
-		"certificate": func(t *testing.T, o *rehearsal.Observation) {
-			e, _ := o.Node.Lookup("/var/lib/rancher/k3s/server/tls/serving-kube-apiserver.key")
-			assert.Equal(t, fs.FileMode(0o666), e.Mode)
-		},
-		"admit": func(t *testing.T, o *rehearsal.Observation) {
-			assert.True(t, o.Answers["privileged-default"].Admitted())
-		},
-		"refuse": func(t *testing.T, o *rehearsal.Observation) {
-			assert.True(t, o.Answers["restricted-default"].Refused())
-		},
-		"no-account": func(t *testing.T, o *rehearsal.Observation) {
-			a := o.Answers["privileged-default"]
-			assert.False(t, a.Refused() || a.Admitted() || a.Found, "refused for another reason: %+v", a)
-		},
-		"clear": func(t *testing.T, o *rehearsal.Observation) { assert.True(t, o.Stored.Clear && o.Stored.Key) },
-		"fill":  func(t *testing.T, o *rehearsal.Observation) { assert.True(t, o.Full) },
-		"silent": func(t *testing.T, o *rehearsal.Observation) {
-			assert.True(t, o.Up)
-			assert.False(t, o.Answers[rehearsal.AskReady].Found)
-			assert.Equal(t, 1, o.Answers[rehearsal.AskReady].Status)
-		},
-		"stuck": func(t *testing.T, o *rehearsal.Observation) {
-			assert.True(t, o.Up)
-			assert.Empty(t, o.Answers)
-		},
-		"forks": func(t *testing.T, o *rehearsal.Observation) { assert.True(t, o.Up) },
-		"host": func(t *testing.T, o *rehearsal.Observation) {
-			for _, line := range o.Log {
-				assert.NotContains(t, line, "wrote ")
-				assert.NotContains(t, line, "mounted")
-				assert.NotContains(t, line, "could not write")
-			}
-		},
-	} {
+	for misbehave, check := range misbehaviours {
 		t.Run(misbehave, func(t *testing.T) {
 			p := newPlace(t, "", misbehave)
 			before := p.state(t)
@@ -309,6 +320,53 @@ func (l *losing) Start(_ context.Context, rc *packersdk.RemoteCmd) error {
 		rc.SetExited(packersdk.CmdDisconnect)
 	}()
 	return nil
+}
+
+// TestKilled kills parts of a rehearsal at several moments: nothing runs on and
+// nothing stays mounted, and what is left is removed by the next run.
+func TestKilled(t *testing.T) {
+	p := newPlace(t, "", "hang", "forks")
+	before := p.state(t)
+	moments := 2
+	if os.Getenv("PACKER_ACC") != "" {
+		moments = 20
+	}
+	for _, what := range []string{"unshare", "program.sh", "worker.sh", "guard.sh", ".sh"} {
+		for i := range moments {
+			done := make(chan struct{})
+			r := p.request(t, 5*time.Second, true)
+			go func() {
+				defer close(done)
+				_, _ = machine.Run(t.Context(), p.machine(), r)
+			}()
+			time.Sleep(time.Duration(i) * 1200 * time.Millisecond / time.Duration(moments))
+			// In the process namespace of that machine alone.
+			_ = p.command("pkill -KILL -f -e '[^ ]*" + what + "( |$)'").Run()
+			select {
+			case <-done:
+			case <-time.After(90 * time.Second):
+				t.Fatalf("%s killed at moment %d: it goes on", what, i)
+			}
+			if !assert.Eventually(t, func() bool { return p.runs(t) == "" }, 8*time.Second, 100*time.Millisecond, "%s killed at moment %d", what, i) {
+				t.Log(p.runs(t))
+			}
+		}
+	}
+	r := p.request(t, 5*time.Second, true)
+	r.Timeout = 2 * time.Second
+	_, err := machine.Run(t.Context(), p.machine(), r)
+	require.NoError(t, err)
+	assert.Eventually(t, func() bool { return p.state(t) == before }, 5*time.Second, 100*time.Millisecond)
+	assert.Equal(t, before, p.state(t))
+}
+
+// runs is what of a rehearsal goes on there, or is mounted.
+func (p *place) runs(t *testing.T) string {
+	t.Helper()
+	out, err := p.command(`grep -e rehears -e k3s /proc/mounts
+		for p in /proc/[0-9]*; do tr '\000' ' ' <$p/cmdline; echo; done 2>/dev/null | grep -e program.sh -e guard.sh -e worker.sh -e 'k3s server' | grep -v -e 'for p in' -e ^grep; true`).Output()
+	require.NoError(t, err)
+	return string(out)
 }
 
 func TestUnavailable(t *testing.T) {

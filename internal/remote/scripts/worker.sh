@@ -25,6 +25,7 @@ echo $$ >pid
 
 wait_turn
 if [ "$mode" = run ]; then
+	recover
 	run_program
 	trap '' TERM INT
 	stream ok

@@ -1,0 +1,124 @@
+package machine_test
+
+import (
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	packerssh "github.com/hashicorp/packer-plugin-sdk/sdk-internals/communicator/ssh"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+	"golang.org/x/crypto/ssh"
+
+	packersdk "github.com/hashicorp/packer-plugin-sdk/packer"
+
+	"github.com/k3s-cis/packer-plugin-k3s/internal/rehearsal/launchertest"
+	"github.com/k3s-cis/packer-plugin-k3s/internal/rehearsal/machine"
+	"github.com/k3s-cis/packer-plugin-k3s/internal/remote"
+	"github.com/k3s-cis/packer-plugin-k3s/internal/testing/sshtest"
+)
+
+// newServer starts an OpenSSH server on a tree whose K3s, in /opt/bin, is the
+// launcher. It also returns the tree, as what a request is made from.
+func newServer(t *testing.T, misbehave ...string) (*sshtest.Machine, *place) {
+	t.Helper()
+	if os.Getenv("PACKER_ACC") == "" {
+		t.Skip("acceptance test: set PACKER_ACC=1 to start an SSH server on the base root file system")
+	}
+	root := sshtest.Base(t)
+	layNode(t, root)
+	launchertest.Install(t, root, misbehave...)
+	require.NoError(t, os.MkdirAll(filepath.Join(root, "opt/bin"), 0o755))
+	require.NoError(t, os.Rename(filepath.Join(root, "usr/local/bin/k3s"), filepath.Join(root, "opt/bin/k3s")))
+	unit := filepath.Join(root, "etc/systemd/system/k3s.service")
+	text, err := os.ReadFile(unit)
+	require.NoError(t, err)
+	require.NoError(t, os.WriteFile(unit, []byte(strings.ReplaceAll(string(text), "/usr/local/bin/k3s", "/opt/bin/k3s")), 0o600))
+	m, _ := sshtest.Start(t, root)
+	return m, &place{root: root}
+}
+
+func connect(t *testing.T, m *sshtest.Machine, addr, user string, pty bool) packersdk.Communicator {
+	t.Helper()
+	key, err := os.ReadFile(m.Key)
+	require.NoError(t, err)
+	signer, err := ssh.ParsePrivateKey(key)
+	require.NoError(t, err)
+	c, err := packerssh.New(addr, &packerssh.Config{
+		Connection: packerssh.ConnectFunc("tcp", addr), Pty: pty,
+		SSHConfig: &ssh.ClientConfig{User: user, Auth: []ssh.AuthMethod{ssh.PublicKeys(signer)}, HostKeyCallback: ssh.InsecureIgnoreHostKey(), Timeout: 10 * time.Second},
+	})
+	require.NoError(t, err)
+	return c
+}
+
+// left is what of a rehearsal is there on the server.
+func left(t *testing.T, m *sshtest.Machine) string {
+	t.Helper()
+	out, err := exec.Command("ssh", "-F", "/dev/null", "-o", "UserKnownHostsFile=/dev/null", "-o", "StrictHostKeyChecking=no", "-o", "IdentityAgent=none", "-o", "LogLevel=ERROR",
+		"-i", m.Key, "-p", strings.TrimPrefix(m.Addr(), "127.0.0.1:"), "root@127.0.0.1", `ls -d /run/.k3s* /var/lib/.k3s* /tmp/k3s* 2>/dev/null; grep -e rehears -e k3s /proc/mounts
+		for p in /proc/[0-9]*; do tr '\000' ' ' <$p/cmdline; echo; done 2>/dev/null | grep -e 'program.sh' -e 'guard.sh' -e 'worker.sh' -e 'k3s server' | grep -v -e 'for p in' -e ^grep; true`).Output()
+	require.NoError(t, err)
+	return string(out)
+}
+
+// TestAccOpenSSH rehearses over a real OpenSSH server that is 50 ms away, and bounds
+// the seconds that it adds to those of what is started: sending, making the
+// namespaces, asking, looking and ending.
+func TestAccOpenSSH(t *testing.T) {
+	m, p := newServer(t)
+	proxy := sshtest.NewProxy(t, m.Addr(), 50*time.Millisecond)
+	addr := "127.0.0.1:" + itoa(proxy.Port)
+	for name, c := range map[string]struct {
+		user string
+		pty  bool
+		wrap func(string) (string, error)
+	}{
+		"root":                    {user: "root"},
+		"sudo":                    {user: sshtest.User},
+		"a terminal between":      {user: sshtest.User, pty: true},
+		"use_sudo":                {user: sshtest.User, wrap: func(s string) (string, error) { return "sudo -n " + s, nil }},
+		"a password on the input": {user: sshtest.User, wrap: func(s string) (string, error) { return "echo x | sudo -S sh -c '" + s + "'", nil }},
+	} {
+		t.Run(name, func(t *testing.T) {
+			target := remote.New(connect(t, m, addr, c.user, c.pty), remote.Options{Wrap: c.wrap})
+			best := time.Hour
+			for range 3 {
+				began := time.Now()
+				seen, err := machine.Run(t.Context(), target, p.request(t, time.Minute, false))
+				require.NoError(t, err)
+				require.True(t, seen.Up, "%v", seen.Log)
+				assert.Empty(t, seen.Traces)
+				assert.True(t, seen.Stored.Looked)
+				best = min(best, time.Since(began)-seen.UpAfter)
+			}
+			t.Logf("a rehearsal adds %s", best.Round(time.Millisecond))
+			if !c.pty && c.wrap == nil {
+				assert.Less(t, best, 1500*time.Millisecond)
+			}
+			assert.Eventually(t, func() bool { return left(t, m) == "" }, 5*time.Second, 100*time.Millisecond)
+			assert.Empty(t, left(t, m))
+		})
+	}
+}
+
+// TestAccMisbehaviour has K3s do otherwise on a real OpenSSH server.
+func TestAccMisbehaviour(t *testing.T) {
+	m, p := newServer(t)
+	target := remote.New(connect(t, m, m.Addr(), sshtest.User, false), remote.Options{})
+	for misbehave, check := range misbehaviours {
+		t.Run(misbehave, func(t *testing.T) {
+			require.NoError(t, os.WriteFile(m.Path("/etc/launcher/misbehave"), []byte(misbehave), 0o600))
+			r := p.request(t, 3*time.Second, false)
+			r.Scratch = 64 << 20
+			seen, err := machine.Run(t.Context(), target, r)
+			require.NoError(t, err)
+			check(t, seen)
+			assert.Empty(t, seen.Traces)
+			assert.Eventually(t, func() bool { return left(t, m) == "" }, 5*time.Second, 100*time.Millisecond)
+		})
+	}
+}
