@@ -1,6 +1,7 @@
 package benchmark_test
 
 import (
+	"io/fs"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
@@ -44,5 +45,25 @@ func TestTightenedAfterStart(t *testing.T) {
 			assert.Contains(t, tr.entries, "/etc/systemd/system/k3s.service.d/60-k3s-cis.conf")
 			by(benchmark.Deferred)
 		})
+	}
+}
+
+// What is too open already stays so until the service has started again.
+func TestOpenBeforeTheNextStart(t *testing.T) {
+	const key = "files.pki-cert.mode"
+	tr := hardened(t, "v1.28.5+k3s1", k3s.Server, "cis-1.8")
+	tr.file("/etc/systemd/system/k3s.service", 0o644, "[Service]\nType=notify\nExecStart=/usr/local/bin/k3s server\n")
+	tr.file(k3s.FindProgram, 0o755, "find")
+	tr.file("/etc/systemd/system/k3s.service.d/60-k3s-cis.conf", 0o644, k3s.TightenUnit(k3s.LayoutOf("")))
+	for mode, want := range map[fs.FileMode]benchmark.Status{0o644: benchmark.Fail, 0o600: benchmark.Pass} {
+		tr.file("/var/lib/rancher/k3s/server/tls/client-ca.crt", mode, "x")
+		found := false
+		for _, r := range benchmark.Evaluate(tr.input(t, "cis-1.8")) {
+			if r.Key == key {
+				found = true
+				assert.Equal(t, want, r.Status, "%v: %s", mode, r.Found)
+			}
+		}
+		assert.True(t, found)
 	}
 }

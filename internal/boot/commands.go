@@ -195,7 +195,8 @@ func (c command) chmod() {
 		operands = operands[1:]
 	}
 	if change, ok := modeChange(mode.text); ok && mode.known {
-		f.mode = change
+		// Until it runs the file is as it was, and it may fail: what it takes away proves nothing.
+		f.mode = func(e node.Entry) fs.FileMode { return e.Mode | change(e) }
 	} else {
 		f.action = covers
 	}
