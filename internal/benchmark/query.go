@@ -59,7 +59,7 @@ func FollowUp(in Input) node.Query {
 		q = append(q, c.named(x)...)
 	}
 	if dir := path.Dir(x.configFile()); dir != k3s.ConfigDir { // which Query has, with all that is in it
-		q = append(q, node.Pick{Path: dir, Depth: 1}, node.Pick{Path: k3s.DropInDir(x.configFile()), Depth: node.Deep})
+		q = append(q, node.Pick{Path: dir, Depth: 1}, node.Pick{Path: k3s.DropInDir(x.configFile()), Depth: node.Deep, Content: true})
 	}
 	kept, _ := x.keptConfiguration()
 	for _, p := range kept {

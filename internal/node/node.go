@@ -357,6 +357,15 @@ func (q Query) WantsContent(p string) bool {
 	return slices.ContainsFunc(q, func(pick Pick) bool { return pick.Content && pick.covers(p) })
 }
 
+// Follows says whether q picks the whole tree behind a symbolic link by its name,
+// so that a walk that meets the link misses nothing; content says whether that
+// walk wants the bytes of files.
+func (q Query) Follows(link string, content bool) bool {
+	return slices.ContainsFunc(q, func(pick Pick) bool {
+		return pick.Path == link && pick.Depth == Deep && (pick.Content || !content)
+	})
+}
+
 func (k Pick) covers(p string) bool {
 	if k.Path == p {
 		return true

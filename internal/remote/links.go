@@ -234,7 +234,7 @@ func (p *replyParser) unread(dir, why string) {
 func (p *replyParser) walkedOnly(at string) bool {
 	for _, pick := range p.job.query {
 		below, ok := strings.CutPrefix(at, strings.TrimSuffix(pick.Path, "/")+"/")
-		if ok && at != pick.Path && (pick.Depth == node.Deep || strings.Count(below, "/")+1 < pick.Depth) {
+		if ok && at != pick.Path && !p.job.query.Follows(at, pick.Content) && (pick.Depth == node.Deep || strings.Count(below, "/")+1 < pick.Depth) {
 			return true
 		}
 	}

@@ -15,6 +15,7 @@ import (
 // collector gathers entries for one query.
 type collector struct {
 	tree    *tree
+	query   node.Query
 	entries map[string]node.Entry
 	total   int64
 	// hide holds paths, links resolved, that are passed over.
@@ -25,7 +26,7 @@ type collector struct {
 
 // collect answers q from the tree, passing over the paths in hide.
 func (t *tree) collect(ctx context.Context, q node.Query, hide map[string]bool) (*node.Node, error) {
-	c := &collector{tree: t, entries: map[string]node.Entry{}, hide: hide, hidden: map[string]string{}}
+	c := &collector{tree: t, query: q, entries: map[string]node.Entry{}, hide: hide, hidden: map[string]string{}}
 	for _, p := range q {
 		if err := c.pick(ctx, p); err != nil {
 			return nil, err
@@ -123,7 +124,9 @@ func (c *collector) visit(ctx context.Context, pick node.Pick, p string, s spot,
 	case depth == 0 && pick.Depth != node.Deep:
 		return c.put(e)
 	case e.Target != "" && p != pick.Path:
-		e.Unread = node.UnreadLink
+		if !c.query.Follows(p, pick.Content) {
+			e.Unread = node.UnreadLink
+		}
 		return c.put(e)
 	case depth == 0:
 		e.Unread = node.UnreadDeep

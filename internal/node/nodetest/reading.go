@@ -266,6 +266,18 @@ func Reading(t *testing.T, target MakeTarget) {
 			},
 		},
 		{
+			name:  "a linked directory that a walk meets and another pick follows",
+			tree:  []string{"file /c/a 0600 a", "link /c/d ../opt/d", "link /c/e ../opt/d", "file /opt/d/s/b 0600 b"},
+			query: node.Query{{Path: "/c", Depth: node.Deep, Content: true}, {Path: "/c/d", Depth: node.Deep, Content: true}, {Path: "/c/e", Depth: 1, Content: true}},
+			want: []node.Entry{
+				Dir("/c", 0o755), File("/c/a", 0o600, "a"),
+				{Path: "/c/d", Kind: node.KindDirectory, Mode: 0o755, Target: "../opt/d"},
+				Dir("/c/d/s", 0o755), File("/c/d/s/b", 0o600, "b"),
+				{Path: "/c/e", Kind: node.KindDirectory, Mode: 0o755, Target: "../opt/d", Unread: node.UnreadLink},
+				Dir("/c/e/s", 0o755),
+			},
+		},
+		{
 			name:  "linked directories are not walked into",
 			tree:  []string{"link /d/up ..", "dir /d/s 0755", "link /d/s/self .", "link /d/s/file ../../f", "file /f 0644 x"},
 			query: node.Query{{Path: "/d", Depth: node.Deep}},
