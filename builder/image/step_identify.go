@@ -2,12 +2,9 @@ package image
 
 import (
 	"context"
-	"crypto/sha256"
 	"encoding/hex"
 	"errors"
 	"fmt"
-	"io"
-	"os"
 	"strings"
 
 	"github.com/hashicorp/packer-plugin-sdk/multistep"
@@ -26,7 +23,7 @@ type stepIdentify struct {
 	Checksum string
 }
 
-func (s *stepIdentify) Run(_ context.Context, state multistep.StateBag) multistep.StepAction {
+func (s *stepIdentify) Run(ctx context.Context, state multistep.StateBag) multistep.StepAction {
 	w, ui := of(state)
 	w.base, _ = state.Get(baseKey).(string)
 	source, _ := state.Get("SourceImageURL").(string)
@@ -36,7 +33,7 @@ func (s *stepIdentify) Run(_ context.Context, state multistep.StateBag) multiste
 		return halt(state, fmt.Errorf("iso_url: %w", err))
 	}
 	w.kind = kind
-	if w.baseDigest, err = baseDigest(s.Checksum, w.base); err != nil {
+	if w.baseDigest, err = baseDigest(ctx, s.Checksum, w.base, kind.Format); err != nil {
 		return halt(state, fmt.Errorf("iso_url: %w", err))
 	}
 	var errs []error
@@ -55,10 +52,11 @@ func (s *stepIdentify) Run(_ context.Context, state multistep.StateBag) multiste
 // hexadecimal.
 var digestNames = map[int]string{32: "md5", 40: "sha1", 64: "sha256", 128: "sha512"}
 
-// baseDigest is the digest of the base with the name of its algorithm: the one that
-// the download was held against, or where that is in a file or there is none, the
-// SHA-256 of what was downloaded.
-func baseDigest(checksum, file string) (string, error) {
+// baseDigest is the digest of the base with the name of the algorithm: the one that
+// the download was held against, or where that is in a file the SHA-256 of what was
+// downloaded. Where it was held against nothing, nobody has looked at the holes of a
+// raw disk yet: then its digest is of the kind that the finished image has.
+func baseDigest(ctx context.Context, checksum, file string, format disk.Format) (string, error) {
 	name, digest, named := strings.Cut(strings.ToLower(checksum), ":")
 	if !named {
 		digest = name
@@ -66,16 +64,8 @@ func baseDigest(checksum, file string) (string, error) {
 	if raw, err := hex.DecodeString(digest); err == nil && digestNames[2*len(raw)] != "" {
 		return digestNames[2*len(raw)] + ":" + digest, nil
 	}
-	f, err := os.Open(file)
-	if err != nil {
-		return "", err
-	}
-	defer f.Close()
-	sum := sha256.New()
-	if _, err := io.Copy(sum, f); err != nil {
-		return "", err
-	}
-	return "sha256:" + hex.EncodeToString(sum.Sum(nil)), nil
+	sum, err := disk.Sum(ctx, file, digestOf(format, digest != "none"))
+	return sum.String(), err
 }
 
 func (s *stepIdentify) Cleanup(multistep.StateBag) {}

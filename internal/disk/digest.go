@@ -5,6 +5,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/binary"
+	"encoding/hex"
 	"io"
 	"maps"
 	"os"
@@ -43,6 +44,21 @@ var algorithms = map[Algorithm]struct {
 }{
 	SHA256:   {".sha256", "%s  %s\n", plainDigest},
 	FSVerity: {".fsverity", "sha256:%s %s\n", verityDigest},
+}
+
+// Sum computes the digest of the file at path.
+func Sum(ctx context.Context, path string, with Algorithm) (Digest, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return Digest{}, err
+	}
+	defer f.Close()
+	info, err := f.Stat()
+	if err != nil {
+		return Digest{}, err
+	}
+	value, err := algorithms[with].compute(ctx, f, info.Size())
+	return Digest{Algorithm: with, Hex: hex.EncodeToString(value)}, err
 }
 
 // ChecksumFiles are the paths of all checksum files that an image may have.

@@ -47,7 +47,30 @@ func (j *job) rooms() []room {
 		there := fmt.Sprintf("LC_ALL=C sha256sum %s 2>&1 | grep -q -e ^%x -e denied", e.Path, e.Source.SHA256)
 		out[i].sizes = append(out[i].sizes, roomSize{there, e.Source.Size})
 	}
+	return shared(out)
+}
+
+// shared adds to each of the rooms what the others need, where they are on the same
+// file system.
+func shared(rooms []room) []room {
+	out := slices.Clone(rooms)
+	for i := range out {
+		for k, other := range rooms {
+			if k == i {
+				continue
+			}
+			for _, s := range other.sizes {
+				out[i].sizes = append(slices.Clip(out[i].sizes), roomSize{rooms[i].apart(other) + " || " + s.there, s.bytes})
+			}
+		}
+	}
 	return out
+}
+
+// apart returns a command that succeeds where the rooms are on two file systems.
+func (r room) apart(other room) string {
+	device := func(r room) string { return "stat -L -c %d " + strings.Join(r.at, " ") + " | tail -n 1; " }
+	return "! { " + device(r) + device(other) + "} | uniq -d | grep -q ."
 }
 
 // lineage is dir below all directories above it, the root first.

@@ -320,6 +320,27 @@ func TestSourcesNeedRoomWhereTheyLie(t *testing.T) {
 	}
 }
 
+// Two directories of one file system share its room.
+func TestSourcesNeedRoomTogether(t *testing.T) {
+	disk, dir := disktest.New(t, "ext4"), t.TempDir()
+	chroot := newChroot(t, dir, "dash")
+	chroot.enter = "mount --bind " + disk.Dir + " opt"
+	nodetest.Lay(t, dir, "dir /var/lib 0755", "dir /etc 0755", "dir /opt 0755")
+	change := installing(newSource(t, 3<<20+7), newSource(t, 2<<20))
+	change.Write[2].Path = "/opt/images/airgap.tar"
+	disk.Fill(t, 4<<20)
+	before, sent := nodetest.Snapshot(t, disk.Dir), &counted{}
+	_, err := New(counting{chroot, sent}, Options{}).Apply(t.Context(), change, installedQuery)
+	require.ErrorContains(t, err, "/opt/bin needs 5242887 bytes and has ")
+	assert.Zero(t, sent.n)
+	assert.Equal(t, before, nodetest.Snapshot(t, disk.Dir))
+
+	disk.Fill(t, 7<<20)
+	_, err = New(chroot, Options{}).Apply(t.Context(), change, installedQuery)
+	require.NoError(t, err)
+	assert.FileExists(t, filepath.Join(disk.Dir, "images", "airgap.tar"))
+}
+
 // The time for a large file comes beside the timeout, which is for the rest.
 func TestSourcesTakeTheirTime(t *testing.T) {
 	change := installing(&node.Source{Size: 60 << 20}, &node.Source{Size: 200 << 20})
