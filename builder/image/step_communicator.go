@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"strconv"
 
 	"github.com/hashicorp/packer-plugin-sdk/multistep"
@@ -45,6 +46,11 @@ func (s *stepCommunicator) Run(ctx context.Context, state multistep.StateBag) mu
 	}
 	data.Put(RootHidden, string(text))
 	data.Put(RootImage, s.Image)
+	if w.digested != nil { // a directory has no base
+		if err := w.digested(); err != nil {
+			return halt(state, fmt.Errorf("iso_url: %w", err))
+		}
+	}
 	data.Put(RootBase, w.source)
 	data.Put(RootBaseDigest, w.baseDigest)
 	return multistep.ActionContinue

@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"github.com/hashicorp/packer-plugin-sdk/multistep"
+	"golang.org/x/sync/errgroup"
 
 	"github.com/k3s-cis/packer-plugin-k3s/internal/disk"
 	"github.com/k3s-cis/packer-plugin-k3s/internal/fetch"
@@ -21,6 +22,8 @@ type stepIdentify struct {
 	DiskSize  int64
 	// Checksum is what the base was held against.
 	Checksum string
+
+	end func() // of the base's digest, which is computed while its tree is made
 }
 
 func (s *stepIdentify) Run(ctx context.Context, state multistep.StateBag) multistep.StepAction {
@@ -33,9 +36,6 @@ func (s *stepIdentify) Run(ctx context.Context, state multistep.StateBag) multis
 		return halt(state, fmt.Errorf("iso_url: %w", err))
 	}
 	w.kind = kind
-	if w.baseDigest, err = baseDigest(ctx, s.Checksum, w.base, kind.Format); err != nil {
-		return halt(state, fmt.Errorf("iso_url: %w", err))
-	}
 	var errs []error
 	if kind.Format == disk.Tar && s.Partition != "" {
 		errs = append(errs, errors.New("partition: only a disk has partitions, and the base is a tar; remove it"))
@@ -45,6 +45,17 @@ func (s *stepIdentify) Run(ctx context.Context, state multistep.StateBag) multis
 		return halt(state, err)
 	}
 	ui.Say(fmt.Sprintf("Base %s: %s", w.source, kind))
+	ctx, cancel := context.WithCancel(ctx)
+	var digest errgroup.Group
+	digest.Go(func() (err error) {
+		w.baseDigest, err = baseDigest(ctx, s.Checksum, w.base, kind.Format)
+		return err
+	})
+	w.digested = digest.Wait
+	s.end = func() {
+		cancel()
+		_ = digest.Wait() // whoever wanted it has heard
+	}
 	return multistep.ActionContinue
 }
 
@@ -68,4 +79,9 @@ func baseDigest(ctx context.Context, checksum, file string, format disk.Format) 
 	return sum.String(), err
 }
 
-func (s *stepIdentify) Cleanup(multistep.StateBag) {}
+// Cleanup reads no more of the base.
+func (s *stepIdentify) Cleanup(multistep.StateBag) {
+	if s.end != nil {
+		s.end()
+	}
+}

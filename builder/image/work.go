@@ -21,8 +21,9 @@ const (
 type work struct {
 	// base is the path of the downloaded base, kind what it holds; by
 	// stepIdentify. source is where it came from, baseDigest the digest with the
-	// name of the algorithm.
+	// name of the algorithm, which is there once digested has returned.
 	base, source, baseDigest string
+	digested                 func() error
 	kind                     disk.Kind
 	// entry lists what the build makes, for those that find it killed; by
 	// stepReclaim.
