@@ -63,6 +63,9 @@ build {
       bin_dir         = "/usr/local/bin"
       service         = "systemd"
       registries_file = "${path.root}/registries.yaml"
+      # For machines that enforce SELinux, the module of k3s-selinux and its digest:
+      selinux_policy          = ""
+      selinux_policy_checksum = ""
       # For machines without a network, the release's archive of images and its digest:
       airgap_images = []
     }

@@ -41,6 +41,8 @@ type Options struct {
 	Images []Archive
 	// Registries is what containerd is told of registries; nil for nothing.
 	Registries []byte
+	// Module is what the node's SELinux policy is to have besides; nil for nothing.
+	Module *Module
 	// Architecture is the node's, as Go names it; empty where that is not known.
 	Architecture string
 }
@@ -93,6 +95,10 @@ func Query(o Options) node.Query {
 	if o.Registries != nil {
 		q = append(q, node.Pick{Path: k3s.RegistriesFile, Content: true})
 	}
+	if o.Module != nil {
+		q = append(q, moduleQuery()...)
+		q = append(q, node.Pick{Path: ModulePath(o.Module.Name)}, node.Pick{Path: k3s.SystemdDir + "/" + moduleService, Content: true})
+	}
 	for _, l := range o.links() {
 		for _, p := range l.places() {
 			q = append(q, node.Pick{Path: p})
@@ -106,7 +112,7 @@ func Make(o Options, have *node.Node) (*Plan, error) {
 	p := &Plan{Keep: map[string]string{}, Links: map[string]string{}}
 	have = have.WithoutHidden()
 	manager, err := o.manager(have)
-	errs := []error{err, o.fits(have)}
+	errs := []error{err, o.fits(have), o.module(manager, have)}
 	p.Write = append(p.Write, sourced(path.Join(o.BinDir, "k3s"), 0o755, o.Binary.Source))
 	if err == nil {
 		for _, role := range o.Roles {
@@ -117,6 +123,10 @@ func Make(o Options, have *node.Node) (*Plan, error) {
 	}
 	if o.Registries != nil {
 		errs = append(errs, p.file(node.Entry{Path: k3s.RegistriesFile, Kind: node.KindFile, Mode: 0o600, Data: o.Registries, Size: int64(len(o.Registries))}, have))
+	}
+	if o.Module != nil {
+		p.Write = append(p.Write, sourced(ModulePath(o.Module.Name), 0o644, o.Module.Source))
+		p.Notes = append(p.Notes, fmt.Sprintf("%s is not loaded yet, and no check has seen the policy with it: %s loads it when the node boots with SELinux, before K3s starts", ModulePath(o.Module.Name), moduleService))
 	}
 	for _, l := range o.links() {
 		if err == nil && (l.manager == "" || l.manager == manager) {
@@ -188,6 +198,9 @@ func (p *Plan) AddData(o Options, have *node.Node, dataDirs ...string) (lacking 
 	var errs []error
 	for _, e := range o.scripts(dataDirs) {
 		errs = append(errs, p.file(e, have))
+	}
+	if o.Module != nil {
+		errs = append(errs, p.file(o.loader(have, dataDirs), have))
 	}
 	if len(o.Images) == 0 {
 		return nil, errors.Join(errs...)

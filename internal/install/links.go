@@ -40,6 +40,9 @@ func (o Options) links() []link {
 		}
 		out = append(out, l)
 	}
+	if o.Module != nil {
+		out = append(out, link{path: k3s.SystemdDir + "/multi-user.target.wants/" + moduleService, to: k3s.SystemdDir + "/" + moduleService, manager: Systemd})
+	}
 	if len(o.Roles) > 1 {
 		return out
 	}

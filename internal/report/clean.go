@@ -105,6 +105,10 @@ func cleanInstalled(i *Installed) *Installed {
 	}
 	file := func(f InstalledFile) InstalledFile { return InstalledFile{line(f.Path), line(f.SHA256)} }
 	out := &Installed{Binary: file(i.Binary), Release: line(i.Release), Architecture: line(i.Architecture)}
+	if i.SELinuxPolicy != nil {
+		module := file(*i.SELinuxPolicy)
+		out.SELinuxPolicy = &module
+	}
 	for _, a := range i.Archives {
 		archive := InstalledArchive{InstalledFile: file(a.InstalledFile)}
 		for _, image := range a.Images {

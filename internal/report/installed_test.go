@@ -14,7 +14,8 @@ func TestInstalledInReport(t *testing.T) {
 	sum := strings.Repeat("0a", 32)
 	meta.Installed = &Installed{
 		Binary: InstalledFile{"/usr/local/bin/k3s", sum}, Release: "v1.36.3+k3s1", Architecture: "amd64",
-		Archives: []InstalledArchive{{InstalledFile{"/var/lib/rancher/k3s/agent/images/a.tar", sum}, []string{"docker.io/own/app:v1"}}, {InstalledFile{"/b.tar.lz4", sum}, nil}},
+		SELinuxPolicy: &InstalledFile{"/usr/share/selinux/packages/k3s.pp", sum},
+		Archives:      []InstalledArchive{{InstalledFile{"/var/lib/rancher/k3s/agent/images/a.tar", sum}, []string{"docker.io/own/app:v1"}}, {InstalledFile{"/b.tar.lz4", sum}, nil}},
 	}
 	r := New(meta, fixtureResults())
 	data, err := marshalJSON(r)

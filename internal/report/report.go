@@ -102,6 +102,9 @@ type Installed struct {
 	Architecture string        `json:"architecture"`
 	// Archives hold container images.
 	Archives []InstalledArchive `json:"archives,omitempty"`
+	// SELinuxPolicy is a module of the policy, which the node loads when it boots; nil
+	// for none.
+	SELinuxPolicy *InstalledFile `json:"selinuxPolicy,omitempty"`
 }
 
 // InstalledFile is a file of the image that came from the build host.

@@ -276,6 +276,13 @@ type InstallConfig struct {
 	// `/etc/rancher/k3s/registries.yaml` (0600). A password in it fails the check:
 	// write it at first boot.
 	RegistriesFile string `mapstructure:"registries_file"`
+	// The module of the SELinux policy that K3s needs where SELinux is enforced, such as
+	// `k3s.pp` of the package `k3s-selinux`: the path of a file on the build host, or a
+	// URL; `.pp` or `.cil`, also with `.bz2`. An image without SELinux is an error.
+	SELinuxPolicy string `mapstructure:"selinux_policy"`
+	// The checksum of the module: `sha256:` and the digest, or `file:` and the path or
+	// URL of a list of them. Required for a URL.
+	SELinuxPolicyChecksum string `mapstructure:"selinux_policy_checksum"`
 }
 
 // SealConfig is the block `seal`.

@@ -177,14 +177,16 @@ func (*FlatEventRateLimitConfig) HCL2Spec() map[string]hcldec.Spec {
 // FlatInstallConfig is an auto-generated flat version of InstallConfig.
 // Where the contents of a field with a `mapstructure:,squash` tag are bubbled up.
 type FlatInstallConfig struct {
-	Version        *string  `mapstructure:"version" cty:"version" hcl:"version"`
-	ArtifactURL    *string  `mapstructure:"artifact_url" cty:"artifact_url" hcl:"artifact_url"`
-	Binary         *string  `mapstructure:"binary" cty:"binary" hcl:"binary"`
-	Checksum       *string  `mapstructure:"checksum" cty:"checksum" hcl:"checksum"`
-	AirgapImages   []string `mapstructure:"airgap_images" cty:"airgap_images" hcl:"airgap_images"`
-	BinDir         *string  `mapstructure:"bin_dir" cty:"bin_dir" hcl:"bin_dir"`
-	Service        *string  `mapstructure:"service" cty:"service" hcl:"service"`
-	RegistriesFile *string  `mapstructure:"registries_file" cty:"registries_file" hcl:"registries_file"`
+	Version               *string  `mapstructure:"version" cty:"version" hcl:"version"`
+	ArtifactURL           *string  `mapstructure:"artifact_url" cty:"artifact_url" hcl:"artifact_url"`
+	Binary                *string  `mapstructure:"binary" cty:"binary" hcl:"binary"`
+	Checksum              *string  `mapstructure:"checksum" cty:"checksum" hcl:"checksum"`
+	AirgapImages          []string `mapstructure:"airgap_images" cty:"airgap_images" hcl:"airgap_images"`
+	BinDir                *string  `mapstructure:"bin_dir" cty:"bin_dir" hcl:"bin_dir"`
+	Service               *string  `mapstructure:"service" cty:"service" hcl:"service"`
+	RegistriesFile        *string  `mapstructure:"registries_file" cty:"registries_file" hcl:"registries_file"`
+	SELinuxPolicy         *string  `mapstructure:"selinux_policy" cty:"selinux_policy" hcl:"selinux_policy"`
+	SELinuxPolicyChecksum *string  `mapstructure:"selinux_policy_checksum" cty:"selinux_policy_checksum" hcl:"selinux_policy_checksum"`
 }
 
 // FlatMapstructure returns a new FlatInstallConfig.
@@ -199,14 +201,16 @@ func (*InstallConfig) FlatMapstructure() interface{ HCL2Spec() map[string]hcldec
 // The decoded values from this spec will then be applied to a FlatInstallConfig.
 func (*FlatInstallConfig) HCL2Spec() map[string]hcldec.Spec {
 	s := map[string]hcldec.Spec{
-		"version":         &hcldec.AttrSpec{Name: "version", Type: cty.String, Required: false},
-		"artifact_url":    &hcldec.AttrSpec{Name: "artifact_url", Type: cty.String, Required: false},
-		"binary":          &hcldec.AttrSpec{Name: "binary", Type: cty.String, Required: false},
-		"checksum":        &hcldec.AttrSpec{Name: "checksum", Type: cty.String, Required: false},
-		"airgap_images":   &hcldec.AttrSpec{Name: "airgap_images", Type: cty.List(cty.String), Required: false},
-		"bin_dir":         &hcldec.AttrSpec{Name: "bin_dir", Type: cty.String, Required: false},
-		"service":         &hcldec.AttrSpec{Name: "service", Type: cty.String, Required: false},
-		"registries_file": &hcldec.AttrSpec{Name: "registries_file", Type: cty.String, Required: false},
+		"version":                 &hcldec.AttrSpec{Name: "version", Type: cty.String, Required: false},
+		"artifact_url":            &hcldec.AttrSpec{Name: "artifact_url", Type: cty.String, Required: false},
+		"binary":                  &hcldec.AttrSpec{Name: "binary", Type: cty.String, Required: false},
+		"checksum":                &hcldec.AttrSpec{Name: "checksum", Type: cty.String, Required: false},
+		"airgap_images":           &hcldec.AttrSpec{Name: "airgap_images", Type: cty.List(cty.String), Required: false},
+		"bin_dir":                 &hcldec.AttrSpec{Name: "bin_dir", Type: cty.String, Required: false},
+		"service":                 &hcldec.AttrSpec{Name: "service", Type: cty.String, Required: false},
+		"registries_file":         &hcldec.AttrSpec{Name: "registries_file", Type: cty.String, Required: false},
+		"selinux_policy":          &hcldec.AttrSpec{Name: "selinux_policy", Type: cty.String, Required: false},
+		"selinux_policy_checksum": &hcldec.AttrSpec{Name: "selinux_policy_checksum", Type: cty.String, Required: false},
 	}
 	return s
 }

@@ -41,6 +41,10 @@ func (s *session) otherThanInstalled(ctx context.Context, o harden.Options, n *n
 	if err != nil {
 		return err
 	}
+	if c.SELinuxPolicy != "" {
+		module := c.module()
+		errs = append(errs, s.sameFile(ctx, module, install.ModulePath(module.Name())))
+	}
 	for _, archive := range c.archives() {
 		for i, dir := range dirs {
 			if i == 0 || dir != dirs[0] {

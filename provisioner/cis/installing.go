@@ -46,6 +46,30 @@ func (c *InstallConfig) archives() []fetch.Source {
 	return out
 }
 
+// module is where the module of the SELinux policy comes from.
+func (c *InstallConfig) module() fetch.Source {
+	return fetch.Source{Option: "install.selinux_policy", Address: c.SELinuxPolicy, Checksum: c.SELinuxPolicyChecksum}
+}
+
+// validateModule returns what is wrong with the module of the SELinux policy.
+func (c *InstallConfig) validateModule() []error {
+	if c.SELinuxPolicy == "" {
+		if c.SELinuxPolicyChecksum != "" {
+			return []error{errors.New("install.selinux_policy_checksum: is for install.selinux_policy, which is missing")}
+		}
+		return nil
+	}
+	source := c.module()
+	errs := source.Validate()
+	if err := install.CheckModuleName(source.Name()); err != nil {
+		errs = append(errs, fmt.Errorf("%s: %w", source.Option, err))
+	}
+	if c.Service == string(install.OpenRC) {
+		errs = append(errs, fmt.Errorf("%s: a service of systemd loads the module, and install.service is %q", source.Option, c.Service))
+	}
+	return errs
+}
+
 // validate returns what is wrong with the block, which may be absent.
 func (c *InstallConfig) validate() []error {
 	if c == nil {
@@ -82,6 +106,7 @@ func (c *InstallConfig) validate() []error {
 		}
 		names = append(names, name)
 	}
+	errs = append(errs, c.validateModule()...)
 	if dirs := install.BinDirs(); !slices.Contains(dirs, c.BinDir) {
 		wrong("install.bin_dir: %q is not one of %s", c.BinDir, quoted(dirs))
 	}
@@ -115,6 +140,8 @@ func (s *session) fetched(ctx context.Context, mode string) (*install.Options, e
 		}
 		o.Images, errs = append(o.Images, a), append(errs, err)
 	}
+	o.Module, err = s.module(ctx)
+	errs = append(errs, err)
 	if errors.Join(errs...) == nil {
 		errs = append(errs, o.ImagesFit())
 	}
@@ -153,6 +180,24 @@ func (s *session) binary(ctx context.Context, architecture string) (install.Bina
 		err = fmt.Errorf("%s: %w", source.Option, err)
 	}
 	return b, err
+}
+
+// module brings the module of the SELinux policy to the build host and reads it; nil where
+// none is named.
+func (s *session) module(ctx context.Context) (*install.Module, error) {
+	if s.config.Install.SELinuxPolicy == "" {
+		return nil, nil
+	}
+	source := s.config.Install.module()
+	file, err := source.File(ctx, s.ui)
+	if err != nil {
+		return nil, err
+	}
+	m, err := install.ReadModule(file, source.Name())
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", source.Option, err)
+	}
+	return &m, nil
 }
 
 // readRegistries reads the file for containerd's registries, nil where none is named.
@@ -262,6 +307,10 @@ func installedFiles(o *install.Options, p *install.Plan) *report.Installed {
 		return report.InstalledFile{Path: p.Write[i].Path, SHA256: hex.EncodeToString(source.SHA256[:])}
 	}
 	out := &report.Installed{Binary: file(o.Binary.Source), Release: o.Binary.Release.String(), Architecture: o.Binary.Architecture}
+	if o.Module != nil {
+		module := file(o.Module.Source)
+		out.SELinuxPolicy = &module
+	}
 	for _, a := range o.Images {
 		archive := report.InstalledArchive{InstalledFile: file(a.Source)}
 		for _, image := range a.Images {

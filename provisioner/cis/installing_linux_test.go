@@ -410,6 +410,11 @@ func TestInstallOptions(t *testing.T) {
 		"a mirror of nothing": {map[string]any{"binary": file, "artifact_url": "https://a"}, "install.artifact_url: is for install.version alone"},
 		"no registries":       {map[string]any{"binary": file, "registries_file": "/nowhere"}, "install.registries_file: \"/nowhere\" cannot be read"},
 		"wrong registries":    {map[string]any{"binary": file, "registries_file": localFile(t, "r", []byte("mirror: {}\n"))}, "field mirror not found"},
+		"a package":           {map[string]any{"binary": file, "selinux_policy": "https://a/k3s-selinux.rpm", "selinux_policy_checksum": sum}, "install.selinux_policy: \"k3s-selinux.rpm\" is a package"},
+		"module unchecked":    {map[string]any{"binary": file, "selinux_policy": "https://a/k3s.pp"}, "install.selinux_policy: \"https://a/k3s.pp\" has no checksum"},
+		"no module":           {map[string]any{"binary": file, "selinux_policy": file}, "is no module of a policy"},
+		"checksum of nothing": {map[string]any{"binary": file, "selinux_policy_checksum": sum}, "install.selinux_policy_checksum: is for install.selinux_policy"},
+		"OpenRC's module":     {map[string]any{"binary": file, "service": "openrc", "selinux_policy": "https://a/k3s.pp", "selinux_policy_checksum": sum}, "install.selinux_policy: a service of systemd"},
 		"archives alike":      {map[string]any{"binary": file, "airgap_images": []string{"https://a/i.tar?checksum=" + sum, "https://b/i.tar?checksum=" + sum}}, `another archive is named "i.tar" too`},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -437,4 +442,49 @@ func TestInstallOptions(t *testing.T) {
 	}
 	var p Provisioner
 	require.ErrorContains(t, p.Prepare(map[string]any{"k3s_command": "server", "install": map[string]any{"binary": file}}), "k3s_command and install exclude each other")
+}
+
+// A module of the policy is laid with what loads it, compared, and refused where no
+// SELinux would ever load it.
+func TestInstalledSELinuxPolicy(t *testing.T) {
+	module := []byte("(type k3s_own_t)\n")
+	options := map[string]any{"install": map[string]any{
+		"binary":         localFile(t, "k3s", k3sBinary(t, "amd64")),
+		"selinux_policy": localFile(t, "k3s.cil", module), "selinux_policy_checksum": digest(module),
+	}}
+	tree := systemdTree(t, "amd64")
+	before := files(t, tree)
+	x := try(t, tree, options, nil)
+	require.ErrorContains(t, x.err, "install.selinux_policy: the node has no /etc/selinux/config")
+	assert.Equal(t, before, files(t, tree), "nothing was touched")
+
+	write(t, tree, "etc/selinux/config", "SELINUX=enforcing\nSELINUXTYPE=targeted\n")
+	write(t, tree, "usr/sbin/semodule", "semodule")
+	write(t, tree, "usr/sbin/restorecon", "restorecon")
+	x = try(t, tree, options, nil)
+	require.NoError(t, x.err, x.log)
+	data, err := os.ReadFile(filepath.Join(tree, "usr/share/selinux/packages/k3s.cil"))
+	require.NoError(t, err)
+	assert.Equal(t, module, data)
+	sum := strings.TrimPrefix(digest(module), "sha256:")
+	unit, err := os.ReadFile(filepath.Join(tree, "etc/systemd/system/k3s-cis-selinux.service"))
+	require.NoError(t, err)
+	assert.Contains(t, string(unit), "ConditionPathExists=!/var/lib/k3s-cis-selinux/"+sum+"\n")
+	assert.Contains(t, string(unit), `"/usr/local/bin/k3s" "/var/lib/rancher/k3s"`)
+	link, err := os.Readlink(filepath.Join(tree, "etc/systemd/system/multi-user.target.wants/k3s-cis-selinux.service"))
+	require.NoError(t, err)
+	assert.Equal(t, "/etc/systemd/system/k3s-cis-selinux.service", link)
+	assert.Contains(t, x.log, "/usr/share/selinux/packages/k3s.cil is not loaded yet")
+	assert.Equal(t, &report.InstalledFile{Path: "/usr/share/selinux/packages/k3s.cil", SHA256: sum}, x.report.Installed.SELinuxPolicy)
+
+	before = files(t, tree)
+	x = try(t, tree, options, nil)
+	require.NoError(t, x.err, x.log)
+	assert.Equal(t, before, files(t, tree))
+	options["mode"] = modeCheck
+	x = try(t, tree, options, nil)
+	require.NoError(t, x.err, x.log)
+	write(t, tree, "usr/share/selinux/packages/k3s.cil", "(type other_t)\n")
+	x = try(t, tree, options, nil)
+	require.ErrorContains(t, x.err, "/usr/share/selinux/packages/k3s.cil is not the file of install.selinux_policy, whose SHA-256 is "+sum)
 }
