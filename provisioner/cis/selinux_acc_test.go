@@ -1,12 +1,16 @@
 package cis_test
 
 import (
+	"fmt"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/k3s-cis/packer-plugin-k3s/internal/testing/k3stest"
 	"github.com/k3s-cis/packer-plugin-k3s/internal/testing/packertest"
 )
 
@@ -141,4 +145,57 @@ func TestAccSELinux(t *testing.T) {
 	assert.Equal(t, 2, strings.Count(r.Output, "Nothing changed"), r.Output)
 	assert.Contains(t, r.Output, "links: labelled where they lead")
 	t.Logf("booted, hardened three times and shut down in %s", r.Took)
+}
+
+// selinuxLoaded fails unless the machine loaded the module when it booted, once, and
+// labelled K3s by it before it started.
+const selinuxLoaded = `
+  provisioner "shell" {
+    inline = [
+      "set -e",
+      "sudo -n systemctl start k3s-cis-selinux || true",
+      "systemctl is-active k3s-cis-selinux || { sudo -n journalctl -b -u k3s-cis-selinux; sudo -n dmesg | grep denied; exit 1; }",
+      "sudo -n semodule -lfull | grep -E '^400 +k3s +cil'",
+      "sudo -n ls -Z /usr/local/bin/k3s | grep :k3s_own_t:",
+      "sudo -n systemctl restart k3s-cis-selinux",
+      "test \"$(systemctl show -P ConditionResult k3s-cis-selinux)\" = no",
+      "echo the module: loaded once",
+    ]
+  }
+`
+
+// A machine that enforces its policy loads the module that its image was given when it
+// boots.
+func TestAccSELinuxPolicy(t *testing.T) {
+	p := packerAndQEMU(t)
+	files := t.TempDir()
+	binary, module := filepath.Join(files, "k3s"), filepath.Join(files, "k3s.cil")
+	require.NoError(t, os.WriteFile(binary, k3stest.Binary(t, "amd64"), 0o600))
+	require.NoError(t, os.WriteFile(module, []byte(`
+(type k3s_own_t)
+(roletype object_r k3s_own_t)
+(typeattributeset file_type (k3s_own_t))
+(typeattributeset exec_type (k3s_own_t))
+(filecon "/usr/local/bin/k3s" file (system_u object_r k3s_own_t ((s0) (s0))))
+`), 0o600))
+	m := newMachine(t, p, made{
+		product: "selinux",
+		prepare: func(tree string) { packertest.Label(t, tree) },
+		provisioners: fmt.Sprintf(`
+  provisioner "k3s-cis" {
+    install {
+      binary         = %q
+      selinux_policy = %q
+    }
+    seal {
+      enabled = false
+    }
+`+keepAccess+`
+  }
+`, binary, module),
+	})
+	m.parameters = "security=selinux enforcing=1"
+	r, _ := m.run(t, p, selinuxEnforcing+selinuxLoaded)
+	require.Zero(t, r.ExitCode, r.Output)
+	assert.Contains(t, r.Output, "the module: loaded once")
 }
