@@ -12,6 +12,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"testing"
 
 	packersdk "github.com/hashicorp/packer-plugin-sdk/packer"
@@ -289,12 +290,31 @@ func (p *planter) plant(t testing.TB, tree string, only ...string) []string {
 	return chosen
 }
 
+// transcript keeps what is logged and said, which happens at the same time.
+type transcript struct {
+	mu   sync.Mutex
+	text bytes.Buffer
+}
+
+func (l *transcript) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.text.Write(p)
+}
+
+// String returns what was written by now.
+func (l *transcript) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.text.String()
+}
+
 // spoken runs one mode on a tree and returns all that left the plugin by name:
 // what was said, logged and returned, and each report.
 func spoken(t testing.TB, dir, tree string, options map[string]any) map[string]string {
 	t.Helper()
 	out := map[string]string{}
-	var logged bytes.Buffer
+	var logged transcript
 	log.SetOutput(&logged)
 	defer log.SetOutput(os.Stderr)
 	reports := filepath.Join(dir, "reports")
