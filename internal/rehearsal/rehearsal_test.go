@@ -131,6 +131,7 @@ func TestReadRefuses(t *testing.T) {
 		"no time":                {"up soon\n" + whole, "is no time"},
 		"no status":              {"answer ready soon\n" + whole, "is no status"},
 		"too long a line":        {"log " + strings.Repeat("x", 70_000) + "\n" + whole, "token too long"},
+		"refused":                {"refused mounting: no\n" + whole, "mounting: no"},
 		"failed":                 {"failed no such program\n" + whole, "no such program"},
 		"lacks":                  {"lacks unshare\nlacks ip\n", "unshare; ip"},
 		"half of an entry":       {"entry 8180 0\n" + whole, "without mode"},

@@ -69,6 +69,12 @@ type Unavailable struct{ Lacks []string }
 
 func (u *Unavailable) Error() string { return strings.Join(u.Lacks, "; ") }
 
+// Refused is what the environment would not do for a rehearsal, although it lacks
+// nothing that could be told beforehand: a mount, a device, a name.
+type Refused struct{ Words string }
+
+func (r *Refused) Error() string { return r.Words }
+
 // Limits of a transcript. A machine may write whatever it likes.
 const (
 	// MaxLine bounds one line, in bytes.
@@ -113,6 +119,8 @@ func Read(in io.Reader, r *Request) (*Observation, error) {
 		return nil, fmt.Errorf("%w: %w", errTranscript, lines.Err())
 	case len(t.lacks) > 0:
 		return nil, &Unavailable{t.lacks}
+	case t.refused != "":
+		return nil, &Refused{t.refused}
 	case t.failed != "":
 		return nil, errors.New(t.failed)
 	case !t.ended:
@@ -126,6 +134,7 @@ type transcript struct {
 	seen    *Observation
 	asked   map[string]bool
 	lacks   []string
+	refused string
 	failed  string
 	entries []node.Entry
 	content map[string][]byte
@@ -135,10 +144,11 @@ type transcript struct {
 
 // transcriptLines read what stands behind the first word of a line.
 var transcriptLines = map[string]func(*transcript, string) error{
-	"alive":  func(*transcript, string) error { return nil },
-	"lacks":  func(t *transcript, s string) error { t.lacks = append(t.lacks, s); return nil },
-	"failed": func(t *transcript, s string) error { t.failed = s; return nil },
-	"up":     func(t *transcript, s string) (err error) { t.seen.Up = true; t.seen.UpAfter, err = seconds(s); return },
+	"alive":   func(*transcript, string) error { return nil },
+	"lacks":   func(t *transcript, s string) error { t.lacks = append(t.lacks, s); return nil },
+	"refused": func(t *transcript, s string) error { t.refused = s; return nil },
+	"failed":  func(t *transcript, s string) error { t.failed = s; return nil },
+	"up":      func(t *transcript, s string) (err error) { t.seen.Up = true; t.seen.UpAfter, err = seconds(s); return },
 	"late": func(t *transcript, s string) (err error) {
 		t.seen.Late = true
 		t.seen.LateAfter, err = seconds(s)

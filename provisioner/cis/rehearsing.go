@@ -80,6 +80,7 @@ func (s *session) start(ctx context.Context, r *rehearsal.Request, agent bool) (
 func (s *session) notRehearsed(err error) (*benchmark.FirstStart, error) {
 	var impossible *rehearsal.Impossible
 	var unavailable *rehearsal.Unavailable
+	var refused *rehearsal.Refused
 	switch {
 	case errors.As(err, &impossible):
 		s.complain("Warning: the first start is not rehearsed: " + impossible.Reason + ". What is deferred stays deferred.")
@@ -89,6 +90,11 @@ func (s *session) notRehearsed(err error) (*benchmark.FirstStart, error) {
 		return &benchmark.FirstStart{Why: "not rehearsed, for want of " + unavailable.Error()}, nil
 	case errors.As(err, &unavailable):
 		return nil, fmt.Errorf("rehearsal: the first start cannot be rehearsed, for want of:\n  %s\nTake the block out, or leave the controls deferred with rehearsal { required = false }", strings.Join(unavailable.Lacks, "\n  "))
+	case errors.As(err, &refused) && s.config.Rehearsal.Required.False():
+		s.complain("Warning: the first start is not rehearsed, since this is refused where it would be: " + refused.Words + ". What is deferred stays deferred.")
+		return &benchmark.FirstStart{Why: "not rehearsed, since this is refused where it would be: " + refused.Words}, nil
+	case errors.As(err, &refused):
+		return nil, fmt.Errorf("rehearsal: the first start cannot be rehearsed, since this is refused where it would be: %w\nTake the block out, or leave the controls deferred with rehearsal { required = false }", err)
 	}
 	return nil, fmt.Errorf("rehearsal: %w", err)
 }

@@ -1,15 +1,19 @@
 package cis
 
 import (
+	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
 
+	"github.com/hashicorp/packer-plugin-sdk/template/config"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
 	"github.com/k3s-cis/packer-plugin-k3s/internal/benchmark"
+	"github.com/k3s-cis/packer-plugin-k3s/internal/rehearsal"
 	"github.com/k3s-cis/packer-plugin-k3s/internal/rehearsal/launchertest"
 	"github.com/k3s-cis/packer-plugin-k3s/internal/rehearsal/tree"
 )
@@ -133,6 +137,25 @@ func TestRehearsalThatCannotBe(t *testing.T) {
 	require.NotNil(t, x.report)
 	assert.Contains(t, x.log, "a datastore elsewhere")
 	assert.Equal(t, benchmark.Deferred, status(t, x.report, "1.1.13").Status)
+}
+
+// What is refused where a rehearsal would be is softened as what is missing there;
+// what K3s's program is, is not.
+func TestRehearsalRefused(t *testing.T) {
+	t.Parallel()
+	said := ""
+	s := session{complain: func(text string) { said += text }}
+	refused, failed := fmt.Errorf("on the machine: %w", &rehearsal.Refused{Words: "the default route: no"}), errors.New("k3s cannot be started")
+	s.config.Rehearsal = &RehearsalConfig{}
+	_, err := s.notRehearsed(refused)
+	require.ErrorContains(t, err, "is refused where it would be: on the machine: the default route: no\nTake the block out")
+	s.config.Rehearsal.Required = config.TriFalse
+	first, err := s.notRehearsed(refused)
+	require.NoError(t, err)
+	assert.Contains(t, first.Why, "the default route: no")
+	assert.Contains(t, said, "Warning: the first start is not rehearsed")
+	_, err = s.notRehearsed(failed)
+	require.ErrorIs(t, err, failed)
 }
 
 func TestRehearsalOptions(t *testing.T) {

@@ -49,7 +49,7 @@ func onStage() int {
 		w.line("lacks", string(lack))
 		return 1
 	case err != nil:
-		w.line("failed", err.Error())
+		w.line("refused", err.Error())
 		return 1
 	}
 	p := &performance{request: o.Request, w: w}

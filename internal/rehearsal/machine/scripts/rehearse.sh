@@ -44,6 +44,13 @@ cgroup=k3s-cis-rehearsal-
 . ./request.sh
 id=$$
 
+# refused ends the rehearsal for what the machine would not do, failed for what K3s's
+# program is.
+refused() {
+	printf 'refused %s\n' "$(printf '%s' "$*" | tr '\n' ' ')"
+	exit 1
+}
+
 failed() {
 	printf 'failed %s\n' "$(printf '%s' "$*" | tr '\n' ' ')"
 	exit 1
@@ -53,7 +60,7 @@ failed() {
 try() {
 	doing=$1
 	shift
-	tried=$("$@" 2>&1) || failed "$doing: $tried"
+	tried=$("$@" 2>&1) || refused "$doing: $tried"
 }
 
 # Before anything is made.
@@ -258,7 +265,7 @@ lay_layer() {
 	try "$1" chmod "$(stat -c %a "lower$layers")" "upper$layers"
 	try "$1" chown "$(stat -c %u:%g "lower$layers")" "upper$layers"
 	mount -t overlay -o "nodev,lowerdir=$stage/lower$layers,upperdir=$stage/upper$layers,workdir=$stage/work$layers" overlay "root${1%/}" 2>mount.errors && return
-	[ "$1" != / ] || failed "laying $1 below a scratch: $(cat mount.errors)"
+	[ "$1" != / ] || refused "laying $1 below a scratch: $(cat mount.errors)"
 	# Such as the firmware's: it is not written at a start.
 	try "$1" mount --bind "lower$layers" "root$1"
 	try "$1" mount -o remount,bind,ro "root$1"
@@ -269,7 +276,7 @@ lay_layer() {
 furnish() {
 	mkdir -p /proc /sys /dev
 	try /proc mount -t proc -o nosuid,nodev,noexec proc /proc
-	printf '%s' "$host_name" >/proc/sys/kernel/hostname || failed 'the host name'
+	printf '%s' "$host_name" >/proc/sys/kernel/hostname || refused 'the host name'
 	# What changes the machine in a /proc that is otherwise the namespaces'.
 	for name in sys sysrq-trigger acpi bus fs irq mtrr scsi; do
 		[ -e "/proc/$name" ] || continue
@@ -294,7 +301,7 @@ furnish_devices() {
 	try /dev mount -t tmpfs -o nosuid,noexec,mode=0755,size=16m tmpfs /dev
 	umask 0
 	mknod -m 666 /dev/null c 1 3 && mknod -m 666 /dev/zero c 1 5 && mknod -m 666 /dev/full c 1 7 &&
-		mknod -m 666 /dev/random c 1 8 && mknod -m 666 /dev/urandom c 1 9 && mknod -m 666 /dev/tty c 5 0 || failed 'the devices'
+		mknod -m 666 /dev/random c 1 8 && mknod -m 666 /dev/urandom c 1 9 && mknod -m 666 /dev/tty c 5 0 || refused 'the devices'
 	# The kubelet reads there of processes that were killed for want of memory.
 	[ "$agent" = no ] || mknod -m 644 /dev/kmsg c 1 11
 	umask 022
