@@ -102,7 +102,7 @@ func TestRehearsalThatFails(t *testing.T) {
 	} {
 		t.Run(misbehave, func(t *testing.T) {
 			t.Parallel()
-			options := map[string]any{"k3s_version": release, "rehearsal": map[string]any{"timeout": "15s"}} // what is awaited in vain takes all of it
+			options := map[string]any{"k3s_version": release, "rehearsal": map[string]any{"timeout": "8s"}}
 			x := try(t, startableTree(t, misbehave), options, nil)
 			require.Error(t, x.err)
 			r := status(t, x.report, c.control)

@@ -166,29 +166,27 @@ func oneLine(s string) string {
 // pause is how long an ask waits before it is put again.
 const pause = 200 * time.Millisecond
 
-// ask puts an ask until it has an answer that is one, or the time is over.
+// ask puts an ask until it has an answer that is one, or the time is over. Then the
+// last whole answer counts: that the next one did not come takes nothing of it back.
 func (p *performance) ask(ctx context.Context, a rehearsal.Ask) {
 	settled, cancel := context.WithTimeout(ctx, p.request.Settle)
 	defer cancel()
+	given, found, last, said := false, false, 0, ""
 	for {
-		status, text, asked := p.once(settled, a)
-		found := asked && awaited(a, text)
-		switch {
-		case found || settled.Err() != nil || p.dead():
-			if asked {
-				p.answer(a.Name, status, found, text)
-			}
-			return
-		case len(a.Until)+len(a.Enough) == 0:
-			p.answer(a.Name, status, true, text)
-			return
+		if status, text, whole := p.once(settled, a); whole {
+			given, last, said = true, status, text
+			found = len(a.Until)+len(a.Enough) == 0 || awaited(a, text)
+		}
+		if found || settled.Err() != nil || p.dead() {
+			break
 		}
 		select {
 		case <-settled.Done():
-			p.answer(a.Name, status, false, text)
-			return
 		case <-time.After(pause):
 		}
+	}
+	if given {
+		p.answer(a.Name, last, found, said)
 	}
 }
 
@@ -206,7 +204,8 @@ func awaited(a rehearsal.Ask, text string) bool {
 	return len(a.Until) > 0
 }
 
-func (p *performance) once(ctx context.Context, a rehearsal.Ask) (status int, text string, asked bool) {
+// once puts an ask. Its answer is whole unless the time was over before it came.
+func (p *performance) once(ctx context.Context, a rehearsal.Ask) (status int, text string, whole bool) {
 	var out bytes.Buffer
 	cmd := exec.CommandContext(ctx, a.Words[0], a.Words[1:]...)
 	cmd.Env, cmd.Dir = p.request.Environment, "/"

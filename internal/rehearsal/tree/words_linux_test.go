@@ -1,13 +1,17 @@
 package tree
 
 import (
+	"bytes"
 	"os"
 	"path/filepath"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
+	"github.com/k3s-cis/packer-plugin-k3s/internal/rehearsal"
 )
 
 func TestWordsOfWhatIsMissing(t *testing.T) {
@@ -19,6 +23,22 @@ func TestWordsOfWhatIsMissing(t *testing.T) {
 	} {
 		assert.ErrorContains(t, cannotStart(errno), says)
 	}
+}
+
+// An answer that came is not lost because the next one did not.
+func TestLastWholeAnswerCounts(t *testing.T) {
+	at := filepath.Join(t.TempDir(), "asked")
+	var out bytes.Buffer
+	p := &performance{
+		request: &rehearsal.Request{Settle: 2 * time.Second, Environment: os.Environ()},
+		w:       newWriter(&out), ended: make(chan struct{}),
+	}
+	p.ask(t.Context(), rehearsal.Ask{
+		Name: "accounts", Until: []string{"default false"},
+		Words: []string{"sh", "-c", `if [ -e "$0" ]; then exec sleep 60; fi; : >"$0"; echo default true`, at},
+	})
+	p.w.flush()
+	assert.Equal(t, "answer accounts 0\nsaid accounts default true\n", out.String())
 }
 
 func TestAvailableMemory(t *testing.T) {

@@ -397,33 +397,28 @@ wait_up() {
 one_line() { tr -d '\000\r' | cut -b 1-59000; }
 
 # ask NUMBER NAME ONCE puts an ask until it has an answer that is one, or the time
-# is over.
+# is over. Then the last whole answer counts: that the next one did not come takes
+# nothing of it back.
 ask() {
 	tick
 	until=$((now + settle * 100))
 	[ "$until" -lt "$over" ] || until=$over
-	answered=''
-	while :; do
-		tick
-		if [ "$now" -ge "$until" ]; then
-			[ -n "$answered" ] && break
-			return
-		fi
-		within $(((until - now + 99) / 100)) "$1" || return 0
-		answered=yes
-		said=$(head -c 1048576 answer | tr -d '\000')
-		found=''
+	given='' found=''
+	while tick && [ "$now" -lt "$until" ]; do
+		within $(((until - now + 99) / 100)) "$1" || break
+		given=$status
+		mv answer given
+		said=$(head -c 1048576 given | tr -d '\000')
 		if [ "$3" = yes ] || "awaited_$1"; then
 			found=' found'
-		fi
-		tick
-		if [ -n "$found" ] || [ "$now" -ge "$until" ] || dead; then
 			break
 		fi
+		dead && break
 		sleep "$pause"
 	done
-	echo "answer $2 $status$found"
-	head -c 1048576 answer | one_line | sed "s|^|said $2 |"
+	[ -n "$given" ] || return 0
+	echo "answer $2 $given$found"
+	head -c 1048576 given | one_line | sed "s|^|said $2 |"
 }
 
 # within SECONDS NUMBER runs an ask as long as that, and fails where it took longer.
