@@ -234,8 +234,7 @@ func TestAccKilledAtEveryMoment(t *testing.T) {
 				require.Empty(t, listedBelow(t, s.b.dir), moment)
 			}
 			t.Logf("%d kills in builds of %s; %d of them had a work directory", kills, s.whole, begun)
-			// Builds are faster than the one that was timed where the machine was busy then.
-			require.Greater(t, begun, kills/4)
+			require.Greater(t, begun, kills/3)
 		})
 	}
 }
@@ -254,7 +253,11 @@ func (s *sweep) await(i int, work string) bool {
 		}
 		time.Sleep(s.whole * 2 / 3 * time.Duration(i-starts) / kills)
 	}
-	return len(leftIn(s.t, work)) > 0
+	begun := len(leftIn(s.t, work)) > 0
+	if !begun && i >= starts { // done already: the machine was busier when a build was timed
+		s.whole = s.whole * 3 / 4
+	}
+	return begun
 }
 
 // Which processes of a build are killed.

@@ -27,12 +27,8 @@ func TestPageOfAThousandReports(t *testing.T) {
 	madeUp(t, dir, 1000, 20)
 	_, said := run(t, "--out", out, dir)
 	require.FileExists(t, filepath.Join(out, "fleet.html"), said)
-	var p *browsertest.Page
-	took := time.Hour
-	for range 3 { // the best of them: what else the machine does is no part of the page
-		p = browsertest.Open(t, filepath.Join(out, "fleet.html"), 1280)
-		took = min(took, time.Duration(browsertest.Eval[float64](p, `performance.getEntriesByType("navigation")[0].loadEventEnd`)*float64(time.Millisecond)))
-	}
+	p := browsertest.Open(t, filepath.Join(out, "fleet.html"), 1280)
+	took := time.Duration(browsertest.Eval[float64](p, `performance.getEntriesByType("navigation")[0].loadEventEnd`) * float64(time.Millisecond))
 	t.Logf("opened in %s", took)
 	assert.Less(t, took, opening)
 	assert.Equal(t, 1000, browsertest.Eval[int](p, visible))
