@@ -268,11 +268,21 @@ func (c command) chown() {
 		return
 	}
 	user, group, _ := strings.Cut(strings.Replace(operands[0].text, ".", ":", 1), ":")
-	f.uid, f.gid = identity(user), identity(group)
+	f.uid, f.gid = toOthers(user), toOthers(group)
 	if !operands[0].known {
 		f.action = covers
 	}
 	c.each(operands[1:], f)
+}
+
+// toOthers is who a file is given to, -1 for root: until the command runs the file is
+// another's, and it may fail, so that what it gives back proves nothing.
+func toOthers(name string) int {
+	id := identity(name)
+	if id == 0 {
+		return -1
+	}
+	return id
 }
 
 func (c command) chgrp() {
@@ -282,7 +292,7 @@ func (c command) chgrp() {
 	}
 	f := asItIs
 	f.deep = short(options, "R")
-	f.gid = identity(operands[0].text)
+	f.gid = toOthers(operands[0].text)
 	c.each(operands[1:], f)
 }
 
