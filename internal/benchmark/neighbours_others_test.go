@@ -116,6 +116,12 @@ func TestUserDataOfTheImage(t *testing.T) {
 		{"a disk over the data directory", true, laid("/etc/cloud/cloud.cfg.d/9.cfg", "mounts:\n- [/dev/sdb1, /var/lib/rancher, ext4]\n")},
 		{"a disk over other data", false, laid("/etc/cloud/cloud.cfg.d/9.cfg", "mounts:\n- [ephemeral0, /mnt]\n- [/dev/sdb1, /var/lib/longhorn, ext4]\n")},
 		{"what Ubuntu's installer was given", true, laid("/var/log/installer/autoinstall-user-data", "#cloud-config\nautoinstall:\n  identity: {username: u, password: \"$6$a$b\"}\n")},
+		{"an owner that is put right at boot", true, func(_ *testing.T, tr *tree) {
+			tr.file("/etc/rc.local", 0o755, "#!/bin/sh\nchown root:root /etc/rancher/k3s/config.yaml\n")
+			e := tr.entries["/etc/rancher/k3s/config.yaml"]
+			e.UID, e.GID = 1000, 1000
+			tr.put(e)
+		}},
 		{"a hook of dhclient's", true, laid("/etc/dhcp/dhclient-exit-hooks.d/x", zero+"\n")},
 	})
 }
@@ -133,6 +139,12 @@ func TestTokensOfScripts(t *testing.T) {
 		{"in quotes", true, runs("sh /run/install.sh agent --agent-token \"mytoken\"")},
 		{"in a list", true, runs("[sh, /run/install.sh, server, \"--token\", \"mytoken\"]")},
 		{"of a VPN", true, runs("sh /run/install.sh server --vpn-auth=name=tailscale,joinKey=x")},
+		{"of a cluster of old", true, runs("sh /run/install.sh server --cluster-secret mytoken")},
+		{"of a bucket", true, runs("sh /run/install.sh server --etcd-s3-access-key=AKIA")},
+		{"of a bucket's session", true, runs("sh /run/install.sh server --etcd-s3-session-token abc")},
+		{"of a datastore", true, runs("sh /run/install.sh server --datastore-endpoint=mysql://k3s:abc@tcp(db:3306)/k3s")},
+		{"of a datastore, in its query", true, runs("sh /run/install.sh server --datastore-endpoint=postgres://db/k3s?password=abc")},
+		{"a datastore without one", false, runs("sh /run/install.sh server --datastore-endpoint=postgres://db/k3s?sslmode=verify-full")},
 		{"from a file", false, runs("sh /run/install.sh server --token \"$(cat /run/token)\" --token-file /run/token --server https://x:6443")},
 		{"from a variable", false, runs("sh /run/install.sh server --token ${TOKEN} --token=$TOKEN --agent-token <token>")},
 		{"in a script", true, script("K3S_TOKEN=mytoken sh /run/install.sh")},

@@ -162,9 +162,9 @@ func listedPasswords(file string, n *yaml.Node) []Evidence {
 // assignments are how shells, units and environment files give variables.
 var assignments = regexp.MustCompile(`\b([A-Z][A-Z0-9_]*)=("[^"]+"|'[^']+'|[^\s"']+)`)
 
-// tokenOptions are options of K3s's command line that are given a secret, be it as
-// an item of a list.
-var tokenOptions = regexp.MustCompile(`(?:^|[\s"'=])(--(?:agent-)?token|--vpn-auth|--etcd-s3-secret-key)(?:=|["']?,?\s+)["']?[^\s"'$<{\x60\\-]`)
+// secretOptions are options of K3s's command line with the value that they are
+// given, be it as an item of a list.
+var secretOptions = regexp.MustCompile(`(?:^|[\s"'=])--(` + strings.Join(k3s.SecretKeys(), "|") + `)(?:=|["']?,?\s+)["']?([^\s"'$<{\x60\\-][^\s"']*)`)
 
 // assignedSecrets finds assignments to K3s's own variables that hold secrets,
 // and options of its command line, in a text of any kind.
@@ -176,8 +176,10 @@ func assignedSecrets(file string, data []byte) []Evidence {
 		if bytes.HasPrefix(bytes.TrimSpace(text), []byte("#")) {
 			continue
 		}
-		for _, m := range tokenOptions.FindAllSubmatch(text, -1) {
-			out = append(out, Evidence{Source: file, Line: line, Detail: string(m[1]) + " has a value (not shown)"})
+		for _, m := range secretOptions.FindAllSubmatch(text, -1) {
+			if key := string(m[1]); k3s.HoldsSecret(key, string(m[2])) {
+				out = append(out, Evidence{Source: file, Line: line, Detail: "--" + key + " has a value (not shown)"})
+			}
 		}
 		for _, m := range assignments.FindAllSubmatch(text, -1) {
 			name, value := string(m[1]), strings.Trim(string(m[2]), `"'`)

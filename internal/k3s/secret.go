@@ -15,6 +15,10 @@ var secretKeys = []string{
 	"etcd-s3-access-key", "etcd-s3-secret-key", "etcd-s3-session-token",
 }
 
+// SecretKeys returns the keys whose values are secrets, or hold one: the address of
+// a datastore with a password in it.
+func SecretKeys() []string { return slices.Clone(secretKeys) }
+
 // Secret says whether the value of a key (by its name, an alias, or its
 // environment variable) may hold a secret and must not be shown.
 func Secret(key string) bool {
