@@ -3,7 +3,6 @@ package benchmark
 import (
 	"fmt"
 	"slices"
-	"strings"
 
 	"go.yaml.in/yaml/v3"
 	"k8s.io/apiserver/pkg/apis/audit"
@@ -54,14 +53,13 @@ func (a auditPolicy) judge(x *examination) verdict {
 			return v
 		}
 	}
-	recorded, gaps := coverage(p.Policy)
+	recorded, gaps, left := coverage(p.Policy)
 	switch {
 	case recorded == 0:
 		v.status, v.hard, v.found = Fail, true, "the policy records none of the requests that CIS names"
 	case a.sensitive && len(gaps) > 0:
 		v.status, v.found = Fail, few(gaps)
-	case !a.sensitive && slices.ContainsFunc(gaps, unrecorded):
-		left := slices.DeleteFunc(slices.Clone(gaps), func(gap string) bool { return !unrecorded(gap) })
+	case !a.sensitive && len(left) > 0:
 		v.status, v.found = Manual, few(left)
 		v.reason = "whether a policy is enough that leaves out what CIS names is for a person to review"
 	default:
@@ -145,22 +143,22 @@ func auditScopes(p *audit.Policy) []auditScope {
 	return out
 }
 
-// coverage says how many kinds of requests are recorded at all, and which are
-// not as they should be, each at the first place.
-func coverage(p *audit.Policy) (recorded int, gaps []string) {
+// coverage says how many kinds of requests are recorded at all, which are not as
+// they should be, and which of these are left out, each at the first place.
+func coverage(p *audit.Policy) (recorded int, gaps, left []string) {
 	scopes := auditScopes(p)
 	for _, r := range sensitiveRequests {
 		if r.recorded(p, scopes[0]) != audit.LevelNone {
 			recorded++
 		}
-		for _, s := range scopes {
-			if gap := r.gap(p, s); gap != "" {
-				gaps = append(gaps, gap)
-				break
-			}
+		if i := slices.IndexFunc(scopes, func(s auditScope) bool { return r.gap(p, s) != "" }); i >= 0 {
+			gaps = append(gaps, r.gap(p, scopes[i]))
+		}
+		if i := slices.IndexFunc(scopes, func(s auditScope) bool { return r.recorded(p, s) == audit.LevelNone }); i >= 0 {
+			left = append(left, r.gap(p, scopes[i]))
 		}
 	}
-	return recorded, gaps
+	return recorded, gaps, left
 }
 
 func (r sensitiveRequest) recorded(p *audit.Policy, s auditScope) audit.Level {
@@ -169,11 +167,6 @@ func (r sensitiveRequest) recorded(p *audit.Policy, s auditScope) audit.Level {
 		Verb: r.verb, APIGroup: r.group, Resource: r.resource, Subresource: r.subresource, Name: "something",
 	})
 }
-
-// notRecorded is how a gap ends that is no record at all.
-const notRecorded = " is not recorded"
-
-func unrecorded(gap string) bool { return strings.HasSuffix(gap, notRecorded) }
 
 // gap says what is wrong with how a scope's requests are recorded, or "".
 func (r sensitiveRequest) gap(p *audit.Policy, s auditScope) string {
@@ -189,7 +182,7 @@ func (r sensitiveRequest) gap(p *audit.Policy, s auditScope) string {
 	}
 	switch level := r.recorded(p, s); {
 	case level == audit.LevelNone:
-		return name + notRecorded
+		return name + " is not recorded"
 	case r.metadataOnly && level != audit.LevelMetadata:
 		return fmt.Sprintf("%s is recorded at %s: the content reaches the log", name, level)
 	}

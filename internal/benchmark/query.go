@@ -74,7 +74,7 @@ func FollowUp(in Input) node.Query {
 	if dir := x.snapshotDir(); dir != "" {
 		q = append(q, node.Pick{Path: dir, Depth: 1})
 	}
-	if dir := x.credentialPrograms(); dir != "/-" {
+	if dir, named := x.credentialPrograms(); named {
 		q = append(q, node.Pick{Path: dir, Depth: 1})
 	}
 	for _, named := range namedFiles {

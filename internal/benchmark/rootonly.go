@@ -272,7 +272,10 @@ func (x *examination) namedByFiles() []string {
 	if a, problem := x.admission(); problem == nil && a != nil {
 		list = append(list, a.Files...)
 	}
-	for _, dir := range []string{containerdDir(x.paths), x.credentialPrograms()} {
+	for _, e := range x.node().Below(containerdDir(x.paths)) {
+		list = append(list, e.Path)
+	}
+	if dir, named := x.credentialPrograms(); named {
 		for _, e := range x.node().Below(dir) {
 			list = append(list, e.Path)
 		}
@@ -282,12 +285,10 @@ func (x *examination) namedByFiles() []string {
 }
 
 // credentialPrograms is the directory of the programs that the kubelet runs for
-// registries' passwords; "/-" where the configuration names none.
-func (x *examination) credentialPrograms() string {
-	if dir := x.in.Effective.Text("image-credential-provider-bin-dir"); path.IsAbs(dir) {
-		return path.Clean(dir)
-	}
-	return "/-"
+// registries' passwords, where the configuration names one.
+func (x *examination) credentialPrograms() (dir string, named bool) {
+	dir = x.in.Effective.Text("image-credential-provider-bin-dir")
+	return path.Clean(dir), path.IsAbs(dir)
 }
 
 // directoriesAbove are those above all that K3s is started from and reads.
