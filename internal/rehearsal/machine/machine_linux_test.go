@@ -4,7 +4,6 @@ import (
 	"bufio"
 	"context"
 	"io"
-	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -17,13 +16,10 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
-	"github.com/k3s-cis/packer-plugin-k3s/internal/k3s"
-	"github.com/k3s-cis/packer-plugin-k3s/internal/node"
 	"github.com/k3s-cis/packer-plugin-k3s/internal/rehearsal"
 	"github.com/k3s-cis/packer-plugin-k3s/internal/rehearsal/launchertest"
 	"github.com/k3s-cis/packer-plugin-k3s/internal/rehearsal/machine"
 	"github.com/k3s-cis/packer-plugin-k3s/internal/remote"
-	"github.com/k3s-cis/packer-plugin-k3s/internal/rootfs"
 )
 
 // place is a machine without a server: a tree with this host's programs, in mount
@@ -65,7 +61,7 @@ func newPlace(t *testing.T, damage string, misbehave ...string) *place {
 		t.Skip("needs root")
 	}
 	root := t.TempDir()
-	layNode(t, root)
+	launchertest.LayNode(t, root)
 	launchertest.Install(t, root, misbehave...)
 	for _, dir := range []string{"bin", "sbin", "lib", "lib64"} {
 		require.NoError(t, os.Symlink("usr/"+dir, filepath.Join(root, dir)))
@@ -86,21 +82,6 @@ func newPlace(t *testing.T, damage string, misbehave ...string) *place {
 	child, err := os.ReadFile("/proc/" + strconv.Itoa(cmd.Process.Pid) + "/task/" + strconv.Itoa(cmd.Process.Pid) + "/children")
 	require.NoError(t, err)
 	return &place{root: root, pid: strings.TrimSpace(string(child))}
-}
-
-// layNode makes the files of a small node.
-func layNode(t *testing.T, root string) {
-	t.Helper()
-	for name, text := range map[string]string{
-		"/etc/systemd/system/k3s.service":                         "[Service]\nExecStart=/usr/local/bin/k3s server\nEnvironment=FROM_UNIT=yes\n",
-		"/etc/rancher/k3s/config.yaml":                            "secrets-encryption: true\n",
-		"/var/lib/rancher/k3s/server/manifests/mine.yaml":         "apiVersion: networking.k8s.io/v1\nkind: NetworkPolicy\nmetadata: {name: mine, namespace: kube-system}\nspec: {podSelector: {}, policyTypes: [Ingress]}\n",
-		"/var/lib/rancher/k3s/server/manifests/mine-account.yaml": "apiVersion: v1\nkind: ServiceAccount\nmetadata: {name: default, namespace: default}\nautomountServiceAccountToken: false\n",
-	} {
-		at := filepath.Join(root, name)
-		require.NoError(t, os.MkdirAll(filepath.Dir(at), 0o755))
-		require.NoError(t, os.WriteFile(at, []byte(text), 0o600))
-	}
 }
 
 func itoa(n int) string { return strconv.Itoa(n) }
@@ -136,23 +117,9 @@ func (p *place) state(t *testing.T) string {
 	return string(out)
 }
 
-var subject = rehearsal.Subject{
-	AddOns: []string{"mine", "mine-account"}, Policies: []string{"kube-system/mine"}, Accounts: []string{"default"}, Namespaces: []string{"default", "kube-public"},
-	Files: node.Query{{Path: "/var/lib/rancher/k3s/server/tls", Depth: node.Deep}, {Path: "/var/lib/rancher/k3s/server/logs/audit.log"}, {Path: "/var/lib/cni/networks", Depth: node.Deep}, {Path: "/etc/rancher/k3s/config.yaml", Content: true}},
-}
-
 func (p *place) request(t *testing.T, timeout time.Duration, agent bool) *rehearsal.Request {
 	t.Helper()
-	release, err := k3s.ParseRelease("v1.36.3+k3s1")
-	require.NoError(t, err)
-	n, err := rootfs.At(p.root).Read(t.Context(), k3s.Query(k3s.Server, ""))
-	require.NoError(t, err)
-	e, err := k3s.Resolve(n, release, k3s.Server)
-	require.NoError(t, err)
-	r, err := rehearsal.New(e, e.Program, subject, timeout, agent)
-	require.NoError(t, err)
-	r.Settle = 2 * time.Second
-	return r
+	return launchertest.Request(t, p.root, timeout, agent)
 }
 
 func (p *place) machine() *remote.Machine { return remote.New(p, remote.Options{}) }
@@ -164,94 +131,41 @@ func TestRehearsal(t *testing.T) {
 			before := p.state(t)
 			seen, err := machine.Run(t.Context(), p.machine(), p.request(t, time.Minute, agent))
 			require.NoError(t, err)
-			assert.True(t, seen.Up, "%v", seen.Log)
-			assert.Less(t, seen.UpAfter, 10*time.Second)
-			assert.Empty(t, seen.Exited)
-			assert.False(t, seen.Full)
-			assert.Empty(t, seen.Traces)
-			components := 3
-			if agent {
-				components = 5
-				assert.True(t, seen.Answers[rehearsal.AskKubelet].Found)
-			}
-			assert.Len(t, seen.Started, components)
-			for _, name := range []string{rehearsal.AskReady, rehearsal.AskAddOns, rehearsal.AskEvents, rehearsal.AskPolicies, rehearsal.AskAccounts, rehearsal.AskSecret} {
-				assert.True(t, seen.Answers[name].Found, "%s: %+v", name, seen.Answers[name])
-			}
-			for _, ns := range subject.Namespaces {
-				assert.True(t, seen.Answers[rehearsal.AskPrivileged+ns].Refused(), "%+v", seen.Answers)
-				assert.True(t, seen.Answers[rehearsal.AskRestricted+ns].Admitted(), "%+v", seen.Answers)
-			}
-			assert.Equal(t, rehearsal.Stored{Looked: true, Key: true, Providers: []string{"aescbc"}}, seen.Stored)
-			key, presence := seen.Node.Lookup("/var/lib/rancher/k3s/server/tls/etcd/client.key")
-			assert.Equal(t, node.Present, presence)
-			assert.Equal(t, fs.FileMode(0o600), key.Mode)
-			_, presence = seen.Node.Lookup("/var/lib/cni/networks")
-			assert.Equal(t, node.Absent, presence)
-			config, _ := seen.Node.Lookup("/etc/rancher/k3s/config.yaml")
-			assert.Equal(t, "secrets-encryption: true\n", string(config.Data))
+			launchertest.RequireFirstStart(t, seen, agent)
 			assert.Eventually(t, func() bool { return p.state(t) == before }, 5*time.Second, 100*time.Millisecond)
 			assert.Equal(t, before, p.state(t), "the machine is as it was")
 		})
 	}
 }
 
-// misbehaviours are what is seen of each way in which K3s can do otherwise.
-var misbehaviours = map[string]func(*testing.T, *rehearsal.Observation){
-	"exit": func(t *testing.T, o *rehearsal.Observation) {
-		assert.Equal(t, "status 1", o.Exited)
-		assert.False(t, o.Up)
-		assert.Empty(t, o.Answers)
-	},
-	"hang": func(t *testing.T, o *rehearsal.Observation) {
-		assert.True(t, o.Late)
-		assert.False(t, o.Up)
-		assert.GreaterOrEqual(t, o.LateAfter, 3*time.Second)
-	},
-	"dies": func(t *testing.T, o *rehearsal.Observation) {
-		assert.True(t, o.Up)
-		assert.Equal(t, "status 3", o.Exited)
-	},
-	"argument": func(t *testing.T, o *rehearsal.Observation) {
-		assert.Contains(t, o.Started[k3s.APIServer], k3s.Argument{Name: "audit-log-maxage", Value: "3", Origin: k3s.Origin{Source: "log of K3s"}})
-	},
-	"certificate": func(t *testing.T, o *rehearsal.Observation) {
-		e, _ := o.Node.Lookup("/var/lib/rancher/k3s/server/tls/serving-kube-apiserver.key")
-		assert.Equal(t, fs.FileMode(0o666), e.Mode)
-	},
-	"admit": func(t *testing.T, o *rehearsal.Observation) {
-		assert.True(t, o.Answers["privileged-default"].Admitted())
-	},
-	"refuse": func(t *testing.T, o *rehearsal.Observation) {
-		assert.True(t, o.Answers["restricted-default"].Refused())
-	},
-	"no-account": func(t *testing.T, o *rehearsal.Observation) {
-		a := o.Answers["privileged-default"]
-		assert.False(t, a.Refused() || a.Admitted() || a.Found, "refused for another reason: %+v", a)
-	},
-	"clear": func(t *testing.T, o *rehearsal.Observation) { assert.True(t, o.Stored.Clear && o.Stored.Key) },
-	"fill":  func(t *testing.T, o *rehearsal.Observation) { assert.True(t, o.Full) },
-	"silent": func(t *testing.T, o *rehearsal.Observation) {
-		assert.True(t, o.Up)
-		assert.False(t, o.Answers[rehearsal.AskReady].Found)
-		assert.Equal(t, 1, o.Answers[rehearsal.AskReady].Status)
-	},
-	"stuck": func(t *testing.T, o *rehearsal.Observation) {
-		assert.True(t, o.Up)
-		assert.Empty(t, o.Answers)
-	},
-	"forks": func(t *testing.T, o *rehearsal.Observation) { assert.True(t, o.Up) },
-	"host": func(t *testing.T, o *rehearsal.Observation) {
-		for _, line := range o.Log {
-			assert.NotContains(t, line, "wrote ")
-			assert.NotContains(t, line, "mounted")
-			assert.NotContains(t, line, "could not write")
-		}
-	},
+// stacked mounts a file system at $1 that no scratch can be laid over: that of two
+// overlays is the highest stack there is.
+const stacked = `stacked() {
+	mkdir -p /tmp/o/low /tmp/o/one "$1"
+	mount -t overlay -o lowerdir=/tmp/o/low:/etc overlay /tmp/o/one
+	mount -t overlay -o lowerdir=/tmp/o/one:/tmp/o/low overlay "$1"
+}
+`
+
+// What cannot be laid below a scratch is read-only where K3s writes nothing, and
+// refuses the rehearsal where it does.
+func TestLayersThatAreRefused(t *testing.T) {
+	p := newPlace(t, stacked+"stacked /boot/efi")
+	seen, err := machine.Run(t.Context(), p.machine(), p.request(t, time.Minute, false))
+	require.NoError(t, err)
+	launchertest.RequireFirstStart(t, seen, false)
+
+	for _, at := range []string{"/var/lib/rancher", "/var/lib/rancher/k3s/server/db", "/var/lib/kubelet/pods"} {
+		p = newPlace(t, stacked+"stacked "+at)
+		_, err = machine.Run(t.Context(), p.machine(), p.request(t, time.Minute, false))
+		var refused *rehearsal.Refused
+		require.ErrorAs(t, err, &refused, at)
+		assert.Contains(t, refused.Words, "laying "+at+" below a scratch: ")
+	}
 }
 
 func TestMisbehaviour(t *testing.T) {
-	for misbehave, check := range misbehaviours {
+	for misbehave, check := range launchertest.Misbehaviours() {
 		t.Run(misbehave, func(t *testing.T) {
 			p := newPlace(t, "", misbehave)
 			before := p.state(t)

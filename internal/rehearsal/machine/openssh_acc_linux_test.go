@@ -29,7 +29,7 @@ func newServer(t *testing.T, misbehave ...string) (*sshtest.Machine, *place) {
 		t.Skip("acceptance test: set PACKER_ACC=1 to start an SSH server on the base root file system")
 	}
 	root := sshtest.Base(t)
-	layNode(t, root)
+	launchertest.LayNode(t, root)
 	launchertest.Install(t, root, misbehave...)
 	require.NoError(t, os.MkdirAll(filepath.Join(root, "opt/bin"), 0o755))
 	require.NoError(t, os.Rename(filepath.Join(root, "usr/local/bin/k3s"), filepath.Join(root, "opt/bin/k3s")))
@@ -109,7 +109,7 @@ func TestAccOpenSSH(t *testing.T) {
 func TestAccMisbehaviour(t *testing.T) {
 	m, p := newServer(t)
 	target := remote.New(connect(t, m, m.Addr(), sshtest.User, false), remote.Options{})
-	for misbehave, check := range misbehaviours {
+	for misbehave, check := range launchertest.Misbehaviours() {
 		t.Run(misbehave, func(t *testing.T) {
 			require.NoError(t, os.WriteFile(m.Path("/etc/launcher/misbehave"), []byte(misbehave), 0o600))
 			r := p.request(t, 3*time.Second, false)

@@ -20,14 +20,16 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/k3s-cis/packer-plugin-k3s/internal/k3s"
-	"github.com/k3s-cis/packer-plugin-k3s/internal/node"
 	"github.com/k3s-cis/packer-plugin-k3s/internal/rehearsal"
 	"github.com/k3s-cis/packer-plugin-k3s/internal/rehearsal/launchertest"
 	"github.com/k3s-cis/packer-plugin-k3s/internal/rehearsal/tree"
 	"github.com/k3s-cis/packer-plugin-k3s/internal/rootfs"
 )
 
-const deadParent = "TREE_TEST_DEAD_PARENT"
+const (
+	deadParent = "TREE_TEST_DEAD_PARENT"
+	ofTest     = "TREE_TEST_OF"
+)
 
 func TestMain(m *testing.M) {
 	tree.Dispatch()
@@ -44,46 +46,19 @@ func asRoot(t *testing.T) {
 	}
 }
 
-const unit = "[Service]\nExecStart=/usr/local/bin/k3s server\nEnvironment=FROM_UNIT=yes\n"
-
-const policy = "apiVersion: networking.k8s.io/v1\nkind: NetworkPolicy\nmetadata: {name: mine, namespace: kube-system}\nspec: {podSelector: {}, policyTypes: [Ingress]}\n"
-
-const account = "apiVersion: v1\nkind: ServiceAccount\nmetadata: {name: default, namespace: default}\nautomountServiceAccountToken: false\n"
-
 // newTree makes a small node with the launcher as its K3s.
 func newTree(t *testing.T, misbehave ...string) string {
 	t.Helper()
 	root := t.TempDir()
-	for name, text := range map[string]string{
-		"/etc/systemd/system/k3s.service":                         unit,
-		"/etc/rancher/k3s/config.yaml":                            "secrets-encryption: true\n",
-		"/var/lib/rancher/k3s/server/manifests/mine.yaml":         policy,
-		"/var/lib/rancher/k3s/server/manifests/mine-account.yaml": account,
-	} {
-		at := filepath.Join(root, name)
-		require.NoError(t, os.MkdirAll(filepath.Dir(at), 0o755))
-		require.NoError(t, os.WriteFile(at, []byte(text), 0o600))
-	}
+	launchertest.LayNode(t, root)
 	launchertest.Install(t, root, misbehave...)
 	return root
 }
 
-var subject = rehearsal.Subject{
-	AddOns: []string{"mine", "mine-account"}, Policies: []string{"kube-system/mine"}, Accounts: []string{"default"}, Namespaces: []string{"default", "kube-public"},
-	Files: node.Query{{Path: "/var/lib/rancher/k3s/server/tls", Depth: node.Deep}, {Path: "/var/lib/rancher/k3s/server/logs/audit.log"}, {Path: "/var/lib/cni/networks", Depth: node.Deep}, {Path: "/etc/rancher/k3s/config.yaml", Content: true}},
-}
-
 func request(t *testing.T, root string, timeout time.Duration) *rehearsal.Request {
 	t.Helper()
-	release, err := k3s.ParseRelease("v1.36.3+k3s1")
-	require.NoError(t, err)
-	n, err := rootfs.At(root).Read(t.Context(), k3s.Query(k3s.Server, ""))
-	require.NoError(t, err)
-	e, err := k3s.Resolve(n, release, k3s.Server)
-	require.NoError(t, err)
-	r, err := rehearsal.New(e, e.Program, subject, timeout, false)
-	require.NoError(t, err)
-	r.Settle = 1500 * time.Millisecond
+	r := launchertest.Request(t, root, timeout, false)
+	r.Environment = append(r.Environment, ofThisTest())
 	return r
 }
 
@@ -94,86 +69,45 @@ func TestRehearsal(t *testing.T) {
 	seen, err := tree.Run(t.Context(), root, request(t, root, time.Minute), false)
 	require.NoError(t, err)
 
-	assert.True(t, seen.Up, "%v", seen.Log)
-	assert.Less(t, seen.UpAfter, 10*time.Second)
-	assert.Empty(t, seen.Exited)
-	assert.False(t, seen.Full)
-	assert.Empty(t, seen.Traces)
-	assert.Len(t, seen.Started, 3, "the agent's components do not run")
-	for _, name := range []string{rehearsal.AskReady, rehearsal.AskAddOns, rehearsal.AskEvents, rehearsal.AskPolicies, rehearsal.AskAccounts, rehearsal.AskSecret} {
-		assert.True(t, seen.Answers[name].Found, "%s: %+v", name, seen.Answers[name])
-	}
-	for _, ns := range subject.Namespaces {
-		assert.True(t, seen.Answers[rehearsal.AskPrivileged+ns].Refused(), "%+v", seen.Answers)
-		assert.True(t, seen.Answers[rehearsal.AskRestricted+ns].Admitted(), "%+v", seen.Answers)
-	}
-	assert.Equal(t, rehearsal.Stored{Looked: true, Key: true, Providers: []string{"aescbc"}}, seen.Stored)
-	key, presence := seen.Node.Lookup("/var/lib/rancher/k3s/server/tls/etcd/client.key")
-	assert.Equal(t, node.Present, presence)
-	assert.Equal(t, fs.FileMode(0o600), key.Mode)
-	_, presence = seen.Node.Lookup("/var/lib/cni/networks")
-	assert.Equal(t, node.Absent, presence)
-	config, _ := seen.Node.Lookup("/etc/rancher/k3s/config.yaml")
-	assert.Equal(t, "secrets-encryption: true\n", string(config.Data))
-
+	launchertest.RequireFirstStart(t, seen, false)
 	assert.Equal(t, before, fingerprint(t, root), "the tree is as it was")
 	assert.Equal(t, host, hostState(t), "the host is as it was")
 }
 
+// What cannot be laid below a scratch, as a third overlay cannot, is read-only where
+// K3s writes nothing, and refuses the rehearsal where it does.
+func TestLayersThatAreRefused(t *testing.T) {
+	asRoot(t)
+	stacked := func(t *testing.T, at string) string {
+		t.Helper()
+		root, other := newTree(t), t.TempDir()
+		low, one, at := filepath.Join(other, "low"), filepath.Join(other, "one"), filepath.Join(root, at)
+		for _, dir := range []string{low, one, at} {
+			require.NoError(t, os.MkdirAll(dir, 0o755))
+		}
+		for _, m := range [][2]string{{one, low + ":/etc"}, {at, one + ":" + low}} {
+			require.NoError(t, syscall.Mount("overlay", m[0], "overlay", 0, "lowerdir="+m[1]))
+			t.Cleanup(func() { assert.NoError(t, syscall.Unmount(m[0], 0)) })
+		}
+		return root
+	}
+	root := stacked(t, "/boot/efi")
+	seen, err := tree.Run(t.Context(), root, request(t, root, time.Minute), false)
+	require.NoError(t, err)
+	launchertest.RequireFirstStart(t, seen, false)
+
+	for _, at := range []string{"/var/lib/rancher", "/var/lib/kubelet/pods"} {
+		root = stacked(t, at)
+		_, err = tree.Run(t.Context(), root, request(t, root, time.Minute), false)
+		var refused *rehearsal.Refused
+		require.ErrorAs(t, err, &refused, at)
+		assert.Contains(t, refused.Words, "laying "+at+" below a scratch: ")
+	}
+}
+
 func TestMisbehavingK3s(t *testing.T) {
 	asRoot(t)
-	for misbehave, check := range map[string]func(*testing.T, *rehearsal.Observation){
-		"exit": func(t *testing.T, o *rehearsal.Observation) {
-			assert.Equal(t, "status 1", o.Exited)
-			assert.False(t, o.Up)
-			assert.Empty(t, o.Answers)
-		},
-		"hang": func(t *testing.T, o *rehearsal.Observation) {
-			assert.True(t, o.Late)
-			assert.False(t, o.Up)
-			assert.GreaterOrEqual(t, o.LateAfter, 3*time.Second)
-		},
-		"dies": func(t *testing.T, o *rehearsal.Observation) {
-			assert.True(t, o.Up)
-			assert.Equal(t, "status 3", o.Exited)
-		},
-		"argument": func(t *testing.T, o *rehearsal.Observation) {
-			assert.Contains(t, o.Started[k3s.APIServer], k3s.Argument{Name: "audit-log-maxage", Value: "3", Origin: k3s.Origin{Source: "log of K3s"}})
-		},
-		"certificate": func(t *testing.T, o *rehearsal.Observation) {
-			e, _ := o.Node.Lookup("/var/lib/rancher/k3s/server/tls/serving-kube-apiserver.key")
-			assert.Equal(t, fs.FileMode(0o666), e.Mode)
-		},
-		"admit": func(t *testing.T, o *rehearsal.Observation) {
-			assert.True(t, o.Answers["privileged-default"].Admitted())
-		},
-		"refuse": func(t *testing.T, o *rehearsal.Observation) {
-			assert.True(t, o.Answers["restricted-default"].Refused())
-		},
-		"no-account": func(t *testing.T, o *rehearsal.Observation) {
-			a := o.Answers["privileged-default"]
-			assert.False(t, a.Refused() || a.Admitted() || a.Found, "refused for another reason: %+v", a)
-		},
-		"clear": func(t *testing.T, o *rehearsal.Observation) { assert.True(t, o.Stored.Clear && o.Stored.Key) },
-		"fill":  func(t *testing.T, o *rehearsal.Observation) { assert.True(t, o.Full) },
-		"silent": func(t *testing.T, o *rehearsal.Observation) {
-			assert.True(t, o.Up)
-			assert.False(t, o.Answers[rehearsal.AskReady].Found)
-			assert.Equal(t, 1, o.Answers[rehearsal.AskReady].Status)
-		},
-		"stuck": func(t *testing.T, o *rehearsal.Observation) {
-			assert.True(t, o.Up)
-			assert.Empty(t, o.Answers)
-		},
-		"forks": func(t *testing.T, o *rehearsal.Observation) { assert.True(t, o.Up) },
-		"host": func(t *testing.T, o *rehearsal.Observation) {
-			for _, line := range o.Log {
-				assert.NotContains(t, line, "wrote ")
-				assert.NotContains(t, line, "mounted")
-				assert.NotContains(t, line, "could not write")
-			}
-		},
-	} {
+	for misbehave, check := range launchertest.Misbehaviours() {
 		t.Run(misbehave, func(t *testing.T) {
 			root := newTree(t, misbehave)
 			before, host := fingerprint(t, root), hostState(t)
@@ -225,7 +159,8 @@ func rehearseForever(root string) {
 	n, _ := rootfs.At(root).Read(context.Background(), k3s.Query(k3s.Server, ""))
 	release, _ := k3s.ParseRelease("v1.36.3+k3s1")
 	e, _ := k3s.Resolve(n, release, k3s.Server)
-	r, _ := rehearsal.New(e, e.Program, subject, time.Hour, false)
+	r, _ := rehearsal.New(e, e.Program, rehearsal.Subject{}, time.Hour, false)
+	r.Environment = append(r.Environment, ofThisTest())
 	if _, err := tree.Run(context.Background(), root, r, false); err != nil {
 		_, _ = os.Stderr.WriteString(err.Error())
 		os.Exit(1)
@@ -242,15 +177,18 @@ func TestKilled(t *testing.T) {
 	if os.Getenv("PACKER_ACC") != "" {
 		moments = 20
 	}
+	ran := false
 	for i := range moments {
 		cmd := exec.CommandContext(t.Context(), "/proc/self/exe", "-test.run=^$")
-		cmd.Env = append(os.Environ(), deadParent+"="+root)
+		cmd.Env = append(os.Environ(), deadParent+"="+root, ofThisTest())
 		require.NoError(t, cmd.Start())
 		time.Sleep(time.Duration(i) * 400 * time.Millisecond / time.Duration(moments))
+		ran = ran || strings.Contains(hostState(t), "/usr/local/bin/k3s")
 		require.NoError(t, cmd.Process.Kill())
 		_ = cmd.Wait()
 		assert.Eventually(t, func() bool { return hostState(t) == host }, 5*time.Second, 20*time.Millisecond, "killed at moment %d", i)
 	}
+	assert.True(t, ran, "K3s was killed at no moment")
 	assert.Equal(t, before, fingerprint(t, root))
 }
 
@@ -336,14 +274,27 @@ func hostState(t *testing.T) string {
 	}
 	processes, err := filepath.Glob("/proc/[0-9]*/exe")
 	require.NoError(t, err)
+	own, err := os.Executable()
+	require.NoError(t, err)
 	for _, p := range processes {
 		program, _ := os.Readlink(p)
 		words, _ := os.ReadFile(filepath.Join(filepath.Dir(p), "cmdline"))
-		if program == "/usr/local/bin/k3s" || strings.HasPrefix(string(words), "packer-k3s-rehearsal") || strings.HasPrefix(string(words), "/usr/local/bin/k3s") {
+		variables, _ := os.ReadFile(filepath.Join(filepath.Dir(p), "environ"))
+		// Other tests rehearse at the same time, and what runs of theirs is theirs.
+		if program == own && strings.HasPrefix(string(words), "packer-k3s-rehearsal") || strings.Contains(string(variables), ofThisTest()) {
 			out = append(out, "runs: "+string(words))
 		}
 	}
 	return strings.Join(out, "\n")
+}
+
+// ofThisTest is a variable of all that K3s and its asks are in these tests.
+func ofThisTest() string {
+	of := os.Getenv(ofTest)
+	if of == "" {
+		of = strconv.Itoa(os.Getpid())
+	}
+	return ofTest + "=" + of
 }
 
 // TestTreeOfAnotherProcess rehearses a tree that another process has mounted for
