@@ -129,6 +129,20 @@ type Impossible struct{ Reason string }
 
 func (i *Impossible) Error() string { return i.Reason }
 
+// MadeByKernel are the types of file systems that hold nothing of a node's disk.
+func MadeByKernel() []string {
+	return []string{
+		"autofs", "binfmt_misc", "bpf", "cgroup", "cgroup2", "configfs", "debugfs", "devpts", "devtmpfs", "efivarfs", "fusectl", "hugetlbfs",
+		"mqueue", "nsfs", "proc", "pstore", "ramfs", "rpc_pipefs", "securityfs", "sysfs", "tmpfs", "tracefs",
+	}
+}
+
+// Writes says whether K3s writes at, above or below p of the node when it starts.
+// Where it does not, p need not be writable.
+func (r *Request) Writes(p string) bool {
+	return slices.ContainsFunc(r.Traces, func(dir string) bool { return node.Within(dir, p) || node.Within(p, dir) })
+}
+
 // New makes the request for a node that runs as e says, whose K3s is program.
 func New(e *k3s.Effective, program string, s Subject, timeout time.Duration, agent bool) (*Request, error) {
 	if err := possible(e, program); err != nil {

@@ -64,6 +64,7 @@ func variables(r *rehearsal.Request) string {
 		{"directory", r.Directory},
 		{"up", r.Up},
 		{"agent", agent},
+		{"made_by_kernel", strings.Join(rehearsal.MadeByKernel(), " ")},
 		{"kept", kept},
 		{"timeout", wholeSeconds(r.Timeout)},
 		{"settle", wholeSeconds(r.Settle)},

@@ -2,12 +2,14 @@ package tree
 
 import (
 	"bufio"
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -16,6 +18,7 @@ import (
 	"kernel.org/pub/linux/libs/security/libcap/cap"
 
 	"github.com/k3s-cis/packer-plugin-k3s/internal/confine"
+	"github.com/k3s-cis/packer-plugin-k3s/internal/node"
 	"github.com/k3s-cis/packer-plugin-k3s/internal/rehearsal"
 )
 
@@ -85,7 +88,7 @@ func lay(o order) (scratch *os.File, err error) {
 		return nil, err
 	}
 	for i, l := range layers {
-		if err := l.mount(stage, i); err != nil {
+		if err := l.mount(stage, i, o.Request); err != nil {
 			return nil, err
 		}
 		_ = unix.Close(l.fd)
@@ -137,10 +140,19 @@ func layersOf(root string) ([]layer, error) {
 }
 
 // mountsBelow are the places below root where a file system is mounted that holds
-// a part of the node, in the order in which they were mounted.
+// a part of the node, in the order in which they were mounted. What is mounted in
+// one that is left out is left out with it.
 func mountsBelow(root string) ([]string, error) {
+	var left []string
 	mounts, err := mountinfo.GetMounts(func(m *mountinfo.Info) (skip, stop bool) {
-		return unreal[m.FSType] || !strings.HasPrefix(m.Mountpoint, strings.TrimSuffix(root, "/")+"/"), false
+		if !strings.HasPrefix(m.Mountpoint, strings.TrimSuffix(root, "/")+"/") {
+			return true, false
+		}
+		skip = slices.Contains(rehearsal.MadeByKernel(), m.FSType) || slices.ContainsFunc(left, func(dir string) bool { return node.Within(dir, m.Mountpoint) })
+		if skip {
+			left = append(left, m.Mountpoint)
+		}
+		return skip, false
 	})
 	if err != nil {
 		return nil, err
@@ -152,16 +164,10 @@ func mountsBelow(root string) ([]string, error) {
 	return out, nil
 }
 
-// unreal are file systems that hold nothing of a node's disk.
-var unreal = map[string]bool{
-	"autofs": true, "binfmt_misc": true, "bpf": true, "cgroup": true, "cgroup2": true, "configfs": true, "debugfs": true, "devpts": true,
-	"devtmpfs": true, "efivarfs": true, "fusectl": true, "hugetlbfs": true, "mqueue": true, "proc": true, "pstore": true, "ramfs": true,
-	"securityfs": true, "sysfs": true, "tmpfs": true, "tracefs": true,
-}
-
 // mount lays the layer below the scratch. What is deleted or changed in it is
-// so on the scratch alone.
-func (l layer) mount(stage string, number int) error {
+// so on the scratch alone. What cannot be laid so, such as the firmware's file
+// system, is read-only where K3s writes nothing.
+func (l layer) mount(stage string, number int, r *rehearsal.Request) error {
 	upper, work := filepath.Join(scratchPlace, "upper"+strconv.Itoa(number)), filepath.Join(scratchPlace, "work"+strconv.Itoa(number))
 	var st unix.Stat_t
 	if err := unix.Fstat(l.fd, &st); err != nil {
@@ -179,10 +185,18 @@ func (l layer) mount(stage string, number int) error {
 	if errors.Is(err, unix.ENODEV) {
 		return lacking("a kernel with the overlay file system (modprobe overlay)")
 	}
-	if err != nil {
-		return fmt.Errorf("laying %s/ below a scratch: %w", l.below, err)
+	if err == nil {
+		return nil
 	}
-	return nil
+	err = fmt.Errorf("laying %s below a scratch: %w", cmp.Or(l.below, "/"), err)
+	if l.below == "" || r.Writes(l.below) {
+		return err
+	}
+	at := stage + l.below
+	if bound := unix.Mount(fmt.Sprintf("/proc/self/fd/%d", l.fd), at, "", unix.MS_BIND, ""); bound != nil {
+		return errors.Join(err, bound)
+	}
+	return unix.Mount("", at, "", unix.MS_BIND|unix.MS_REMOUNT|unix.MS_RDONLY|unix.MS_NODEV, "")
 }
 
 // kept are the capabilities that K3s's control plane has: none that changes the

@@ -17,6 +17,7 @@
 #   address        the address of the machine in its namespace
 #   host_name      its name there
 #   agent          yes where the agent's components start too
+#   made_by_kernel the types of file systems that hold nothing of the machine's disk
 #   kept           the capabilities that K3s keeps, as setpriv has them
 #   database       the directory of the datastore
 #   database_key   under what name it keeps the Secret
@@ -233,15 +234,17 @@ lay() {
 	stage=$PWD layers=0
 	mkdir root
 	lay_layer /
+	left_out=''
 	while read -r _ _ _ _ at rest; do
 		kind=${rest#* - }
-		case ${kind%% *} in
-		autofs | binfmt_misc | bpf | cgroup | cgroup2 | configfs | debugfs | devpts | devtmpfs | efivarfs | fusectl | hugetlbfs | mqueue | proc | pstore | ramfs | securityfs | sysfs | tmpfs | tracefs | nsfs | rpc_pipefs) ;;
-		*)
-			at=$(printf '%b' "$(printf '%s' "$at" | sed 's/\\/\\0/g')")
-			[ "$at" = / ] || ! [ -d "$at" ] || lay_layer "$at"
-			;;
-		esac
+		if [ "$at" = / ]; then
+			continue
+		elif is_left_out "${kind%% *}" "$at"; then
+			left_out="$left_out $at"
+			continue
+		fi
+		at=$(printf '%b' "$(printf '%s' "$at" | sed 's/\\/\\0/g')")
+		! [ -d "$at" ] || lay_layer "$at"
 	done <../mounts
 	try 'leaving the root of the machine' enter_root
 	cd / || exit 1
@@ -250,6 +253,16 @@ lay() {
 	try 'the device lo' ip link set lo up
 	try 'the address' ip addr add "$address/32" dev lo
 	try 'the default route' ip route add default dev lo src "$address"
+}
+
+# is_left_out TYPE PATH says whether what is mounted at PATH holds nothing of the
+# machine's disk, or is mounted in something that does not.
+is_left_out() {
+	case " $made_by_kernel " in *" $1 "*) return 0 ;; esac
+	for out in $left_out; do
+		case $2 in "$out"/*) return 0 ;; esac
+	done
+	return 1
 }
 
 enter_root() {
@@ -265,10 +278,18 @@ lay_layer() {
 	try "$1" chmod "$(stat -c %a "lower$layers")" "upper$layers"
 	try "$1" chown "$(stat -c %u:%g "lower$layers")" "upper$layers"
 	mount -t overlay -o "nodev,lowerdir=$stage/lower$layers,upperdir=$stage/upper$layers,workdir=$stage/work$layers" overlay "root${1%/}" 2>mount.errors && return
-	[ "$1" != / ] || refused "laying $1 below a scratch: $(cat mount.errors)"
-	# Such as the firmware's: it is not written at a start.
+	# Such as the firmware's, where a start writes nothing.
+	written='' layer=$1
+	all_traces near_layer
+	[ "$1" != / ] && [ -z "$written" ] || refused "laying $1 below a scratch: $(cat mount.errors)"
 	try "$1" mount --bind "lower$layers" "root$1"
 	try "$1" mount -o remount,bind,ro "root$1"
+}
+
+# near_layer notes where K3s writes in $1, which lies at, above or below $layer.
+near_layer() {
+	case $1/ in "$layer"/*) written=yes ;; esac
+	case $layer/ in "$1"/*) written=yes ;; esac
 }
 
 # furnish gives the stage what K3s expects of a running system. It is done where no
