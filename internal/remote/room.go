@@ -18,6 +18,9 @@ type room struct {
 	at []string
 	// sizes are those of the files, in bytes.
 	sizes []roomSize
+	// apart are commands of which one fails where the file system was asked about
+	// already.
+	apart []string
 }
 
 // roomSize is how many bytes a file needs, unless the command there succeeds.
@@ -50,25 +53,25 @@ func (j *job) rooms() []room {
 	return shared(out)
 }
 
-// shared adds to each of the rooms what the others need, where they are on the same
-// file system.
+// shared adds to each of the rooms what the later ones need, where they are on the
+// same file system, and asks no second time there.
 func shared(rooms []room) []room {
 	out := slices.Clone(rooms)
-	for i := range out {
-		for k, other := range rooms {
-			if k == i {
-				continue
-			}
-			for _, s := range other.sizes {
-				out[i].sizes = append(slices.Clip(out[i].sizes), roomSize{rooms[i].apart(other) + " || " + s.there, s.bytes})
+	for i, r := range rooms {
+		for _, earlier := range rooms[:i] {
+			out[i].apart = append(out[i].apart, r.elsewhere(earlier))
+		}
+		for _, later := range rooms[i+1:] {
+			for _, s := range later.sizes {
+				out[i].sizes = append(slices.Clip(out[i].sizes), roomSize{r.elsewhere(later) + " || " + s.there, s.bytes})
 			}
 		}
 	}
 	return out
 }
 
-// apart returns a command that succeeds where the rooms are on two file systems.
-func (r room) apart(other room) string {
+// elsewhere returns a command that succeeds where the rooms are on two file systems.
+func (r room) elsewhere(other room) string {
 	device := func(r room) string { return "stat -L -c %d " + strings.Join(r.at, " ") + " | tail -n 1; " }
 	return "! { " + device(r) + device(other) + "} | uniq -d | grep -q ."
 }
@@ -85,7 +88,7 @@ func lineage(dir string) []string {
 // system has too little room. Where that is not known, because the machine lacks a
 // tool or the file system does not tell, it shows on the way.
 func (r room) refuse(no string) string {
-	known := r.stat("%b") + " | grep -qvx 0"
+	known := strings.Join(append(slices.Clip(r.apart), r.stat("%b")+" | grep -qvx 0"), " && ")
 	free := r.stat("%f") + "; echo *; " + r.stat("%S")
 	lacks := "{ " + free + "; " + r.sum("-") + "; } | xargs expr | xargs test 0 -gt"
 	said := fmt.Sprintf("{ %s; echo needs; { echo 0; %s; } | xargs expr; echo bytes and has; { %s; } | xargs expr; echo bytes free; } 2>/dev/null | xargs echo >&2", r.name, r.sum("+"), free)

@@ -339,6 +339,13 @@ func TestSourcesNeedRoomTogether(t *testing.T) {
 	_, err = New(chroot, Options{}).Apply(t.Context(), change, installedQuery)
 	require.NoError(t, err)
 	assert.FileExists(t, filepath.Join(disk.Dir, "images", "airgap.tar"))
+
+	// The second of two, on a file system of its own.
+	change = installing(newSource(t, 3<<20+7), newSource(t, 2<<20))
+	change.Write[1].Path, change.Write[2].Path = "/var/lib/bin/k3s", "/opt/images/more.tar"
+	disk.Fill(t, 1<<20)
+	_, err = New(chroot, Options{}).Apply(t.Context(), change, installedQuery)
+	require.ErrorContains(t, err, "/opt/images needs 2097152 bytes and has ")
 }
 
 // The time for a large file comes beside the timeout, which is for the rest.
