@@ -58,8 +58,9 @@ func FollowUp(in Input) node.Query {
 	for _, c := range own {
 		q = append(q, c.named(x)...)
 	}
+	q = append(q, k3s.DropIns(x.configFile()))
 	if dir := path.Dir(x.configFile()); dir != k3s.ConfigDir { // which Query has, with all that is in it
-		q = append(q, node.Pick{Path: dir, Depth: 1}, node.Pick{Path: k3s.DropInDir(x.configFile()), Depth: node.Deep, Content: true})
+		q = append(q, node.Pick{Path: dir, Depth: 1})
 	}
 	kept, _ := x.keptConfiguration()
 	for _, p := range kept {

@@ -27,7 +27,7 @@ func Query(o Options) node.Query {
 		q = append(q, k3s.Query(role, "")...)
 	}
 	if o.Role == k3s.Both {
-		q = append(q, node.Pick{Path: agentConfig, Content: true}, node.Pick{Path: k3s.DropInDir(agentConfig), Depth: 1, Content: true})
+		q = append(q, node.Pick{Path: agentConfig, Content: true}, k3s.DropIns(agentConfig))
 	}
 	return q
 }

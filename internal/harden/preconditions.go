@@ -100,7 +100,7 @@ func (p *planner) children(dir string, suffixes []string) []string {
 func (p *planner) query() node.Query {
 	q := append(Query(p.c.Options), below(p.c.Role, p.c.dataDir)...)
 	if main := p.m.docs[0].Path; main != k3s.ConfigFile {
-		q = append(q, node.Pick{Path: main, Content: true}, node.Pick{Path: k3s.DropInDir(main), Depth: 1, Content: true})
+		q = append(q, node.Pick{Path: main, Content: true}, k3s.DropIns(main))
 	}
 	return q
 }

@@ -127,7 +127,7 @@ func (r *resolver) configFiles(file string) []node.Entry {
 	dir := DropInDir(path.Clean(file))
 	switch e, presence := r.node.Lookup(dir); {
 	case presence == node.Unknown:
-		r.unknown(node.Pick{Path: dir, Depth: 1, Content: true})
+		r.unknown(DropIns(path.Clean(file)))
 	case presence == node.Present && e.Kind == node.KindFile:
 		r.problem(Fatal, Origin{Source: dir}, "is not a directory, and K3s refuses to start: remove it or make it a directory of .yaml files")
 	case presence == node.Present && e.Unread != "":

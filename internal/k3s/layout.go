@@ -4,6 +4,8 @@ import (
 	"path"
 	"slices"
 	"strings"
+
+	"github.com/k3s-cis/packer-plugin-k3s/internal/node"
 )
 
 // Paths that do not depend on the data directory (K3s: pkg/cli/cmds, install.sh).
@@ -31,6 +33,12 @@ func BinaryPaths() []string {
 
 // DropInDir returns the directory of the drop-ins of a configuration file.
 func DropInDir(configFile string) string { return configFile + ".d" }
+
+// DropIns picks the drop-ins of a configuration file with all that is below their
+// directory, which may be a link: K3s reads it as any other.
+func DropIns(configFile string) node.Pick {
+	return node.Pick{Path: DropInDir(configFile), Depth: node.Deep, Content: true}
+}
 
 // Layout is where K3s keeps things below its data directory.
 type Layout struct{ dataDir string }

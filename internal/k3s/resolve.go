@@ -22,7 +22,7 @@ func Query(role Role, dataDir string) node.Query {
 	layout := LayoutOf(dataDir)
 	q := node.Query{
 		{Path: ConfigFile, Content: true},
-		{Path: DropInDir(ConfigFile), Depth: node.Deep, Content: true}, // so that it may be a link
+		DropIns(ConfigFile),
 		{Path: layout.KubeletConfigDir(), Depth: node.Deep, Content: true},
 		{Path: layout.DB(), Depth: 1},
 		{Path: FindProgram},

@@ -54,6 +54,39 @@ func try(t *testing.T, tree string, raw map[string]any, data map[string]any) tri
 	return x
 }
 
+// K3s reads drop-ins behind a link to their directory as any others, whether
+// config.yaml, an agent's file or another one names them.
+func TestDropInsBehindALink(t *testing.T) {
+	const sets = "kubelet-arg+: [\"anonymous-auth=true\"]\n"
+	for name, c := range map[string]struct{ file, command string }{
+		"config.yaml":   {"/etc/rancher/k3s/config.yaml", ""},
+		"another file":  {"/etc/rancher/k3s/own.yaml", " --config /etc/rancher/k3s/own.yaml"},
+		"one elsewhere": {"/srv/k3s/own.yaml", " --config /srv/k3s/own.yaml"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			judged := func(linked bool) *report.Report {
+				tree := newTree(t)
+				write(t, tree, "/etc/systemd/system/k3s.service", "[Service]\nType=notify\nExecStart=/usr/local/bin/k3s server"+c.command+"\n")
+				write(t, tree, c.file, "profile: cis\n")
+				dropIns := c.file + ".d"
+				if linked {
+					dropIns = "/opt/drop-ins"
+					require.NoError(t, os.MkdirAll(filepath.Join(tree, filepath.Dir(c.file)), 0o755))
+					require.NoError(t, os.Symlink(dropIns, filepath.Join(tree, c.file+".d")))
+				}
+				write(t, tree, dropIns+"/50-x.yaml", sets)
+				return try(t, tree, map[string]any{"k3s_version": release, "mode": "check"}, nil).report
+			}
+			plain, linked := judged(false), judged(true)
+			require.NotNil(t, linked)
+			assert.Equal(t, benchmark.Fail, status(t, linked, "4.2.1").Status, "%+v", status(t, linked, "4.2.1"))
+			for i, r := range plain.Results {
+				assert.Equal(t, r.Status, linked.Results[i].Status, "%s: %+v", r.ID, linked.Results[i])
+			}
+		})
+	}
+}
+
 func newTree(t *testing.T) string {
 	t.Helper()
 	tree := filepath.Join(t.TempDir(), "tree")
