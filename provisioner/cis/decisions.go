@@ -21,10 +21,13 @@ import (
 // decided, and why. Values of the node or of options are not for it, since some are
 // secrets: it names paths, keys, controls and releases.
 func decided(format string, args ...any) {
+	if !logging() { // Packer would read every line, for nobody
+		return
+	}
 	log.Print(packerui.Clean("[INFO] k3s-cis: " + fmt.Sprintf(format, args...)))
 }
 
-// logging says whether anybody reads that log, for what costs time to find out.
+// logging says whether anybody reads that log (Packer's main.go).
 func logging() bool { return os.Getenv("PACKER_LOG") != "" && os.Getenv("PACKER_LOG") != "0" }
 
 // step returns what logs, when the step is done, how long it took.

@@ -313,6 +313,7 @@ func (l *transcript) String() string {
 // what was said, logged and returned, and each report.
 func spoken(t testing.TB, dir, tree string, options map[string]any) map[string]string {
 	t.Helper()
+	t.Setenv("PACKER_LOG", "1") // so that all is told that ever is
 	out := map[string]string{}
 	var logged transcript
 	log.SetOutput(&logged)
