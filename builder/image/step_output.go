@@ -99,6 +99,11 @@ func makeDirectories(dir string, entry *disk.Entry) (made []string, err error) {
 		return made, err
 	}
 	if err := os.Mkdir(dir, 0o755); err != nil {
+		if info, statErr := os.Stat(dir); statErr == nil && info.IsDir() {
+			// Builds that run at once share a parent: another one was quicker,
+			// and the directory is its to take away.
+			return made, nil
+		}
 		return made, err
 	}
 	return append(made, dir), nil

@@ -128,3 +128,41 @@ func TestLocalBase(t *testing.T) {
 	assert.Empty(t, localBase([]string{filepath.Dir(path)}))
 	assert.Empty(t, localBase(nil))
 }
+
+// TestMakeDirectories: builds that run at once make their common parent once,
+// and each takes away what it made itself.
+func TestMakeDirectories(t *testing.T) {
+	t.Run("at once", func(t *testing.T) {
+		for range 200 {
+			parent := filepath.Join(t.TempDir(), "a", "b")
+			type result struct {
+				made []string
+				err  error
+			}
+			results := make(chan result)
+			for _, name := range []string{"1", "2", "3", "4"} {
+				go func() {
+					made, err := makeDirectories(filepath.Join(parent, name), nil)
+					results <- result{made, err}
+				}()
+			}
+			var all []string
+			for range 4 {
+				r := <-results
+				require.NoError(t, r.err)
+				all = append(all, r.made...)
+			}
+			assert.ElementsMatch(t, []string{filepath.Dir(parent), parent,
+				filepath.Join(parent, "1"), filepath.Join(parent, "2"), filepath.Join(parent, "3"), filepath.Join(parent, "4")}, all)
+		}
+	})
+	t.Run("in the way", func(t *testing.T) {
+		dir := t.TempDir()
+		require.NoError(t, os.WriteFile(filepath.Join(dir, "file"), nil, 0o600))
+		require.NoError(t, os.Symlink("nowhere", filepath.Join(dir, "link")))
+		_, err := makeDirectories(filepath.Join(dir, "file"), nil)
+		require.ErrorContains(t, err, "is no directory")
+		_, err = makeDirectories(filepath.Join(dir, "link", "below"), nil)
+		require.ErrorIs(t, err, fs.ErrExist)
+	})
+}

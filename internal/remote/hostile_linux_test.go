@@ -399,7 +399,7 @@ func TestCommandTimeout(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			start := time.Now()
 			_, err := New(&hostileMachine{answer: answer}, Options{Timeout: time.Second}).Read(t.Context(), hostileQuery())
-			require.ErrorContains(t, err, "the command did not end within 1s, and was given up after 1.4s")
+			require.ErrorContains(t, err, "the command did not end within 1s, and was given up after 5s")
 			assert.Less(t, time.Since(start), 15*time.Second)
 		})
 	}

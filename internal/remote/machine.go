@@ -43,13 +43,16 @@ type Options struct {
 
 const (
 	defaultTimeout = 10 * time.Minute
-	// longestPatience bounds patience.
-	longestPatience = 30 * time.Second
+	// shortestPatience and longestPatience bound patience: what was changed is
+	// not taken back sooner because the timeout is short.
+	shortestPatience, longestPatience = 4 * time.Second, 30 * time.Second
 )
 
 // patience is how much longer this side waits than the machine itself, which
 // then still has to take back what it changed.
-func patience(timeout time.Duration) time.Duration { return min(longestPatience, timeout*2/5) }
+func patience(timeout time.Duration) time.Duration {
+	return min(max(timeout*2/5, shortestPatience), longestPatience)
+}
 
 // Machine is a node behind a Packer communicator. Everything travels
 // through one command: an archive goes in on its standard input, another
