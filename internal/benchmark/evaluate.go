@@ -125,9 +125,11 @@ func (x *examination) verdict(c Control) verdict {
 	if problem := x.rootless(); problem != "" {
 		return verdict{status: Error, expected: c.Title, found: problem, reason: "what is not there proves nothing in a tree that is not a node's", remediation: "Give the root of a node: a directory, an archive or a partition with /etc in it."}
 	}
-	all := make([]verdict, len(c.expect))
-	for i, e := range c.expect {
-		all[i] = x.unlessAssumed(e.judge(x))
+	var all []verdict
+	for _, e := range c.expect {
+		if !c.before(x.release()) || namesKubeletFiles(e) {
+			all = append(all, x.unlessAssumed(e.judge(x)))
+		}
 	}
 	v := combine(all)
 	if v.status == Fail && c.unmet == Manual && !v.hard {
@@ -181,7 +183,7 @@ func (x *examination) applies(c Control) *verdict {
 		v.expected = c.Title
 		return &v
 	}
-	if c.appliesFrom != nil && !c.appliesFrom.reachedBy(x.release()) {
+	if c.before(x.release()) && !x.namesFiles(c) {
 		return no(c.reason, Evidence{Source: "K3s " + x.release().String(), Detail: c.reason})
 	}
 	for _, need := range c.needs {
@@ -190,6 +192,22 @@ func (x *examination) applies(c Control) *verdict {
 		}
 	}
 	return nil
+}
+
+// before says whether a release is one before those that a control applies to.
+func (c Control) before(r k3s.Release) bool {
+	return c.appliesFrom != nil && !c.appliesFrom.reachedBy(r)
+}
+
+// namesFiles says whether the node itself names files that a control is about,
+// which are there whatever K3s makes.
+func (x *examination) namesFiles(c Control) bool {
+	return len(x.in.Effective.KubeletNamed) > 0 && slices.ContainsFunc(c.expect, namesKubeletFiles)
+}
+
+func namesKubeletFiles(e expectation) bool {
+	f, is := e.(file)
+	return is && f.kubelet == "named"
 }
 
 // needNames are what a control can need of a node so as to apply.

@@ -2,6 +2,8 @@ package benchmark_test
 
 import (
 	"encoding/json"
+	"io/fs"
+	"path"
 	"strings"
 	"testing"
 	"time"
@@ -73,6 +75,51 @@ func TestKubeletDropIn(t *testing.T) {
 	assert.Equal(t, benchmark.Fail, r.Status, r.Found)
 	assert.Equal(t, file, r.Evidence[0].Source)
 	assert.Equal(t, benchmark.Pass, tr.result(t, "files.kubelet-config.mode").Status)
+}
+
+// TestKubeletNamed: the file that kubelet-arg names is judged whichever release
+// reads it, and so is the copy that K3s makes of it for everybody to read.
+func TestKubeletNamed(t *testing.T) {
+	const (
+		named  = "/etc/rancher/kubelet.yaml"
+		copied = k3s.DefaultDataDir + "/agent/etc/kubelet.conf.d/10-cli-config.conf"
+		text   = "apiVersion: kubelet.config.k8s.io/v1beta1\nkind: KubeletConfiguration\n"
+	)
+	for name, c := range map[string]struct {
+		release, benchmark string
+		mode, copied       fs.FileMode // copied 0: not there
+		uid                int
+		status, owner      benchmark.Status
+		says               string
+	}{
+		"not there yet":              {"v1.36.3+k3s1", "cis-2.1", 0o600, 0, 0, benchmark.Manual, benchmark.Deferred, "10-cli-config.conf"},
+		"put there before":           {"v1.36.3+k3s1", "cis-2.1", 0o600, 0o600, 0, benchmark.Pass, benchmark.Pass, named},
+		"made by K3s":                {"v1.36.3+k3s1", "cis-2.1", 0o600, 0o644, 0, benchmark.Fail, benchmark.Pass, copied + " 0644"},
+		"open itself":                {"v1.36.3+k3s1", "cis-2.1", 0o644, 0o600, 0, benchmark.Fail, benchmark.Pass, named + " 0644"},
+		"another's":                  {"v1.36.3+k3s1", "cis-2.1", 0o600, 0o600, 1000, benchmark.Pass, benchmark.Fail, ""},
+		"a release that copies none": {"v1.30.4+k3s1", "cis-1.8", 0o600, 0, 0, benchmark.Pass, benchmark.Pass, named},
+		"that, and open":             {"v1.30.4+k3s1", "cis-1.8", 0o640, 0, 1000, benchmark.Fail, benchmark.Fail, named + " 0640"},
+		"wide enough":                {"v1.26.3+k3s1", "cis-1.23", 0o644, 0, 0, benchmark.Pass, benchmark.Pass, named},
+	} {
+		t.Run(name, func(t *testing.T) {
+			tr := hardened(t, c.release, k3s.Server, c.benchmark)
+			tr.arg(t, k3s.Kubelet, "config="+named)
+			tr.put(node.Entry{Path: named, Kind: node.KindFile, Mode: c.mode, UID: c.uid, Data: []byte(text)})
+			if c.copied != 0 {
+				tr.dir(path.Dir(copied), 0o700)
+				tr.file(copied, c.copied, text)
+			}
+			for _, r := range benchmark.Evaluate(tr.input(t, c.benchmark)) {
+				switch r.Key {
+				case "files.kubelet-config.mode":
+					assert.Equal(t, c.status, r.Status, "%s %s", r.Found, r.Reason)
+					assert.Contains(t, r.Found, c.says)
+				case "files.kubelet-config.owner":
+					assert.Equal(t, c.owner, r.Status, "%s %s", r.Found, r.Reason)
+				}
+			}
+		})
+	}
 }
 
 // TestMovedToFile: where another flag names a file for the matter, that decides.

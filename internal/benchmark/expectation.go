@@ -131,6 +131,7 @@ func (d *decoder) file(n *yaml.Node, benchmarks []string) expectation {
 		"paths":    func(n *yaml.Node) { f.paths = d.nodePaths(n) },
 		"named_by": func(n *yaml.Node) { f.namedBy = d.texts(n) },
 		"service":  func(n *yaml.Node) { f.service = d.oneOf(n, "unit", "environment") },
+		"kubelet":  func(n *yaml.Node) { f.kubelet = d.oneOf(n, names(kubeletFiles)...) },
 		"parent":   func(n *yaml.Node) { d.yes(n); f.parent = true },
 		"match":    func(n *yaml.Node) { f.match = d.glob(n) },
 		"except":   func(n *yaml.Node) { f.except = d.texts(n) },
@@ -155,13 +156,13 @@ func (d *decoder) file(n *yaml.Node, benchmarks []string) expectation {
 		},
 	})
 	sources := 0
-	for _, given := range []bool{len(f.paths) > 0, len(f.namedBy) > 0, f.service != ""} {
+	for _, given := range []bool{len(f.paths) > 0, len(f.namedBy) > 0, f.service != "", f.kubelet != ""} {
 		if given {
 			sources++
 		}
 	}
 	if sources != 1 {
-		d.fail(n, "file needs exactly one of \"path\", \"paths\", \"named_by\" and \"service\"")
+		d.fail(n, "file needs exactly one of \"path\", \"paths\", \"named_by\", \"service\" and \"kubelet\"")
 	}
 	if f.mode == nil && !f.owned {
 		d.fail(n, "file needs \"mode\", \"owner\" or both")

@@ -36,7 +36,10 @@ type file struct {
 	parent  bool
 	// service means the files that make the service that runs K3s: "unit" its
 	// unit and drop-ins or its script, "environment" its environment files.
-	service  string
+	service string
+	// kubelet means the kubelet's configuration files that kubelet-arg names: "named"
+	// the files themselves, "copied" what K3s copies of them at each start.
+	kubelet  string
 	match    string
 	except   []string
 	kind     node.Kind
@@ -76,7 +79,7 @@ func (f file) picks(p paths) node.Query {
 func (f file) judge(x *examination) verdict { return f.afterStart(x, f.judgeNode(x)) }
 
 func (f file) judgeNode(x *examination) verdict {
-	if len(f.namedBy) > 0 || f.service != "" {
+	if len(f.namedBy) > 0 || f.service != "" || f.kubelet != "" {
 		if blocked := x.configuration(); blocked != nil {
 			blocked.expected = f.wanted(x)
 			return *blocked
@@ -138,11 +141,23 @@ func (f file) judgeNode(x *examination) verdict {
 	return v
 }
 
+// kubeletFiles says what the names of the kubelet's configuration files mean.
+var kubeletFiles = map[string]string{
+	"named":  "what kubelet-arg names with config= and config-dir=",
+	"copied": "what K3s copies from config=",
+}
+
 // resolve fills in the paths that the flags or the service name.
 func (f file) resolve(x *examination) file {
 	f.paths = nil
 	if s := x.in.Effective.Service; s != nil && f.service != "" {
 		f.paths = serviceFiles(s, f.service == "environment")
+	}
+	switch e := x.in.Effective; {
+	case f.kubelet == "named":
+		f.paths = e.KubeletNamed
+	case f.kubelet == "copied" && e.KubeletCopy != "":
+		f.paths = []string{e.KubeletCopy}
 	}
 	for _, flag := range f.namedBy {
 		p, _, c := x.named(flag)
@@ -316,6 +331,9 @@ func (f file) wanted(x *examination) string {
 		what = "what " + strings.Join(f.namedBy, ", ") + " names"
 		if f.service != "" {
 			what = "the " + f.service + " of the service that runs K3s"
+		}
+		if f.kubelet != "" {
+			what = kubeletFiles[f.kubelet]
 		}
 	}
 	if f.match != "" {

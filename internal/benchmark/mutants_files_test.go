@@ -88,7 +88,20 @@ func kubeletFileMutants() []mutant {
 			})
 		}
 	}
+	named := func(mode, copyMode fs.FileMode, uid int) func(*testing.T, *tree) {
+		return func(t *testing.T, tr *tree) {
+			const text = "apiVersion: kubelet.config.k8s.io/v1beta1\nkind: KubeletConfiguration\n"
+			tr.arg(t, k3s.Kubelet, "config=/etc/rancher/kubelet.yaml")
+			tr.put(node.Entry{Path: "/etc/rancher/kubelet.yaml", Kind: node.KindFile, Mode: mode, UID: uid, Data: []byte(text)})
+			tr.dir(k3s.DefaultDataDir+"/agent", 0o700)
+			tr.dir(dir, 0o700)
+			tr.put(node.Entry{Path: dir + "/10-cli-config.conf", Kind: node.KindFile, Mode: copyMode, Data: []byte(text)})
+		}
+	}
 	return []mutant{
+		{control: "files.kubelet-config.mode", given: named(0o600, 0o600, 0), breaks: named(0o640, 0o600, 0)},
+		{control: "files.kubelet-config.mode", given: named(0o600, 0o600, 0), breaks: named(0o600, 0o644, 0), also: fails("files.kubelet-config-dropin.mode")},
+		{control: "files.kubelet-config.owner", given: named(0o600, 0o600, 0), breaks: named(0o600, 0o600, 1000), also: fails("node.admission-files.mode")},
 		{control: "files.kubelet-config.mode", given: dropIn(0o700, 0o600, 0), breaks: dropIn(0o700, 0o640, 0), also: fails("files.kubelet-config-dropin.mode")},
 		{control: "files.kubelet-config.owner", given: dropIn(0o700, 0o600, 0), breaks: dropIn(0o700, 0o600, 1000), also: fails("node.admission-files.mode")},
 		{control: "files.kubelet-config-dropin.mode", given: dropIn(0o700, 0o600, 0), breaks: dropIn(0o755, 0o600, 0)},

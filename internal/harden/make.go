@@ -94,6 +94,8 @@ type planner struct {
 	// shared is what the service reads before it is given a configuration of its
 	// own; nil where it has one.
 	shared *k3s.Effective
+	// kubelet is what the kubelet will be configured by.
+	kubelet *k3s.Effective
 	// known are the problems that were told already.
 	known []k3s.Problem
 }
@@ -160,6 +162,7 @@ func (p *planner) draft() []desired {
 		p.server()
 	}
 	p.afterStart()
+	p.kubeletFiles()
 	p.tighten()
 	sort.SliceStable(p.plan.Change.Write, func(i, j int) bool {
 		return p.plan.Change.Write[i].Path < p.plan.Change.Write[j].Path

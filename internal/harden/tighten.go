@@ -13,7 +13,7 @@ import (
 
 // tighten plans the modes and owners that the check asks for of files of the
 // node's own, whose content stays: manifests, drop-ins, the registries' file,
-// units and environment files. Each is said.
+// the kubelet's configuration files, units and environment files. Each is said.
 func (p *planner) tighten() {
 	if p.current == nil {
 		return // what there is of them makes the plan stale
@@ -60,6 +60,11 @@ func (p *planner) nodeFiles() []nodeFile {
 	}
 	for _, name := range p.c.Role.EnvironmentFiles() {
 		out = append(out, nodeFile{name, 0o600})
+	}
+	if p.kubelet != nil {
+		for _, name := range p.kubelet.KubeletNamed {
+			out = append(out, nodeFile{name, 0o600})
+		}
 	}
 	if p.eff == nil || p.eff.Service == nil {
 		return out

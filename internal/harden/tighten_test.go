@@ -2,6 +2,7 @@ package harden
 
 import (
 	"io/fs"
+	"path"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
@@ -83,4 +84,63 @@ func TestTighten(t *testing.T) {
 		assumes = assumes || a.Path == k3s.RegistriesFile
 	}
 	assert.True(t, assumes, "a registries' file that is there makes a plan without the node stale")
+}
+
+// TestKubeletNamed: the file that kubelet-arg names is for root alone, and so is the
+// copy that K3s would make for everybody, whoever names the file.
+func TestKubeletNamed(t *testing.T) {
+	const (
+		named  = "/etc/rancher/kubelet.yaml"
+		copied = "/var/lib/rancher/k3s/agent/etc/kubelet.conf.d/10-cli-config.conf"
+		text   = "apiVersion: kubelet.config.k8s.io/v1beta1\nkind: KubeletConfiguration\nmaxPods: 50\n"
+	)
+	for name, c := range map[string]struct {
+		release, config string
+		option          bool
+		mode, wantNamed fs.FileMode // 0: not written
+		copied          bool
+	}{
+		"the node names it":       {"v1.36.3+k3s1", "kubelet-arg: [config=" + named + "]\n", false, 0o644, 0o600, true},
+		"narrow enough":           {"v1.36.3+k3s1", "kubelet-arg: [config=" + named + "]\n", false, 0o600, 0, true},
+		"an option names it":      {"v1.36.3+k3s1", "", true, 0o644, 0o600, true},
+		"K3s that copies no file": {"v1.30.4+k3s1", "kubelet-arg: [config=" + named + "]\n", false, 0o644, 0o600, false},
+		"nobody names it":         {"v1.36.3+k3s1", "", false, 0o644, 0, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			o := newest(t)
+			o.Release, o.Benchmark = release(t, c.release), ""
+			if c.option {
+				o.Args = map[k3s.Component][]string{k3s.Kubelet: {"config=" + named}}
+			}
+			entries := []node.Entry{
+				{Path: named, Kind: node.KindFile, Mode: c.mode, Data: []byte(text), Size: int64(len(text))},
+				{Path: k3s.ConfigFile, Kind: node.KindFile, Mode: 0o600, Data: []byte(c.config), Size: int64(len(c.config))},
+			}
+			_, err := Make(o, node.New(Query(o), entries[1:]))
+			query := Query(o)
+			if c.config != "" || c.option {
+				var missing *Incomplete
+				require.ErrorAs(t, err, &missing, "what is named has to be read first")
+				query = append(query, missing.Query...)
+			}
+			plan, err := Make(o, node.New(query, entries))
+			require.NoError(t, err)
+			written := map[string]node.Entry{}
+			for _, e := range plan.Change.Write {
+				written[e.Path] = e
+			}
+			assert.Equal(t, c.wantNamed, written[named].Mode)
+			if !c.copied {
+				assert.NotContains(t, written, copied)
+				return
+			}
+			assert.Equal(t, fs.FileMode(0o600), written[copied].Mode)
+			assert.Equal(t, text, string(written[copied].Data))
+			assert.Equal(t, fs.FileMode(0o700), written[path.Dir(copied)].Mode)
+		})
+	}
+	o := newest(t)
+	o.Args = map[k3s.Component][]string{k3s.Kubelet: {"config=" + named}}
+	_, err := Make(o, nil)
+	assert.ErrorAs(t, err, new(*Incomplete), "a plan without the node knows nothing of the file")
 }

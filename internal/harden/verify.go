@@ -114,6 +114,9 @@ func (p *planner) problems(list []k3s.Problem) {
 
 // takesEffect makes sure that K3s will use what is desired.
 func (p *planner) takesEffect(eff *k3s.Effective, w desired) {
+	if namesKubeletFile(w) && p.c.Release.WritesKubeletConfig() {
+		return // which K3s takes out of the arguments, and makes files of
+	}
 	if w.list || w.flag == "" && p.c.Release.MayHaveKey(w.key, p.c.Role) {
 		return
 	}

@@ -132,7 +132,14 @@ type Effective struct {
 	// KubeletFiles are the kubelet's configuration files, but for the one that K3s
 	// writes anew at every start.
 	KubeletFiles []string
-	Problems     []Problem
+	// KubeletNamed are those of them that kubelet-arg names: the file of config, and
+	// what is in the directory of config-dir.
+	KubeletNamed []string
+	// KubeletCopied is the file of config where K3s copies that at each start, and
+	// KubeletCopy the copy, which is for everybody to read unless a file of a narrower
+	// mode is there already; both are empty where it copies none.
+	KubeletCopied, KubeletCopy string
+	Problems                   []Problem
 	// unheeded is what configuration files say in vain, by key.
 	unheeded map[string]unheeded
 	// Missing names what has to be collected on top of Query because the

@@ -125,7 +125,9 @@ func (r *resolver) fromServer(p string) string {
 // without a path.
 func (r *resolver) kubeletConfigFiles(config, dir Value) []node.Entry {
 	if !r.release.WritesKubeletConfig() {
-		return r.lookupFile(config)
+		files := r.lookupFile(config)
+		r.named(files)
+		return files
 	}
 	root := LayoutOf(r.effective.DataDir).KubeletConfigDir()
 	byName := map[string][]node.Entry{kubeletDefaults: {{}}}
@@ -135,6 +137,8 @@ func (r *resolver) kubeletConfigFiles(config, dir Value) []node.Entry {
 	// earlier run left is read like any other.
 	if config.Text != "" && !strings.HasPrefix(config.Text, root) {
 		byName[kubeletCLIConfig] = r.lookupFile(config)
+		r.named(byName[kubeletCLIConfig])
+		r.effective.KubeletCopied, r.effective.KubeletCopy = config.Text, path.Join(root, kubeletCLIConfig)
 	}
 	if dir.Text != "" && !strings.HasPrefix(dir.Text, root) {
 		if _, presence := r.node.Lookup(dir.Text); presence == node.Absent {
@@ -145,7 +149,11 @@ func (r *resolver) kubeletConfigFiles(config, dir Value) []node.Entry {
 	names := make([]string, 0, len(byName))
 	for name := range byName {
 		names = append(names, name)
+		if strings.HasPrefix(name, kubeletCLIDir+"/") && !strings.HasPrefix(byName[name][0].Path, root) {
+			r.named(byName[name])
+		}
 	}
+	slices.Sort(r.effective.KubeletNamed)
 	// The kubelet walks the directory: each level sorted, a directory's files
 	// at the place of its name.
 	level := strings.NewReplacer("/", "\x00") // which comes before all that names have
@@ -155,6 +163,13 @@ func (r *resolver) kubeletConfigFiles(config, dir Value) []node.Entry {
 		out = append(out, byName[name]...)
 	}
 	return out
+}
+
+// named notes files that kubelet-arg names.
+func (r *resolver) named(files []node.Entry) {
+	for _, f := range files {
+		r.effective.KubeletNamed = append(r.effective.KubeletNamed, f.Path)
+	}
 }
 
 // collectConf adds the .conf files below root under prefix plus their path.
