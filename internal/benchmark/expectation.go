@@ -177,6 +177,7 @@ func (d *decoder) gone(n *yaml.Node) expectation {
 		"except":  func(n *yaml.Node) { g.except = d.texts(n) },
 		"running": func(n *yaml.Node) { d.yes(n); g.running = true },
 		"filled":  func(n *yaml.Node) { d.yes(n); g.filled = true },
+		"files":   func(n *yaml.Node) { d.yes(n); g.files = true },
 	}, "paths")
 	return g
 }

@@ -19,12 +19,17 @@ type gone struct {
 	running bool
 	// filled: an empty file is as good as none.
 	filled bool
+	// files: a directory with nothing but directories below is as good as none.
+	files bool
 }
 
 func (g gone) picks(p paths) node.Query {
 	var q node.Query
 	for _, s := range g.expanded(p) {
 		dir, depth := patternRoot(s)
+		if g.files {
+			depth = node.Deep
+		}
 		q = append(q, node.Pick{Path: dir, Depth: depth})
 	}
 	return q
@@ -50,6 +55,9 @@ func (g gone) judge(x *examination) verdict {
 	for _, p := range g.expanded(x.paths) {
 		entries, problem := g.entries(&image, p)
 		if problem != "" {
+			return verdict{status: Error, expected: v.expected, found: problem, reason: "the evidence is missing", evidence: []Evidence{{Source: p, Detail: problem}}}
+		}
+		if entries, problem = g.ofDirectories(&image, entries); problem != "" {
 			return verdict{status: Error, expected: v.expected, found: problem, reason: "the evidence is missing", evidence: []Evidence{{Source: p, Detail: problem}}}
 		}
 		for _, e := range entries {
@@ -93,6 +101,30 @@ func (g gone) entries(x *examination, p string) ([]node.Entry, string) {
 	for _, e := range all {
 		if ok, _ := path.Match(p, e.Path); ok && !slices.Contains(g.except, path.Base(e.Path)) {
 			out = append(out, e)
+		}
+	}
+	return out, ""
+}
+
+// ofDirectories puts in the place of each directory what is in it and is none, at
+// any depth, where only that counts.
+func (g gone) ofDirectories(x *examination, entries []node.Entry) ([]node.Entry, string) {
+	if !g.files {
+		return entries, ""
+	}
+	var out []node.Entry
+	for _, e := range entries {
+		below := []node.Entry{e}
+		if e.Kind == node.KindDirectory {
+			var problem string
+			if below, problem = x.tree(e.Path); problem != "" {
+				return nil, problem
+			}
+		}
+		for _, b := range below {
+			if b.Kind != node.KindDirectory {
+				out = append(out, b)
+			}
 		}
 	}
 	return out, ""

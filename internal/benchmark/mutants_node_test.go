@@ -218,7 +218,7 @@ func hygieneMutants() []mutant {
 			data + "/agent/etc/cni/net.d/10-flannel.conflist", data + "/agent/pod-manifests/pod.yaml", data + "/storage/pvc-1/data", "/var/lib/kubelet/pki/x", "/var/lib/cni/x",
 			data + "/agent/containerd/io.containerd.grpc.v1.cri/containers/1", data + "/agent/containerd/io.containerd.grpc.v1.cri/sandboxes/1",
 		}},
-		{"node.hygiene.logs", []string{data + "/server/logs/audit.log", "/var/log/journal/0123/system.journal", "/var/log/pods/x/0.log", "/var/log/containers/x.log"}},
+		{"node.hygiene.logs", []string{data + "/server/logs/audit.log", data + "/server/logs/audit/kube/audit.log", "/var/log/journal/0123/system.journal", "/var/log/pods/x/0.log", "/var/log/containers/x.log"}},
 		{"node.hygiene.ssh-host-keys", []string{"/etc/ssh/ssh_host_ed25519_key"}},
 		{"node.hygiene.cloud-init", []string{"/var/lib/cloud/instance", "/var/lib/cloud/instances/i-1/x", "/var/lib/cloud/data/result.json"}},
 		{"node.hygiene.random-seed", []string{"/var/lib/systemd/random-seed"}},

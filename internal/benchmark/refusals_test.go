@@ -43,6 +43,36 @@ func TestAuditLogDirectory(t *testing.T) {
 	}
 }
 
+// TestAuditLogBelowLogs: a directory that is baked for the audit log is no log, and
+// what is in it is one.
+func TestAuditLogBelowLogs(t *testing.T) {
+	const logs = k3s.DefaultDataDir + "/server/logs"
+	for name, c := range map[string]struct {
+		entries []node.Entry
+		want    benchmark.Status
+		found   string
+	}{
+		"a directory":       {[]node.Entry{{Path: logs + "/audit"}}, benchmark.Pass, ""},
+		"one below another": {[]node.Entry{{Path: logs + "/audit"}, {Path: logs + "/audit/kube"}}, benchmark.Pass, ""},
+		"a log in it":       {[]node.Entry{{Path: logs + "/audit"}, {Path: logs + "/audit/audit.log", Kind: node.KindFile}}, benchmark.Fail, logs + "/audit/audit.log"},
+		"a link in it":      {[]node.Entry{{Path: logs + "/audit"}, {Path: logs + "/audit/old", Kind: node.KindLink, Target: "/srv/old"}}, benchmark.Fail, logs + "/audit/old"},
+		"not to be listed":  {[]node.Entry{{Path: logs + "/audit", Unread: "permission denied"}}, benchmark.Error, "permission denied"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			tr := server(t)
+			for _, e := range c.entries {
+				if e.Kind == "" {
+					e.Kind, e.Mode = node.KindDirectory, 0o700
+				}
+				tr.put(e)
+			}
+			r := tr.result(t, "node.hygiene.logs")
+			assert.Equal(t, c.want, r.Status, "%s; %s", r.Found, r.Reason)
+			assert.Contains(t, r.Found, c.found)
+		})
+	}
+}
+
 // TestKernelDefaults: what no file sets is the kernel's own value, where it is
 // known which kernels the node may boot.
 func TestKernelDefaults(t *testing.T) {

@@ -19,6 +19,8 @@ const (
 	// clear is empty for the logs below a directory, of which rotated ones are
 	// removed: many a program has no right to make its log where that is missing.
 	clear
+	// files removes all below a directory but directories, which may be baked.
+	files
 	// lock takes the passwords out of a file as of shadow(5).
 	lock
 )
@@ -57,6 +59,9 @@ type Item struct {
 	// except are directories below Paths that are other items'.
 	except []string
 }
+
+// below says whether all that is below the item's paths is meant, at any depth.
+func (it Item) below() bool { return it.do == clear || it.do == files }
 
 // PackageCaches is the name of the item that is removed only on request.
 const PackageCaches = "package-caches"
@@ -132,8 +137,12 @@ var items = []Item{
 		Why: "it is the data of workloads of the build",
 	},
 	{
-		Name: "k3s-logs", Control: "node.hygiene.logs", Paths: []string{"{data}/server/logs/*", "{data}/agent/logs/*", "/var/log/pods/*", "/var/log/containers/*"},
-		Why: "requests and pods of the build are in it",
+		Name: "audit-logs", Control: "node.hygiene.logs", do: files, Paths: []string{"{data}/server/logs"},
+		Why: "requests of the build are in its files, which go alone; directories stay, since the audit log may have one of its own",
+	},
+	{
+		Name: "k3s-logs", Control: "node.hygiene.logs", Paths: []string{"{data}/agent/logs/*", "/var/log/pods/*", "/var/log/containers/*"},
+		Why: "pods of the build are in it",
 	},
 
 	// The machine's own identity and traces. What systemd says that no image

@@ -90,7 +90,7 @@ func Query(o Options) node.Query {
 		}
 		for _, p := range it.Paths {
 			dir, depth := patternRoot(p)
-			if it.do == clear {
+			if it.below() {
 				depth = node.Deep
 			}
 			q = append(q, node.Pick{Path: dir, Depth: depth, Content: it.do == lock})
@@ -196,7 +196,7 @@ func (p *planner) item(it Item) error {
 		return nil
 	}
 	for _, pattern := range paths {
-		entries, err := matches(p.have, pattern, it.do == clear)
+		entries, err := matches(p.have, pattern, it.below())
 		if err != nil {
 			return err
 		}
@@ -223,9 +223,9 @@ func (p *planner) entry(it Item, e node.Entry) {
 	hidden := p.hidden.Hidden(e.Path) != ""
 	c := &p.plan.Change
 	switch {
-	case it.do == clear && (link || e.Kind != node.KindFile):
+	case it.do == clear && (link || e.Kind != node.KindFile), it.do == files && !link && e.Kind == node.KindDirectory:
 		return
-	case it.do == clear && (rotated(e.Path) || hidden), it.do == remove:
+	case it.do == clear && (rotated(e.Path) || hidden), it.do == remove, it.do == files:
 		if it.Control == "node.hygiene.machine-id" && link {
 			return
 		}
@@ -253,7 +253,7 @@ func (p *planner) entry(it Item, e node.Entry) {
 		c.Write = append(c.Write, node.Entry{Path: e.Path, Kind: node.KindFile, Mode: e.Mode, UID: e.UID, GID: e.GID, Data: []byte{}})
 	}
 	p.keys = p.keys || it.Name == hostKeys
-	p.plan.Found = append(p.plan.Found, Found{Item: it, Path: e.Path, Emptied: it.do != remove && !rotated(e.Path) && !hidden})
+	p.plan.Found = append(p.plan.Found, Found{Item: it, Path: e.Path, Emptied: it.do != remove && it.do != files && !rotated(e.Path) && !hidden})
 }
 
 // password is a password in a line of shadow(5): one that is empty, or a hash.

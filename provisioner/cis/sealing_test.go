@@ -196,3 +196,24 @@ func TestSealOptions(t *testing.T) {
 	require.NoError(t, p.Prepare(map[string]any{"k3s_version": release, "seal": map[string]any{"keep": []string{"machine-id"}, "package_caches": true, "reset": true}}))
 	require.Error(t, p.Prepare(map[string]any{"seal": map[string]any{"kept": true}}))
 }
+
+// A directory of its own that the audit log has is baked and stays, on a second run
+// too; what was logged there does not.
+func TestSealedAuditDirectory(t *testing.T) {
+	const dir = "var/lib/rancher/k3s/server/logs/audit"
+	tree := newTree(t)
+	options := map[string]any{"k3s_version": release, "audit": map[string]any{"log_path": "/" + dir + "/kube/audit.log"}}
+	x := try(t, tree, options, nil)
+	require.NoError(t, x.err, x.log)
+	assert.Equal(t, benchmark.Pass, status(t, x.report, "node.hygiene.logs").Status)
+	options["seal"] = map[string]any{}
+	for range 2 {
+		write(t, tree, dir+"/kube/audit.log", "{}\n")
+		x = try(t, tree, options, nil)
+		require.NoError(t, x.err, x.log)
+		assert.Contains(t, x.log, "audit-logs: removed")
+		assert.NoFileExists(t, filepath.Join(tree, dir, "kube/audit.log"))
+		assert.DirExists(t, filepath.Join(tree, dir, "kube"))
+		assert.Equal(t, benchmark.Pass, status(t, x.report, "node.hygiene.logs").Status)
+	}
+}
