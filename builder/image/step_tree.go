@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"sync"
 
 	"github.com/hashicorp/packer-plugin-sdk/multistep"
 	packersdk "github.com/hashicorp/packer-plugin-sdk/packer"
@@ -22,6 +23,8 @@ type stepTree struct {
 	Partition    string
 	DiskSize     int64
 	Architecture string
+
+	writing sync.WaitGroup
 }
 
 func (s *stepTree) Run(ctx context.Context, state multistep.StateBag) multistep.StepAction {
@@ -127,6 +130,7 @@ func (s *stepTree) checkArchitecture(w *work) error {
 // Cleanup unmounts a disk that the build did not get to unmount.
 func (s *stepTree) Cleanup(state multistep.StateBag) {
 	w, _ := of(state)
+	s.writing.Wait()
 	failCleanup(state, errors.Join(unmount(w), w.place.close()))
 }
 
