@@ -129,8 +129,13 @@ func selfExtracting(j *job, file string, archive body, pieces []piece) body {
 		}
 		fmt.Fprintf(&unpack, "piece %d %d %d:%d %o %s\n", p.offset, p.size(), p.uid, p.gid, unixMode(p.mode), quote(p.name))
 	}
+	bases := ""
+	for _, base := range j.bases() {
+		bases += `"$1" ` + quote(base) + "\n"
+	}
 	script := func(header int) string {
-		return fmt.Sprintf(uploadScript, j.nonce, quote(file), header, strings.Join(quoteAll(j.bases()), " "), unpack.String(), j.questions(), int64(header)+archive.size(), keepFree)
+		return fmt.Sprintf(uploadHead, j.nonce, quote(file), header, int64(header)+archive.size(), bases, unpack.String(), j.questions(), keepFree) +
+			string(source("upload.sh"))
 	}
 	// The script holds its own length, which depends on how long that number is.
 	header := 0
@@ -140,76 +145,24 @@ func selfExtracting(j *job, file string, archive body, pieces []piece) body {
 	return append(body{{data: []byte(script(header))}}, archive...)
 }
 
-// uploadScript begins again in a shell of its own: the one that reads it may
-// end at the first failure (-e), print what it does (-x), hold functions, aliases
-// and traps, and be any. What an option, a file or a variable could change comes
-// with neither an argument nor the environment then. One line does it, since a
-// shell may print each that it reads (-v), or read one only (-t); the variable
-// has bash look for its own commands before functions.
-const uploadScript = `#!/bin/sh
+// uploadHead is what scripts/upload.sh needs before it. It begins again in a shell
+// of its own: the one that reads it may end at the first failure (-e), print what
+// it does (-x), hold functions, aliases and traps, and be any. What an option, a
+// file or a variable could change comes with neither an argument nor the
+// environment then. One line does it, since a shell may print each that it reads
+// (-v), or read one only (-t); the variable has bash look for its own commands
+// before functions.
+const uploadHead = `#!/bin/sh
 POSIXLY_CORRECT=1; case ${1-} in %[1]s) ;; *) \exec env -i PATH="${PATH:-/bin:/usr/bin}" HOME="${HOME:-/}" LC_ALL=C sh %[2]s %[1]s; \exit ;; esac
-nonce=%[1]s self=%[2]s header=%[3]d
-umask 077
-trap : HUP PIPE TERM INT
-cannot() {
-	echo "k3s-cis $nonce cannot $1"
-	exit
-}
-piece() {
-	tail -c "+$((header + $1 + 1))" "$self" | head -c "$2" >"$5" && chown "$3" "$5" && chmod "$4" "$5"
-}
-folder() {
-	mkdir "$3" && chown "$1" "$3" && chmod "00$2" "$3"
-}
+nonce=%[1]s self=%[2]s header=%[3]d size=%[4]d
+all_bases() {
+%[5]s}
 unpack() {
 set -e
-%[5]s}
-[ "$(wc -c <"$self")" -eq %[7]d ] || cannot whole
-{ (
-	[ "$(id -u)" = 0 ] || cannot root
-	work=
-	for base in %[4]s; do
-		mkdir -m 700 "$base/.k3s-cis-$nonce" 2>/dev/null && work=$base/.k3s-cis-$nonce && break
-	done
-	[ "$work" ] && cd "$work" || cannot directory
-	%[6]s
-	%[8]s && {
-		if command -v tar >/dev/null 2>&1; then
-			tail -c "+$((header + 1))" "$self" | tar -xpf - >/dev/null 2>&1
-		else
-			(unpack) >/dev/null 2>&1
-		fi || head -c 65536 /dev/zero >more 2>/dev/null
-	} || {
-		df -P . >&2
-		cannot full
-	}
-	rm -f "$self"
-	[ -f end ] && . ./guard.sh </dev/null
-	cd / && rm -rf "$work"
-	cannot unpack
-) 9>&1 >&8 8>&- | while read -r line; do :; done; } 8>&1
-# The pipe ends when everything that was started here has. Should the guard have
-# been killed too, what is left goes now.
-rm -f "$self" 2>/dev/null
-for base in %[4]s; do
-	work=$base/.k3s-cis-$nonce
-	[ -d "$work" ] || continue
-	if [ -e "$work/armed" ] && ! [ -e "$work/settled" ]; then
-		sh "$work/undo" | grep -qx undone
-	elif [ -e "$work/clean" ]; then
-		sh "$work/clean"
-	fi >/dev/null 2>&1 && rm -rf "$work"
-done
-exit 0
+%[6]s}
+ask() %[7]s
+keep_free() { %[8]s; }
 `
-
-func quoteAll(list []string) []string {
-	out := make([]string, len(list))
-	for i, s := range list {
-		out[i] = quote(s)
-	}
-	return out
-}
 
 // send uploads one file that only its owner may read. It may hold secrets of
 // the node's configuration; its name cannot be guessed. When ctx ends, so does
