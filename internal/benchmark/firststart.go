@@ -31,6 +31,12 @@ type FirstStart struct {
 	Why string
 	// Subject is what was asked.
 	Subject rehearsal.Subject
+	// Effective is what K3s was started with: what the node will start with, but for
+	// what the rehearsal left out or replaced. Nil stands for the node's own.
+	Effective *k3s.Effective
+	// StandIn says what stood in for what the node has elsewhere; "" where nothing
+	// did.
+	StandIn string
 }
 
 // Without is what a first start says of the node with another configuration file:
@@ -61,6 +67,36 @@ func (x *examination) seen() *rehearsal.Observation {
 		return nil
 	}
 	return f.Seen
+}
+
+// rehearsedAs is what K3s was started with.
+func (x *examination) rehearsedAs() *k3s.Effective {
+	if e := x.in.FirstStart.Effective; e != nil {
+		return e
+	}
+	return x.in.Effective
+}
+
+// standingIn says behind a sentence what stood in for what the node has elsewhere.
+func (x *examination) standingIn() string {
+	if s := x.in.FirstStart.StandIn; s != "" {
+		return ", " + s
+	}
+	return ""
+}
+
+// replaced says whether the rehearsal gave a flag of a component another value than
+// the node does, because of what stood in: it shows nothing of that flag.
+func (x *examination) replaced(c k3s.Component, flag string) bool {
+	values := func(e *k3s.Effective) (out []string) {
+		for _, a := range e.Args[c] {
+			if a.Name == flag {
+				out = append(out, a.Value)
+			}
+		}
+		return out
+	}
+	return !slices.Equal(values(x.in.Effective), values(x.rehearsedAs()))
 }
 
 // maxTried is in how many namespaces a pod is tried.
@@ -194,10 +230,10 @@ func (x *examination) started(v *verdict, c k3s.Component, flag string) {
 		return
 	}
 	args, logged := seen.Started[c]
-	if !logged {
+	if !logged || x.replaced(c, flag) {
 		return
 	}
-	for _, d := range x.in.Effective.Differences(c, args) {
+	for _, d := range x.rehearsedAs().Differences(c, args) {
 		if d.Flag == flag {
 			v.status, v.found, v.reason, v.phase = Error, differs(d), modelReason, Rehearsed
 			v.remediation = modelRemediation
@@ -256,7 +292,7 @@ func (e encryption) stored(x *examination, v verdict) verdict {
 		if v.status == Deferred {
 			v.phase = Rehearsed
 		}
-		v.status, v.found, v.reason = Pass, "a Secret that was made is stored encrypted, by "+strings.Join(s.Providers, ", "), ""
+		v.status, v.found, v.reason = Pass, "a Secret that was made is stored encrypted, by "+strings.Join(s.Providers, ", ")+x.standingIn(), ""
 		v.evidence = append(v.evidence, rehearsed(dataSource, "the value is not there, and k8s:enc:%s: is", strings.Join(s.Providers, ", k8s:enc:")))
 	}
 	return v
@@ -386,6 +422,12 @@ func (x *examination) isFact(v verdict) verdict {
 		return v
 	}
 	seen := f.Seen
+	ready := "/readyz: ok"
+	if x.in.Role == k3s.Agent {
+		ready = "the node has joined"
+	}
+	up := []Evidence{rehearsed(logSource, "up after %.1f s%s", seen.UpAfter.Seconds(), x.standingIn()), rehearsed(apiSource, "%s", ready)}
+	wasPhase := v.phase
 	v.phase = Rehearsed
 	switch {
 	case seen.Full:
@@ -401,16 +443,20 @@ func (x *examination) isFact(v verdict) verdict {
 		v.evidence = append(v.evidence, rehearsed(logSource, "%s", seen.LastWords()))
 		v.remediation = "See the log of K3s (rehearsal { keep_log = true }), or give it more time with rehearsal { timeout }."
 	case !seen.Answers[rehearsal.AskReady].Found:
-		v.status, v.found, v.reason = Error, "K3s says that it is up, and /readyz gave no ok", "the evidence is missing"
-		v.evidence = append(v.evidence, rehearsed(apiSource, "/readyz: %s", seen.Answers[rehearsal.AskReady].Text()))
+		v.status, v.found, v.reason = Error, "K3s says that it is up, and the API server gave no answer to that effect ("+ready+")", "the evidence is missing"
+		v.evidence = append(v.evidence, rehearsed(apiSource, "%s", seen.Answers[rehearsal.AskReady].Text()))
+	case v.status == Fail && f.StandIn != "" || x.in.Effective.Datastore == k3s.External:
+		// It may be what was replaced that keeps K3s from starting on the node.
+		v.phase, v.evidence = wasPhase, append(v.evidence, up...)
+		v.found += fmt.Sprintf("; K3s was up after %.1f s%s", seen.UpAfter.Seconds(), x.standingIn())
 	case v.status == Fail:
 		v.status, v.reason, v.remediation = Error, modelReason, modelRemediation
 		v.found = "worked out: " + v.found + "; and K3s started"
 		v.evidence = append(v.evidence, rehearsed(logSource, "up after %.1f s", seen.UpAfter.Seconds()))
 	case v.status == Pass || v.status == Deferred:
 		v.status, v.reason = Pass, ""
-		v.found = fmt.Sprintf("K3s was up after %.1f s", seen.UpAfter.Seconds())
-		v.evidence = append(v.evidence, rehearsed(logSource, "up after %.1f s", seen.UpAfter.Seconds()), rehearsed(apiSource, "/readyz: ok"))
+		v.found = fmt.Sprintf("K3s was up after %.1f s%s", seen.UpAfter.Seconds(), x.standingIn())
+		v.evidence = append(v.evidence, up...)
 	}
 	return v
 }

@@ -215,7 +215,7 @@ func TestFirstStartMutants(t *testing.T) {
 		"exits":                     {"node.k3s-starts", func(o *rehearsal.Observation) { o.Exited = "status 1" }, benchmark.Fail, "K3s ended with status 1"},
 		"hangs":                     {"node.k3s-starts", func(o *rehearsal.Observation) { o.Up, o.Late, o.LateAfter = false, true, 180*time.Second }, benchmark.Error, "K3s was not up after 180 s"},
 		"fills the scratch":         {"node.k3s-starts", func(o *rehearsal.Observation) { o.Full = true }, benchmark.Error, "was full"},
-		"is not ready":              {"node.k3s-starts", answers(rehearsal.AskReady, 1, "refused"), benchmark.Error, "/readyz gave no ok"},
+		"is not ready":              {"node.k3s-starts", answers(rehearsal.AskReady, 1, "refused"), benchmark.Error, "no answer to that effect"},
 		"another argument":          {"node.first-start.arguments", relog("--audit-log-maxage=30", "--audit-log-maxage=3"), benchmark.Error, "worked out --audit-log-maxage=30, started with --audit-log-maxage=3"},
 		"another argument, judged":  {"apiserver.audit-log-maxage", relog("--audit-log-maxage=30", "--audit-log-maxage=3"), benchmark.Error, "worked out --audit-log-maxage=30"},
 		"an argument more":          {"node.first-start.arguments", relog("--profiling=false --root", "--profiling=false --new-flag=1 --root"), benchmark.Error, "no --new-flag"},
@@ -302,6 +302,118 @@ func TestUnknownKind(t *testing.T) {
 	r := resultOf(t, in, "node.first-start.add-ons")
 	assert.Equal(t, benchmark.Deferred, r.Status)
 	assert.Contains(t, r.Found, "of kinds that the API server does not have: widget")
+}
+
+// asRehearsed is what K3s is started with where words are added to its command.
+func asRehearsed(t *testing.T, in benchmark.Input, added ...string) *k3s.Effective {
+	t.Helper()
+	e, err := k3s.ResolveAdded(in.Node, in.Effective.Release, in.Role, "", added...)
+	require.NoError(t, err)
+	return e
+}
+
+// TestFirstStartAgainstSQLite is a node whose datastore is elsewhere: what SQLite shows
+// is shown and said to be so, and the rest is as without a rehearsal.
+func TestFirstStartAgainstSQLite(t *testing.T) {
+	elsewhere := func(tr *tree) {
+		tr.config(t, func(m map[string]any) { m["datastore-endpoint"] = "postgres://k3s@db/k3s" })
+	}
+	in := rehearsedNode(t, elsewhere)
+	before := byKey(benchmark.Evaluate(in))
+	in.FirstStart = goodStart(t, in)
+	in.FirstStart.Effective, in.FirstStart.StandIn = asRehearsed(t, in, "--datastore-endpoint=sqlite://"), rehearsal.AgainstSQLite
+	after := byKey(benchmark.Evaluate(in))
+	for _, key := range []string{"node.first-start.arguments", "apiserver.encryption-provider"} {
+		assert.Equal(t, benchmark.Pass, after[key].Status, "%+v", after[key])
+		assert.Contains(t, after[key].Found, "with SQLite in the place of the datastore elsewhere")
+	}
+	starts := after["node.k3s-starts"]
+	assert.Equal(t, before["node.k3s-starts"].Status, starts.Status, "whether it starts with the node's datastore was not seen")
+	assert.Equal(t, before["node.k3s-starts"].Phase, starts.Phase)
+	assert.Contains(t, starts.Found, "; K3s was up after 11.0 s, with SQLite in the place of the datastore elsewhere")
+	for key, r := range after {
+		assert.NotContains(t, []benchmark.Status{benchmark.Fail, benchmark.Error}, r.Status, "%s: %s", key, r.Found)
+		for _, e := range r.Evidence {
+			if e.Phase == benchmark.Rehearsed {
+				assert.NotContains(t, e.Detail, "etcd-servers", "%s rests on what was replaced", key)
+			}
+		}
+	}
+
+	in.FirstStart.Effective = nil
+	r := resultOf(t, in, "node.first-start.arguments")
+	assert.Equal(t, benchmark.Error, r.Status, "the node's own arguments are not those of the rehearsal")
+
+	in.FirstStart.Effective = asRehearsed(t, in, "--datastore-endpoint=sqlite://")
+	in.FirstStart.Seen.Exited = "status 1"
+	assert.Equal(t, benchmark.Fail, resultOf(t, in, "node.k3s-starts").Status)
+}
+
+// TestFirstStartOfAgent is an agent that has joined a server of the rehearsal's own.
+func TestFirstStartOfAgent(t *testing.T) {
+	tr := hardened(t, "v1.36.3+k3s1", k3s.Agent, "cis-2.1", func(o *harden.Options) {
+		o.Args = map[k3s.Component][]string{k3s.Kubelet: {"fail-cgroupv1=false"}}
+	})
+	tr.file("/etc/systemd/system/k3s-agent.service", 0o644, "[Service]\nExecStart=/usr/local/bin/k3s agent\n")
+	tr.put(node.Entry{Path: "/usr/local/bin/k3s", Kind: node.KindFile, Mode: 0o755, Unread: "too large"})
+	in := tr.input(t, "cis-2.1")
+	require.Equal(t, k3s.Agent, in.Role)
+	before := benchmark.Evaluate(in)
+	start := func() benchmark.Input {
+		in := in
+		in.FirstStart = goodStart(t, in)
+		in.FirstStart.Effective, in.FirstStart.StandIn = asRehearsed(t, in, "--server=https://127.0.0.1:16443", "--token-file=/x"), rehearsal.OnOwnServer
+		for _, c := range []k3s.Component{k3s.APIServer, k3s.ControllerManager, k3s.Scheduler} {
+			delete(in.FirstStart.Seen.Started, c)
+		}
+		in.FirstStart.Seen.Stored = rehearsal.Stored{}
+		in.FirstStart.Seen.Answers = map[string]rehearsal.Answer{rehearsal.AskReady: {Found: true, Lines: []string{"node/rehearsal"}}}
+		return in
+	}
+	good := start()
+	after := benchmark.Evaluate(good)
+	for _, status := range []benchmark.Status{benchmark.Fail, benchmark.Error} {
+		_, ids := tallied(after, status)
+		assert.Empty(t, ids, "%s", status)
+	}
+	was, _ := tallied(before, benchmark.Deferred)
+	_, deferred := tallied(after, benchmark.Deferred)
+	assert.Equal(t, []string{"1.1.9", "1.1.10"}, deferred)
+	assert.GreaterOrEqual(t, was, 8)
+	assert.Equal(t, "K3s was up after 11.0 s, with a server of the rehearsal's own in the place of the cluster's", resultOf(t, good, "node.k3s-starts").Found)
+	for _, key := range []string{"node.first-start.arguments", "node.first-start.traces", "node.k3s-starts"} {
+		r := resultOf(t, good, key)
+		assert.Equal(t, benchmark.Pass, r.Status, "%+v", r)
+		assert.Equal(t, benchmark.Rehearsed, r.Phase)
+	}
+	assert.Len(t, after, len(before)+5)
+
+	for name, m := range map[string]struct {
+		control string
+		breaks  func(*rehearsal.Observation)
+		turns   benchmark.Status
+		says    string
+	}{
+		"has not joined":        {"node.k3s-starts", answers(rehearsal.AskReady, 0, ""), benchmark.Error, "the node has joined"},
+		"exits":                 {"node.k3s-starts", func(o *rehearsal.Observation) { o.Exited = "status 1" }, benchmark.Fail, "K3s ended with status 1"},
+		"another argument":      {"node.first-start.arguments", relog("--read-only-port=0", "--read-only-port=10255"), benchmark.Error, "started with --read-only-port=10255"},
+		"no arguments":          {"node.first-start.arguments", func(o *rehearsal.Observation) { delete(o.Started, k3s.Kubelet) }, benchmark.Deferred, "no arguments of kubelet"},
+		"an open kubeconfig":    {"files.kubelet-kubeconfig.mode", withMode("/var/lib/rancher/k3s/agent/kubelet.kubeconfig", 0o644), benchmark.Fail, "0644"},
+		"no kubeconfig":         {"files.kubelet-kubeconfig.mode", withoutFile("/var/lib/rancher/k3s/agent/kubelet.kubeconfig"), benchmark.Deferred, "kubelet.kubeconfig"},
+		"a flag judged by name": {"kubelet.read-only-port", relog("--read-only-port=0", "--read-only-port=10255"), benchmark.Error, "started with --read-only-port=10255"},
+		"a trace":               {"node.first-start.traces", func(o *rehearsal.Observation) { o.Traces = []string{"/etc/rancher/node/password"} }, benchmark.Fail, "password"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			in := start()
+			m.breaks(in.FirstStart.Seen)
+			for _, c := range []k3s.Component{k3s.APIServer, k3s.ControllerManager, k3s.Scheduler} {
+				delete(in.FirstStart.Seen.Started, c)
+			}
+			r := resultOf(t, in, m.control)
+			assert.Equal(t, m.turns, r.Status, "%+v", r)
+			assert.Contains(t, r.Found, m.says)
+		})
+	}
 }
 
 const etcdConfig = `client-transport-security:

@@ -88,7 +88,7 @@ func (v verdict) unanswered(format string, args ...any) verdict {
 }
 
 func startedAsWorkedOut(x *examination, seen *rehearsal.Observation, v verdict) verdict {
-	e := x.in.Effective
+	e := x.rehearsedAs()
 	var wrong, missing []string
 	note := func(differences []k3s.Difference) {
 		for _, d := range differences {
@@ -101,8 +101,6 @@ func startedAsWorkedOut(x *examination, seen *rehearsal.Observation, v verdict) 
 		args, logged := seen.Started[c]
 		switch {
 		case c == k3s.Etcd:
-		case runs && !logged && (c == k3s.Kubelet || c == k3s.KubeProxy):
-			// The agent is not rehearsed everywhere; what it is given stays as it was judged.
 		case runs && !logged:
 			missing = append(missing, string(c))
 		case !runs && logged:
@@ -124,7 +122,7 @@ func startedAsWorkedOut(x *examination, seen *rehearsal.Observation, v verdict) 
 	case len(missing) > 0:
 		return v.unanswered("no arguments of %s in the log", strings.Join(missing, ", "))
 	default:
-		v.status, v.found = Pass, "every argument is as worked out"
+		v.status, v.found = Pass, "every argument is as worked out"+x.standingIn()
 	}
 	return v
 }

@@ -47,6 +47,9 @@ func (r *resolver) splitCommand(s *service.Service) []service.Word {
 // Declared is the source of what the user says that a service runs.
 const Declared = "k3s_command, as declared"
 
+// Added is the source of words that are put behind those of a service.
+const Added = "the command line, as added to"
+
 // declared are the words behind "server" or "agent" of what the user says that
 // the service runs.
 func (r *resolver) declared(origin Origin) []service.Word {

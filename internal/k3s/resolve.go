@@ -42,7 +42,9 @@ func (r Role) other() Role {
 // resolver gathers what one Resolve finds.
 type resolver struct {
 	// command is what the user declares that a wrapper runs; "" for nothing.
-	command     string
+	command string
+	// added are words behind those of the service's command.
+	added       []string
 	node        *node.Node
 	release     Release
 	role        Role
@@ -71,6 +73,12 @@ func Resolve(n *node.Node, release Release, role Role) (*Effective, error) {
 // program of the user's: command is what that runs, as "server --config FILE"
 // (see CheckCommand). It counts only where the service's command is not k3s.
 func ResolveDeclared(n *node.Node, release Release, role Role, command string) (*Effective, error) {
+	return ResolveAdded(n, release, role, command)
+}
+
+// ResolveAdded is ResolveDeclared for a K3s that is started with words behind those
+// of its service's command, each an option with its value.
+func ResolveAdded(n *node.Node, release Release, role Role, command string, added ...string) (*Effective, error) {
 	if _, err := release.Supported(); err != nil {
 		return nil, err
 	}
@@ -78,7 +86,7 @@ func ResolveDeclared(n *node.Node, release Release, role Role, command string) (
 		return nil, fmt.Errorf("%q is not a role of K3s: it is server or agent", role)
 	}
 	r := newResolver(n, release, role)
-	r.command = command
+	r.command, r.added = command, added
 	r.resolve()
 	r.otherService()
 	r.effective.Problems = append(r.effective.Problems, r.passedOver...)
@@ -95,6 +103,9 @@ func newResolver(n *node.Node, release Release, role Role) *resolver {
 func (r *resolver) resolve() {
 	n, e := r.node, r.effective
 	words := r.service()
+	for _, w := range r.added {
+		words = append(words, service.Word{Text: w, Path: Added})
+	}
 	file, origin := r.configFileName(words)
 	file = r.started(file, origin)
 	e.ConfigFile = file

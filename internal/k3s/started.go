@@ -16,6 +16,14 @@ const running = "Running "
 // service manager is told at the same moment (pkg/cli/server/server.go).
 const UpMessage = "is up and running"
 
+// RegisteredMessage is how a kubelet logs that the API server knows its node
+// (pkg/kubelet/kubelet_node_status.go).
+const RegisteredMessage = "Successfully registered node"
+
+// NotifySocket is the variable without which an agent does not log that it has
+// started, whatever it names (pkg/agent/run.go).
+const NotifySocket = "NOTIFY_SOCKET"
+
 // UnknownKeyMessage is how a server logs a configuration key that it drops
 // (pkg/configfilearg/parser.go).
 const UnknownKeyMessage = "Unknown flag"

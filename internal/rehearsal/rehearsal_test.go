@@ -63,10 +63,9 @@ func TestImpossible(t *testing.T) {
 		says         string
 	}{
 		"no K3s":      {k3s.Server, unit, "", "", "K3s in the image: install"},
-		"agent":       {k3s.Agent, strings.Replace(unit, "server", "agent", 1), "", "/usr/local/bin/k3s", "an agent has to join a server"},
 		"no service":  {k3s.Server, "", "x: y\n", "/usr/local/bin/k3s", "no service says"},
 		"wrapper":     {k3s.Server, "[Service]\nExecStart=/opt/start.sh\n", "", "/usr/local/bin/k3s", "through a program of its own"},
-		"datastore":   {k3s.Server, unit, "datastore-endpoint: mysql://x\n", "/usr/local/bin/k3s", "a datastore elsewhere"},
+		"VPN":         {k3s.Agent, strings.Replace(unit, "server", "agent", 1), "vpn-auth-file: /x\n", "/usr/local/bin/k3s", "joins a VPN"},
 		"joins":       {k3s.Server, unit, "server: https://a:6443\ntoken: x\n", "/usr/local/bin/k3s", "joins a server"},
 		"no API":      {k3s.Server, unit, "disable-apiserver: true\n", "/usr/local/bin/k3s", "no API server"},
 		"no such key": {k3s.Server, unit, "", "/usr/local/bin/k3s", ""},
@@ -89,14 +88,96 @@ func TestImpossible(t *testing.T) {
 	}
 }
 
+// TestStandIn has something stand in for what the node has elsewhere.
+func TestStandIn(t *testing.T) {
+	outside := resolve(t, k3s.Server, unit, "datastore-endpoint: mysql://x\ncluster-init: true\n")
+	r, err := rehearsal.New(outside, outside.Program, rehearsal.Subject{}, time.Minute, false)
+	require.NoError(t, err)
+	assert.Equal(t, []string{"--disable-agent", "--datastore-endpoint=sqlite://"}, r.Added)
+	assert.Equal(t, []string{"/usr/local/bin/k3s", "server", "--debug", "--disable-agent", "--datastore-endpoint=sqlite://"}, r.Command, "which counts over what the node says")
+	assert.Equal(t, rehearsal.AgainstSQLite, r.StandIn)
+	assert.Nil(t, r.Server)
+
+	agent := resolve(t, k3s.Agent, strings.Replace(unit, "server", "agent", 1), "server: https://cluster:6443\ntoken: s3cret\nnode-name: Mine\n")
+	r, err = rehearsal.New(agent, agent.Program, rehearsal.Subject{Namespaces: []string{"default"}, AddOns: []string{"x"}}, time.Minute, true)
+	require.NoError(t, err)
+	require.NoError(t, r.Check())
+	require.NotNil(t, r.Server)
+	assert.Equal(t, []string{"/usr/local/bin/k3s", "agent", "--debug"}, r.Command[:3])
+	assert.Equal(t, "--server=https://127.0.0.1:16443", r.Command[3])
+	assert.Equal(t, "--token-file="+r.Server.Directory+"/token", r.Command[4])
+	assert.Contains(t, r.Server.Command, r.Command[4], "both have one token")
+	assert.NotEmpty(t, r.Server.Files["token"])
+	assert.Contains(t, r.Server.Command, "--config="+r.Server.Directory+"/config.yaml", "the node's own configuration is the agent's")
+	assert.NotContains(t, strings.Join(r.Server.Environment, " "), "A=b", "and so is its environment")
+	assert.Greater(t, r.Memory, int64(rehearsal.NeededMemory))
+	var asks []string
+	for _, a := range r.Asks {
+		asks = append(asks, a.Name)
+		assert.NotContains(t, a.Words, k3s.Kubeconfig)
+	}
+	assert.Equal(t, []string{rehearsal.AskReady, rehearsal.AskAfterStart + "0", rehearsal.AskKubelet}, asks)
+	assert.Equal(t, []string{"node/mine"}, r.Asks[0].Until)
+	assert.Zero(t, r.Secret, "that server's datastore is not the cluster's")
+	for _, word := range append(r.Command, r.Server.Command...) {
+		assert.NotContains(t, word, r.Server.Files["token"], "the command line is for all to see")
+		assert.NotContains(t, word, "s3cret")
+	}
+
+	again, err := rehearsal.New(agent, agent.Program, rehearsal.Subject{}, time.Minute, true)
+	require.NoError(t, err)
+	assert.NotEqual(t, r.Server.Files["token"], again.Server.Files["token"])
+
+	numbered := resolve(t, k3s.Agent, strings.Replace(unit, "server", "agent", 1), "with-node-id: true\n")
+	r, err = rehearsal.New(numbered, numbered.Program, rehearsal.Subject{}, time.Minute, true)
+	require.NoError(t, err)
+	assert.Equal(t, rehearsal.AskAfterStart+"0", r.Asks[len(r.Asks)-1].Name, "the name of the node is not known")
+}
+
+// A kubelet whose container runtime is not K3s's own is not started.
+func TestOtherRuntime(t *testing.T) {
+	for _, config := range []string{"docker: true\n", "container-runtime-endpoint: unix:///run/crio.sock\n"} {
+		e := resolve(t, k3s.Server, unit, config)
+		_, err := rehearsal.New(e, e.Program, rehearsal.Subject{}, time.Minute, true)
+		var lacks *rehearsal.Unavailable
+		require.ErrorAs(t, err, &lacks)
+		assert.True(t, lacks.OfAgent)
+		_, err = rehearsal.New(e, e.Program, rehearsal.Subject{}, time.Minute, false)
+		require.NoError(t, err)
+	}
+}
+
+// Nothing can be said to a K3s that another program starts.
+func TestStandInBehindProgram(t *testing.T) {
+	release, err := k3s.ParseRelease("v1.36.3+k3s1")
+	require.NoError(t, err)
+	text := "[Service]\nExecStart=/opt/start.sh\n"
+	n := node.New(k3s.Query(k3s.Server, ""), []node.Entry{
+		{Path: "/etc", Kind: node.KindDirectory, Mode: 0o755},
+		{Path: "/etc/systemd/system/k3s.service", Kind: node.KindFile, Mode: 0o600, Data: []byte(text), Size: int64(len(text))},
+	})
+	for _, command := range []string{"server", "server --datastore-endpoint=mysql://x"} {
+		e, err := k3s.ResolveDeclared(n, release, k3s.Server, command)
+		require.NoError(t, err)
+		_, err = rehearsal.New(e, "/usr/local/bin/k3s", rehearsal.Subject{}, time.Minute, true)
+		var impossible *rehearsal.Impossible
+		if command == "server" {
+			require.NoError(t, err)
+			continue
+		}
+		require.ErrorAs(t, err, &impossible)
+		assert.Contains(t, impossible.Reason, "/opt/start.sh")
+	}
+}
+
 func small() *rehearsal.Request {
 	return &rehearsal.Request{
-		Command: []string{"/k3s"}, Asks: []rehearsal.Ask{{Name: "ready", Until: []string{"ok"}}},
+		Command: []string{"/k3s"}, Up: []string{"up"}, Asks: []rehearsal.Ask{{Name: "ready", Until: []string{"ok"}}},
 		Files: node.Query{{Path: "/var/x", Depth: node.Deep}, {Path: "/etc/c", Content: true}},
 	}
 }
 
-const whole = "log time=\"x\" level=info msg=\"Running kubelet --a=b\"\nalive \nup 1.50\nanswer ready 0 found\nsaid ready ok\nkey \nprovider aescbc\nstored \n" +
+const whole = "warning no setpriv\nlog time=\"x\" level=info msg=\"Running kubelet --a=b\"\nalive \nup 1.50\nanswer ready 0 found\nsaid ready ok\nkey \nprovider aescbc\nstored \n" +
 	"entry 41ed 0 0 /var/x\nentry 8180 0 0 /var/x/a b\nentry a1ff 0 0 /var/x/link\nentry 8180 1 2 /etc/c\ncontent /etc/c a: b\ncontent /etc/c c\nlooked \ntrace /t\nend \n"
 
 func TestRead(t *testing.T) {
@@ -108,6 +189,7 @@ func TestRead(t *testing.T) {
 	assert.Equal(t, rehearsal.Stored{Looked: true, Key: true, Providers: []string{"aescbc"}}, o.Stored)
 	assert.Equal(t, "b", o.Started[k3s.Kubelet][0].Value)
 	assert.Equal(t, []string{"/t"}, o.Traces)
+	assert.Equal(t, []string{"no setpriv"}, o.Warnings)
 	e, presence := o.Node.Lookup("/etc/c")
 	assert.Equal(t, node.Present, presence)
 	assert.Equal(t, "a: b\nc\n", string(e.Data))
@@ -144,7 +226,16 @@ func TestReadRefuses(t *testing.T) {
 	}
 	_, err := rehearsal.Read(strings.NewReader("lacks unshare\n"), small())
 	var lacks *rehearsal.Unavailable
-	assert.ErrorAs(t, err, &lacks)
+	require.ErrorAs(t, err, &lacks)
+	assert.False(t, lacks.OfAgent)
+	_, err = rehearsal.Read(strings.NewReader("agent cgroups\nagent kmsg\n"), small())
+	require.ErrorAs(t, err, &lacks)
+	assert.True(t, lacks.OfAgent)
+	assert.Equal(t, []string{"cgroups", "kmsg"}, lacks.Lacks)
+	_, err = rehearsal.Read(strings.NewReader("lacks unshare\nagent cgroups\n"), small())
+	require.ErrorAs(t, err, &lacks)
+	assert.False(t, lacks.OfAgent, "the control plane lacks something too")
+	assert.Equal(t, []string{"unshare", "cgroups"}, lacks.Lacks)
 }
 
 func TestFilesNotLookedAt(t *testing.T) {

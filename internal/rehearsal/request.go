@@ -29,6 +29,21 @@ const (
 	// NeededMemory is how much memory must be available, in bytes: K3s takes some
 	// 475 MB, and what it unpacks lies in memory too.
 	NeededMemory = 700 << 20
+	// NeededBeside is how much the server takes besides that an agent joins.
+	NeededBeside = 600 << 20
+)
+
+// What stands in for what the node has elsewhere.
+const (
+	AgainstSQLite = "with SQLite in the place of the datastore elsewhere"
+	OnOwnServer   = "with a server of the rehearsal's own in the place of the cluster's"
+)
+
+// The server that an agent joins is on ports that no agent takes by itself, and its
+// files are where no node has some.
+const (
+	serverDir  = "/.rehearsal-server"
+	serverPort = "16443"
 )
 
 // Request is what is to be done in one rehearsal.
@@ -39,8 +54,16 @@ type Request struct {
 	Environment []string
 	// Directory is where the command is started.
 	Directory string
-	// Up is what the command logs when it has started.
-	Up string
+	// Added are the words of the command that are not the node's own: what the
+	// rehearsal leaves out or replaces.
+	Added []string
+	// StandIn says what stood in for what the node has elsewhere; "" where nothing
+	// did.
+	StandIn string
+	// Server is what has to be up before the command is started; nil for nothing.
+	Server *ServerBeside
+	// Up is what the command logs when it has started, one of these.
+	Up []string
 	// Over are directories that have to be a file system of their own.
 	Over []string
 	// Asks are put to K3s in their order once it is up.
@@ -52,14 +75,27 @@ type Request struct {
 	Files node.Query
 	// Traces are directories in which a rehearsal may leave nothing.
 	Traces []string
-	// Scratch is how much memory the files may take, in bytes.
-	Scratch int64
+	// Scratch is how much memory the files may take, and Memory how much must be
+	// available, in bytes.
+	Scratch, Memory int64
 	// Timeout is how long K3s may take to be up and to answer.
 	Timeout time.Duration
 	// Settle is how long one ask is repeated.
 	Settle time.Duration
 	// Agent is true where the agent's components start too.
 	Agent bool
+}
+
+// ServerBeside is the server that an agent joins in its rehearsal.
+type ServerBeside struct {
+	// Directory is made for it, with the files of Files by their names there.
+	Directory string
+	Files     map[string]string
+	// Command is what is started, the program first, with nothing but Environment.
+	Command     []string
+	Environment []string
+	// Up is what it logs when it has started.
+	Up string
 }
 
 // Ask is one question.
@@ -151,43 +187,81 @@ func New(e *k3s.Effective, program string, s Subject, timeout time.Duration, age
 	if timeout <= 0 {
 		timeout = DefaultTimeout
 	}
+	agent = agent && !e.Bool("disable-agent")
+	if agent && (e.Bool("docker") || e.Text("container-runtime-endpoint") != "") {
+		return nil, &Unavailable{Lacks: []string{"K3s's own containerd: the kubelet's container runtime is another (docker, container-runtime-endpoint), which a rehearsal does not start"}, OfAgent: true}
+	}
 	layout := k3s.LayoutOf(e.DataDir)
 	r := &Request{
-		Command: command(e, program), Environment: environment(e), Directory: "/", Up: k3s.UpMessage,
+		Command: command(e, program), Environment: environment(e), Directory: "/", Up: []string{k3s.UpMessage},
 		Over:    []string{"/run", k3s.KubeletDir, layout.Agent() + "/containerd"},
-		Secret:  secret(layout),
 		Files:   s.Files,
 		Traces:  []string{layout.Root(), k3s.ConfigDir, k3s.NodeDir, k3s.KubeletDir, "/var/lib/cni"},
-		Scratch: ScratchSize, Timeout: timeout, Settle: min(time.Minute, timeout/2),
-		Agent: agent && !e.Bool("disable-agent"),
+		Scratch: ScratchSize, Memory: NeededMemory, Timeout: timeout, Settle: min(time.Minute, timeout/2),
+		Agent: agent,
 	}
 	if d := e.Service; d != nil && path.IsAbs(d.Directory) {
 		r.Directory = d.Directory
 	}
-	if !agent && !e.Bool("disable-agent") {
-		r.Command = append(r.Command, "--disable-agent")
-	}
-	if e.Datastore == k3s.EtcdStore {
-		r.Files = append(slices.Clone(r.Files), node.Pick{Path: layout.Etcd() + "/config", Content: true})
-	}
 	ask := asker{program: program, kubeconfig: kubeconfig(e), request: r}
-	ask.everything(e, s, agent)
+	if e.Role == k3s.Agent {
+		r.joinOwnServer(program)
+		ask.kubeconfig = r.Server.Directory + "/k3s.yaml"
+		ask.ofAgent(e)
+	} else {
+		r.Secret = secret(layout)
+		if !agent && !e.Bool("disable-agent") {
+			r.Added = append(r.Added, "--disable-agent")
+		}
+		if e.Datastore == k3s.External {
+			r.Added, r.StandIn = append(r.Added, "--datastore-endpoint=sqlite://"), AgainstSQLite
+		}
+		if e.Datastore == k3s.EtcdStore {
+			r.Files = append(slices.Clone(r.Files), node.Pick{Path: layout.Etcd() + "/config", Content: true})
+		}
+		ask.everything(e, s, agent)
+	}
+	r.Command = append(r.Command, r.Added...)
 	return r, nil
+}
+
+// joinOwnServer puts a server of the same program in the place of the cluster's: the
+// control plane alone, with K3s's defaults but for a network, which is the cluster's
+// matter. What of its settings gets to agents is what a cluster has by default.
+func (r *Request) joinOwnServer(program string) {
+	var raw [24]byte
+	_, _ = rand.Read(raw[:]) // never fails
+	token := serverDir + "/token"
+	r.Server = &ServerBeside{
+		Directory: serverDir, Files: map[string]string{"token": hex.EncodeToString(raw[:]), "config.yaml": ""},
+		Command: []string{
+			program, "server", "--disable-agent", "--config=" + serverDir + "/config.yaml", "--data-dir=" + serverDir + "/data", "--token-file=" + token,
+			"--write-kubeconfig=" + serverDir + "/k3s.yaml", "--https-listen-port=" + serverPort, "--flannel-backend=none", "--disable-network-policy",
+			"--disable=coredns,local-storage,metrics-server,traefik",
+		},
+		Environment: plainEnvironment(), Up: k3s.UpMessage,
+	}
+	r.Added, r.StandIn = []string{"--server=https://127.0.0.1:" + serverPort, "--token-file=" + token}, OnOwnServer
+	r.Memory += NeededBeside
+	r.Up = append(r.Up, k3s.RegisteredMessage)
+	r.Environment = append(r.Environment, k3s.NotifySocket+"="+serverDir+"/nobody")
 }
 
 // possible says why K3s cannot be started by itself, or nil.
 func possible(e *k3s.Effective, program string) error {
 	switch {
 	case program == "":
-		return &Unavailable{[]string{"K3s in the image: install { } puts it there"}}
-	case e.Role != k3s.Server:
-		return &Impossible{"an agent has to join a server, which is not there before the image is"}
+		return &Unavailable{Lacks: []string{"K3s in the image: install { } puts it there"}}
 	case e.Service == nil || len(e.Service.Start) == 0:
 		return &Impossible{"no service says how K3s is to be started"}
 	case e.Wrapper.Source != "":
 		return &Impossible{fmt.Sprintf("the service starts K3s through a program of its own (%s), which may do more than that", e.Wrapper)}
-	case e.Datastore == k3s.External:
-		return &Impossible{"K3s keeps its state in a datastore elsewhere (datastore-endpoint), which a rehearsal must not reach"}
+	case e.Program == "" && path.IsAbs(e.Service.Start[0].Text) && (e.Role == k3s.Agent || e.Datastore == k3s.External):
+		return &Impossible{fmt.Sprintf("the service starts K3s through a program of its own (%s), to which nothing can be said of what stands in for the cluster", e.Service.Start[0].Text)}
+	case e.Text("vpn-auth") != "" || e.Text("vpn-auth-file") != "":
+		return &Impossible{"the node joins a VPN (vpn-auth), which a rehearsal cannot reach"}
+	case e.Role == k3s.Agent:
+		return nil
 	case e.Text("server") != "":
 		return &Impossible{"the node joins a server (server), which a rehearsal cannot reach"}
 	case e.Bool("disable-apiserver"):
@@ -207,8 +281,12 @@ func command(e *k3s.Effective, program string) []string {
 	return words
 }
 
+func plainEnvironment() []string {
+	return []string{"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "HOME=/root"}
+}
+
 func environment(e *k3s.Effective) []string {
-	out := []string{"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "HOME=/root"}
+	out := plainEnvironment()
 	for _, v := range e.Service.Environment {
 		out = append(out, v.Name+"="+v.Value)
 	}
@@ -245,15 +323,35 @@ func (a asker) kubectl(ask Ask, words ...string) {
 	a.request.Asks = append(a.request.Asks, ask)
 }
 
-func (a asker) everything(e *k3s.Effective, s Subject, agent bool) {
-	a.kubectl(Ask{Name: AskReady, Until: []string{"ok"}}, "get", "--raw", "/readyz")
-	for i, words := range e.Service.AfterStart { // the service manager runs them at that moment
+// afterStart asks what the service manager runs at that moment.
+func (a asker) afterStart(e *k3s.Effective) {
+	for i, words := range e.Service.AfterStart {
 		ask := Ask{Name: AskAfterStart + strconv.Itoa(i)}
 		for _, w := range words {
 			ask.Words = append(ask.Words, w.Text)
 		}
 		a.request.Asks = append(a.request.Asks, ask)
 	}
+}
+
+// ofAgent asks the server beside it of an agent. Its node may have a number behind
+// its name (with-node-id).
+func (a asker) ofAgent(e *k3s.Effective) {
+	a.kubectl(Ask{Name: AskReady, Until: []string{"node/" + nodeName(e)}}, "get", "nodes", "-o", "name")
+	a.afterStart(e)
+	a.kubelet(e)
+}
+
+// kubelet asks what the kubelet says of its configuration.
+func (a asker) kubelet(e *k3s.Effective) {
+	if !e.Bool("with-node-id") {
+		a.kubectl(Ask{Name: AskKubelet, Until: []string{"kubeletconfig"}}, "get", "--raw", "/api/v1/nodes/"+nodeName(e)+"/proxy/configz")
+	}
+}
+
+func (a asker) everything(e *k3s.Effective, s Subject, agent bool) {
+	a.kubectl(Ask{Name: AskReady, Until: []string{"ok"}}, "get", "--raw", "/readyz")
+	a.afterStart(e)
 	if len(s.AddOns) > 0 {
 		a.kubectl(Ask{Name: AskAddOns, Until: eachLine(s.AddOns, "kube-system/%s;")}, "get", "addons.k3s.cattle.io", "--all-namespaces", "-o", `jsonpath={range .items[*]}{.metadata.namespace}/{.metadata.name};{"\n"}{end}`)
 		a.kubectl(Ask{Name: AskEvents, Until: eachLine(s.AddOns, "%s AppliedManifest")}, "get", "events", "--namespace", "kube-system", "-o", `jsonpath={range .items[*]}{.involvedObject.name} {.reason} {.message}{"\n"}{end}`)
@@ -268,8 +366,8 @@ func (a asker) everything(e *k3s.Effective, s Subject, agent bool) {
 		a.kubectl(Ask{Name: AskPrivileged + ns, Input: pod(true), Enough: []string{Refusal, policyRefusal, Admission}}, "create", "--namespace", ns, "--dry-run=server", "-f", "-")
 		a.kubectl(Ask{Name: AskRestricted + ns, Input: pod(false), Enough: []string{Refusal, policyRefusal, Admission}}, "create", "--namespace", ns, "--dry-run=server", "-f", "-")
 	}
-	if agent && !e.Bool("disable-agent") {
-		a.kubectl(Ask{Name: AskKubelet, Until: []string{"kubeletconfig"}}, "get", "--raw", "/api/v1/nodes/"+nodeName(e)+"/proxy/configz")
+	if agent {
+		a.kubelet(e)
 	}
 }
 
@@ -331,6 +429,9 @@ func (r *Request) Check() error {
 	var errs []error
 	if len(r.Command) == 0 || !path.IsAbs(r.Command[0]) {
 		errs = append(errs, errors.New("the program of K3s is not named by its whole path"))
+	}
+	if len(r.Up) == 0 {
+		errs = append(errs, errors.New("nothing says when K3s is up"))
 	}
 	names := map[string]bool{}
 	for _, a := range r.Asks {

@@ -40,6 +40,8 @@ type Observation struct {
 	Node *node.Node
 	// Traces are paths of the image that are not as they were before.
 	Traces []string
+	// Warnings say what the rehearsal did without.
+	Warnings []string
 }
 
 // Answer is what came of an ask.
@@ -65,7 +67,11 @@ type Stored struct {
 }
 
 // Unavailable is what the environment lacks for a rehearsal.
-type Unavailable struct{ Lacks []string }
+type Unavailable struct {
+	Lacks []string
+	// OfAgent is true where the control plane alone could be rehearsed.
+	OfAgent bool
+}
 
 func (u *Unavailable) Error() string { return strings.Join(u.Lacks, "; ") }
 
@@ -118,7 +124,9 @@ func Read(in io.Reader, r *Request) (*Observation, error) {
 	case lines.Err() != nil:
 		return nil, fmt.Errorf("%w: %w", errTranscript, lines.Err())
 	case len(t.lacks) > 0:
-		return nil, &Unavailable{t.lacks}
+		return nil, &Unavailable{Lacks: append(t.lacks, t.agentLacks...)}
+	case len(t.agentLacks) > 0:
+		return nil, &Unavailable{Lacks: t.agentLacks, OfAgent: true}
 	case t.refused != "":
 		return nil, &Refused{t.refused}
 	case t.failed != "":
@@ -134,18 +142,22 @@ type transcript struct {
 	seen    *Observation
 	asked   map[string]bool
 	lacks   []string
-	refused string
-	failed  string
-	entries []node.Entry
-	content map[string][]byte
-	looked  bool
-	ended   bool
+	// agentLacks is what the agent alone lacks.
+	agentLacks []string
+	refused    string
+	failed     string
+	entries    []node.Entry
+	content    map[string][]byte
+	looked     bool
+	ended      bool
 }
 
 // transcriptLines read what stands behind the first word of a line.
 var transcriptLines = map[string]func(*transcript, string) error{
 	"alive":   func(*transcript, string) error { return nil },
 	"lacks":   func(t *transcript, s string) error { t.lacks = append(t.lacks, s); return nil },
+	"agent":   func(t *transcript, s string) error { t.agentLacks = append(t.agentLacks, s); return nil },
+	"warning": func(t *transcript, s string) error { t.seen.Warnings = append(t.seen.Warnings, s); return nil },
 	"refused": func(t *transcript, s string) error { t.refused = s; return nil },
 	"failed":  func(t *transcript, s string) error { t.failed = s; return nil },
 	"up":      func(t *transcript, s string) (err error) { t.seen.Up = true; t.seen.UpAfter, err = seconds(s); return },

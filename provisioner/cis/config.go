@@ -304,9 +304,10 @@ type SealConfig struct {
 // RehearsalConfig is the block `rehearsal`.
 type RehearsalConfig struct {
 	// Start the agent too: containerd, kubelet and kube-proxy. Default `true` on a
-	// machine that is reached by a communicator, whose kernel is the image's, and
-	// `false` in a container and in a tree, where `true` is an error: the agent would
-	// judge the build host's kernel.
+	// machine that is reached by a communicator, whose kernel is the image's, as far
+	// as the agent can run there, and `false` in a container and in a tree, where
+	// `true` is an error: the agent would judge the build host's kernel. An agent image
+	// is rehearsed with it or not at all.
 	Agent config.Trilean `mapstructure:"agent"`
 	// How long K3s may take to be up and to answer. Default `3m`.
 	Timeout time.Duration `mapstructure:"timeout"`

@@ -55,6 +55,7 @@ func (s *session) assess(ctx context.Context, o harden.Options, n *node.Node) (r
 	if warning, _ := o.Release.Supported(); warning != "" {
 		warnings = append(warnings, warning)
 	}
+	warnings = append(warnings, s.rehearsalWarnings...)
 	return report.New(report.Meta{
 		PluginVersion: version.PluginVersion.FormattedVersion(),
 		Created:       now,

@@ -40,38 +40,78 @@ func (s *session) rehearse(ctx context.Context, o harden.Options, e *k3s.Effecti
 	if c == nil {
 		return nil, nil
 	}
-	if e.Role != k3s.Server {
-		return &benchmark.FirstStart{Why: "an agent has to join a server, which is not there before the image is"}, nil
-	}
-	subject := benchmark.FirstStartSubject(benchmark.Input{
-		Node: n, Effective: e, Benchmark: o.Benchmark, Role: e.Role, Own: s.inputs.controls,
-	})
 	// A machine tells its kernel's values, which a container has not.
 	agent := c.Agent.True() || !c.Agent.False() && s.access.root == nil && !s.access.container && len(n.Kernel) > 0
-	r, err := rehearsal.New(e, program(e, n), subject, c.Timeout, agent)
+	if e.Role == k3s.Agent && !agent {
+		return &benchmark.FirstStart{Why: "an agent is rehearsed on the image's own kernel alone (rehearsal { agent }), on a machine and not in a tree or a container"}, nil
+	}
+	first, err := s.orWithoutAgent(e.Role, agent, func(agent bool) (*benchmark.FirstStart, error) {
+		return s.rehearseWith(ctx, o, e, n, agent)
+	})
 	if err != nil {
 		return s.notRehearsed(err)
+	}
+	return first, s.keepLog(first.Seen)
+}
+
+// orWithoutAgent rehearses with the agent where that is wanted, and where it alone
+// cannot run and nobody has asked for it without: what the control plane shows is not
+// lost for its sake.
+func (s *session) orWithoutAgent(role k3s.Role, agent bool, rehearse func(agent bool) (*benchmark.FirstStart, error)) (*benchmark.FirstStart, error) {
+	first, err := rehearse(agent)
+	var lacks *rehearsal.Unavailable
+	if !errors.As(err, &lacks) || !lacks.OfAgent || role != k3s.Server || s.config.Rehearsal.Agent.True() {
+		return first, err
+	}
+	s.warnOfRehearsal("the first start is rehearsed without the agent, for want of " + lacks.Error() + ". What the agent makes stays deferred.")
+	return rehearse(false)
+}
+
+// rehearseWith starts K3s once, with or without the agent.
+func (s *session) rehearseWith(ctx context.Context, o harden.Options, e *k3s.Effective, n *node.Node, agent bool) (*benchmark.FirstStart, error) {
+	first := &benchmark.FirstStart{Subject: benchmark.FirstStartSubject(benchmark.Input{
+		Node: n, Effective: e, Benchmark: o.Benchmark, Role: e.Role, Own: s.inputs.controls,
+	})}
+	r, err := rehearsal.New(e, program(e, n), first.Subject, s.config.Rehearsal.Timeout, agent)
+	if err != nil {
+		return nil, err
+	}
+	first.StandIn = r.StandIn
+	if first.Effective, err = k3s.ResolveAdded(n, o.Release, e.Role, o.K3sCommand, r.Added...); err != nil {
+		return nil, fmt.Errorf("computing K3s's configuration as it is rehearsed: %w", err)
 	}
 	began := time.Now()
-	seen, err := s.start(ctx, r, agent)
-	if err != nil {
-		return s.notRehearsed(err)
+	if first.Seen, err = s.start(ctx, r); err != nil {
+		return nil, err
 	}
 	took := time.Since(began).Round(100 * time.Millisecond)
-	if seen.Up {
-		s.say(fmt.Sprintf("Rehearsed the first start: K3s was up after %.1f s (%s in all).", seen.UpAfter.Seconds(), took))
-	} else {
-		s.complain(fmt.Sprintf("Rehearsed the first start: K3s did not start (%s in all): %s", took, seen.LastWords()))
+	with := ""
+	if r.StandIn != "" {
+		with = ", " + r.StandIn
 	}
-	return &benchmark.FirstStart{Seen: seen, Subject: subject}, s.keepLog(seen)
+	if first.Seen.Up {
+		s.say(fmt.Sprintf("Rehearsed the first start: K3s was up after %.1f s%s (%s in all).", first.Seen.UpAfter.Seconds(), with, took))
+	} else {
+		s.complain(fmt.Sprintf("Rehearsed the first start%s: K3s did not start (%s in all): %s", with, took, first.Seen.LastWords()))
+	}
+	for _, w := range first.Seen.Warnings {
+		s.warnOfRehearsal(w)
+	}
+	return first, nil
 }
 
 // start rehearses where the node is.
-func (s *session) start(ctx context.Context, r *rehearsal.Request, agent bool) (*rehearsal.Observation, error) {
+func (s *session) start(ctx context.Context, r *rehearsal.Request) (*rehearsal.Observation, error) {
 	if s.access.root != nil {
-		return tree.Run(ctx, s.access.rootPath, r, agent)
+		return tree.Run(ctx, s.access.rootPath, r)
 	}
 	return machine.Run(ctx, s.access.machine, r)
+}
+
+// warnOfRehearsal says what a rehearsal did without, in the log and in the report.
+func (s *session) warnOfRehearsal(text string) {
+	s.complain("Warning: " + text)
+	s.rehearsalWarnings = append(s.rehearsalWarnings, text)
 }
 
 // notRehearsed says why there was no rehearsal. What the image is leaves the

@@ -44,6 +44,8 @@ type session struct {
 	prepared time.Time
 	// was are the verdicts on the node as it was found, for the log.
 	was map[string]benchmark.Status
+	// rehearsalWarnings say what a rehearsal did without, for the report.
+	rehearsalWarnings []string
 	// say prints to Packer's log, complain the same as an error. Each call is
 	// one round trip to Packer, so that both take whole blocks of lines.
 	say, complain func(string)

@@ -20,6 +20,11 @@ import (
 //go:embed files.txt
 var Files string
 
+// etcdFiles are those that there are besides where K3s keeps its state in etcd.
+//
+//go:embed etcd-files.txt
+var etcdFiles string
+
 // Log is what K3s v1.36.3 logged at a first start of a node that was hardened.
 //
 //go:embed start.log
@@ -58,11 +63,12 @@ func Install(t testing.TB, root string, misbehave ...string) {
 		data []byte
 		mode os.FileMode
 	}{
-		"/usr/local/bin/k3s":         {program, 0o755},
-		"/etc/launcher/files.txt":    {[]byte(Files), 0o644},
-		"/etc/launcher/start.log":    {[]byte(Log), 0o644},
-		"/etc/launcher/configz.json": {[]byte(configz), 0o644},
-		"/etc/launcher/misbehave":    {[]byte(strings.Join(misbehave, "\n")), 0o644},
+		"/usr/local/bin/k3s":           {program, 0o755},
+		"/etc/launcher/files.txt":      {[]byte(Files), 0o644},
+		"/etc/launcher/etcd-files.txt": {[]byte(etcdFiles), 0o644},
+		"/etc/launcher/start.log":      {[]byte(Log), 0o644},
+		"/etc/launcher/configz.json":   {[]byte(configz), 0o644},
+		"/etc/launcher/misbehave":      {[]byte(strings.Join(misbehave, "\n")), 0o644},
 	} {
 		at := filepath.Join(root, name)
 		require.NoError(t, os.MkdirAll(filepath.Dir(at), 0o755))

@@ -16,47 +16,108 @@ import (
 	"github.com/k3s-cis/packer-plugin-k3s/internal/rootfs"
 )
 
-// configuration is what config.yaml of the node of LayNode holds.
-const configuration = "secrets-encryption: true\n"
+// Node is a small node whose K3s is /usr/local/bin/k3s.
+type Node struct {
+	Role k3s.Role
+	// Configuration is what its config.yaml holds.
+	Configuration string
+}
 
-// LayNode makes the files of a small node below root, whose service starts
-// /usr/local/bin/k3s.
-func LayNode(t testing.TB, root string) {
+// The nodes of these tests: a server on SQLite, one on etcd, one whose datastore is
+// elsewhere, and an agent.
+var (
+	OnSQLite = Node{k3s.Server, "secrets-encryption: true\n"}
+	OnEtcd   = Node{k3s.Server, "cluster-init: true\nsecrets-encryption: true\n"}
+	External = Node{k3s.Server, "datastore-endpoint: postgres://k3s:s3cret@db.example/k3s\nsecrets-encryption: true\n"}
+	Agent    = Node{k3s.Agent, "server: https://cluster.example:6443\ntoken: s3cret\n"}
+)
+
+// Lay makes the files of the node below root.
+func (n Node) Lay(t testing.TB, root string) {
 	t.Helper()
-	for name, text := range map[string]string{
-		"/etc/systemd/system/k3s.service":                         "[Service]\nExecStart=/usr/local/bin/k3s server\nEnvironment=FROM_UNIT=yes\n",
-		k3s.ConfigFile:                                            configuration,
-		"/var/lib/rancher/k3s/server/manifests/mine.yaml":         "apiVersion: networking.k8s.io/v1\nkind: NetworkPolicy\nmetadata: {name: mine, namespace: kube-system}\nspec: {podSelector: {}, policyTypes: [Ingress]}\n",
-		"/var/lib/rancher/k3s/server/manifests/mine-account.yaml": "apiVersion: v1\nkind: ServiceAccount\nmetadata: {name: default, namespace: default}\nautomountServiceAccountToken: false\n",
-	} {
+	files := map[string]string{
+		"/etc/systemd/system/" + n.Role.ServiceName() + ".service": "[Service]\nExecStart=/usr/local/bin/k3s " + string(n.Role) + "\nEnvironment=FROM_UNIT=yes\n",
+		k3s.ConfigFile: n.Configuration,
+	}
+	if n.Role == k3s.Server {
+		files["/var/lib/rancher/k3s/server/manifests/mine.yaml"] = "apiVersion: networking.k8s.io/v1\nkind: NetworkPolicy\nmetadata: {name: mine, namespace: kube-system}\nspec: {podSelector: {}, policyTypes: [Ingress]}\n"
+		files["/var/lib/rancher/k3s/server/manifests/mine-account.yaml"] = "apiVersion: v1\nkind: ServiceAccount\nmetadata: {name: default, namespace: default}\nautomountServiceAccountToken: false\n"
+	}
+	for name, text := range files {
 		at := filepath.Join(root, name)
 		require.NoError(t, os.MkdirAll(filepath.Dir(at), 0o755))
 		require.NoError(t, os.WriteFile(at, []byte(text), 0o600))
 	}
+	for _, role := range []k3s.Role{k3s.Server, k3s.Agent} { // what a node was before
+		if role != n.Role {
+			require.NoError(t, os.RemoveAll(filepath.Join(root, "/etc/systemd/system", role.ServiceName()+".service")))
+		}
+	}
 }
 
-// subject is what is asked of the node of LayNode.
+// LayNode makes the files of the node OnSQLite below root.
+func LayNode(t testing.TB, root string) { OnSQLite.Lay(t, root) }
+
+// subject is what is asked of the servers.
 var subject = rehearsal.Subject{
 	AddOns: []string{"mine", "mine-account"}, Policies: []string{"kube-system/mine"}, Accounts: []string{"default"}, Namespaces: []string{"default", "kube-public"},
-	Files: node.Query{{Path: "/var/lib/rancher/k3s/server/tls", Depth: node.Deep}, {Path: "/var/lib/rancher/k3s/server/logs/audit.log"}, {Path: "/var/lib/cni/networks", Depth: node.Deep}, {Path: k3s.ConfigFile, Content: true}},
+	Files: node.Query{{Path: "/var/lib/rancher/k3s/server/tls", Depth: node.Deep}, {Path: "/var/lib/rancher/k3s/server/logs/audit.log"}, {Path: "/var/lib/cni/networks", Depth: node.Deep}, {Path: k3s.ConfigFile, Content: true}, {Path: "/var/lib/rancher/k3s/agent", Depth: 1}},
 }
 
-// Request is the request for the node of LayNode at root.
+// Request is the request for the node OnSQLite at root.
 func Request(t testing.TB, root string, timeout time.Duration, agent bool) *rehearsal.Request {
+	t.Helper()
+	return OnSQLite.Request(t, root, timeout, agent)
+}
+
+// Effective is what the node at root runs with, where words are added to its command.
+func (n Node) Effective(t testing.TB, root string, added ...string) *k3s.Effective {
 	t.Helper()
 	release, err := k3s.ParseRelease("v1.36.3+k3s1")
 	require.NoError(t, err)
-	n, err := rootfs.At(root).Read(t.Context(), k3s.Query(k3s.Server, ""))
+	read, err := rootfs.At(root).Read(t.Context(), k3s.Query(n.Role, ""))
 	require.NoError(t, err)
-	e, err := k3s.Resolve(n, release, k3s.Server)
+	e, err := k3s.ResolveAdded(read, release, n.Role, "", added...)
 	require.NoError(t, err)
+	return e
+}
+
+// Request is the request for the node at root.
+func (n Node) Request(t testing.TB, root string, timeout time.Duration, agent bool) *rehearsal.Request {
+	t.Helper()
+	e := n.Effective(t, root)
 	r, err := rehearsal.New(e, e.Program, subject, timeout, agent)
 	require.NoError(t, err)
 	r.Settle = 2 * time.Second
 	return r
 }
 
-// RequireFirstStart fails unless seen is a first start of the node of LayNode that
+// RequireJoined fails unless seen is a first start of the agent that went as K3s's do,
+// at a server of its own.
+func RequireJoined(t testing.TB, seen *rehearsal.Observation) {
+	t.Helper()
+	require.True(t, seen.Up, "%v", seen.Log)
+	assert.Less(t, seen.UpAfter, 10*time.Second)
+	assert.Empty(t, seen.Exited)
+	assert.Empty(t, seen.Traces)
+	assert.Len(t, seen.Started, 2)
+	assert.NotEmpty(t, seen.Started[k3s.Kubelet])
+	for _, name := range []string{rehearsal.AskReady, rehearsal.AskKubelet} {
+		assert.True(t, seen.Answers[name].Found, "%s: %+v", name, seen.Answers[name])
+	}
+	assert.Len(t, seen.Answers, 2, "a server that is not the cluster's is asked for nothing else")
+	assert.Zero(t, seen.Stored)
+	kubeconfig, presence := seen.Node.Lookup("/var/lib/rancher/k3s/agent/kubelet.kubeconfig")
+	assert.Equal(t, node.Present, presence)
+	assert.Equal(t, fs.FileMode(0o600), kubeconfig.Mode)
+	_, presence = seen.Node.Lookup("/var/lib/rancher/k3s/server/tls")
+	assert.Equal(t, node.Absent, presence, "that server has a directory of its own")
+	for _, line := range seen.Log {
+		assert.NotContains(t, line, "kube-apiserver", "the log is the agent's")
+	}
+}
+
+// RequireFirstStart fails unless seen is a first start of a server of these tests that
 // went as K3s's do.
 func RequireFirstStart(t testing.TB, seen *rehearsal.Observation, agent bool) {
 	t.Helper()
@@ -85,7 +146,29 @@ func RequireFirstStart(t testing.TB, seen *rehearsal.Observation, agent bool) {
 	_, presence = seen.Node.Lookup("/var/lib/cni/networks")
 	assert.Equal(t, node.Absent, presence)
 	config, _ := seen.Node.Lookup(k3s.ConfigFile)
-	assert.Equal(t, configuration, string(config.Data))
+	assert.Contains(t, string(config.Data), OnSQLite.Configuration)
+}
+
+// RequireArguments fails unless the components of the node at root that know where the
+// state is kept were started as is worked out of what the rehearsal adds to the node's
+// own command, and where that replaces something not as is worked out without it.
+func (n Node) RequireArguments(t testing.TB, root string, r *rehearsal.Request, seen *rehearsal.Observation) {
+	t.Helper()
+	flags := func(e *k3s.Effective) (out []string) {
+		for _, d := range e.Differences(k3s.APIServer, seen.Started[k3s.APIServer]) {
+			if d.Flag == "etcd-servers" || d.Flag == "etcd-cafile" {
+				out = append(out, d.Flag)
+			}
+		}
+		for _, d := range e.Differences(k3s.Scheduler, seen.Started[k3s.Scheduler]) {
+			out = append(out, d.Flag)
+		}
+		return out
+	}
+	assert.Empty(t, flags(n.Effective(t, root, r.Added...)))
+	if r.StandIn != "" {
+		assert.Equal(t, []string{"etcd-servers", "leader-elect"}, flags(n.Effective(t, root)))
+	}
 }
 
 // Misbehaviours are the ways in which the launcher does otherwise than K3s, each with

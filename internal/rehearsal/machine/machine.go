@@ -9,8 +9,10 @@ import (
 	"context"
 	_ "embed"
 	"fmt"
+	"maps"
 	"path"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -36,7 +38,7 @@ func Run(ctx context.Context, m *remote.Machine, r *rehearsal.Request) (*rehears
 		return nil, err
 	}
 	said, err := m.Run(ctx, remote.Program{
-		Script: script, Files: map[string][]byte{"request.sh": []byte(variables(r) + asks(r) + lists(r))}, Timeout: r.Timeout + grace,
+		Script: script, Files: map[string][]byte{"request.sh": []byte(variables(r) + server(r) + asks(r) + lists(r))}, Timeout: r.Timeout + grace,
 	})
 	if err != nil {
 		return nil, fmt.Errorf("rehearsing on the machine: %w", err)
@@ -62,14 +64,13 @@ func variables(r *rehearsal.Request) string {
 	for _, v := range [][2]string{
 		{"program", r.Command[0]},
 		{"directory", r.Directory},
-		{"up", r.Up},
 		{"agent", agent},
 		{"made_by_kernel", strings.Join(rehearsal.MadeByKernel(), " ")},
 		{"kept", kept},
 		{"timeout", wholeSeconds(r.Timeout)},
 		{"settle", wholeSeconds(r.Settle)},
 		{"scratch", strconv.FormatInt(r.Scratch, 10)},
-		{"memory", strconv.Itoa(rehearsal.NeededMemory >> 10)},
+		{"memory", strconv.FormatInt(r.Memory>>10, 10)},
 		{"address", rehearsal.Address},
 		{"host_name", rehearsal.HostName},
 		{"database", r.Secret.Directory},
@@ -89,9 +90,29 @@ func wholeSeconds(d time.Duration) string {
 // exportable matches names that a shell and the service manager take for variables.
 var exportable = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]*=`)
 
+// server returns the functions of the server that an agent joins.
+func server(r *rehearsal.Request) string {
+	var out strings.Builder
+	s := r.Server
+	if s == nil {
+		return "server_directory=''\n"
+	}
+	fmt.Fprintf(&out, "server_directory=%s\nserver_up=%s\nserver_files() {\n", remote.Quote(s.Directory), remote.Quote(s.Up))
+	for _, name := range slices.Sorted(maps.Keys(s.Files)) {
+		fmt.Fprintf(&out, "\"$1\" %s %s\n", remote.Quote(name), remote.Quote(s.Files[name]))
+	}
+	fmt.Fprintf(&out, "}\nserver() { exec \"$@\" env -i%s%s; }\n", quoted(s.Environment), quoted(s.Command))
+	return out.String()
+}
+
 // asks returns the functions that start K3s and ask.
 func asks(r *rehearsal.Request) string {
 	var out, all strings.Builder
+	out.WriteString("is_up() { grep -qF")
+	for _, up := range r.Up {
+		out.WriteString(" -e " + remote.Quote(up))
+	}
+	out.WriteString(" \"$1\"; }\n")
 	out.WriteString("environment() {\nunset LC_ALL PWD OLDPWD\n")
 	for _, v := range r.Environment {
 		if exportable.MatchString(v) {

@@ -125,13 +125,67 @@ func (p *place) request(t *testing.T, timeout time.Duration, agent bool) *rehear
 func (p *place) machine() *remote.Machine { return remote.New(p, remote.Options{}) }
 
 func TestRehearsal(t *testing.T) {
-	for _, agent := range []bool{false, true} {
-		t.Run("agent "+strconv.FormatBool(agent), func(t *testing.T) {
+	for name, c := range map[string]struct {
+		node  launchertest.Node
+		agent bool
+	}{
+		"control plane":         {launchertest.OnSQLite, false},
+		"with the agent":        {launchertest.OnSQLite, true},
+		"etcd":                  {launchertest.OnEtcd, false},
+		"a datastore elsewhere": {launchertest.External, true},
+	} {
+		t.Run(name, func(t *testing.T) {
 			p := newPlace(t, "")
+			c.node.Lay(t, p.root)
 			before := p.state(t)
-			seen, err := machine.Run(t.Context(), p.machine(), p.request(t, time.Minute, agent))
+			r := c.node.Request(t, p.root, time.Minute, c.agent)
+			seen, err := machine.Run(t.Context(), p.machine(), r)
 			require.NoError(t, err)
-			launchertest.RequireFirstStart(t, seen, agent)
+			launchertest.RequireFirstStart(t, seen, c.agent)
+			c.node.RequireArguments(t, p.root, r, seen)
+			assert.Eventually(t, func() bool { return p.state(t) == before }, 5*time.Second, 100*time.Millisecond)
+			assert.Equal(t, before, p.state(t), "the machine is as it was")
+		})
+	}
+}
+
+// TestAgent rehearses an agent, which joins a server of the rehearsal's own.
+func TestAgent(t *testing.T) {
+	for name, c := range map[string]struct {
+		check   func(*testing.T, *rehearsal.Observation)
+		refused string
+	}{
+		"": {check: func(t *testing.T, o *rehearsal.Observation) { launchertest.RequireJoined(t, o) }},
+		"exit": {check: func(t *testing.T, o *rehearsal.Observation) {
+			assert.Equal(t, "status 1", o.Exited)
+			assert.False(t, o.Up)
+		}},
+		"hang": {check: func(t *testing.T, o *rehearsal.Observation) { assert.True(t, o.Late) }},
+		"dies": {check: func(t *testing.T, o *rehearsal.Observation) { assert.Equal(t, "status 3", o.Exited) }},
+		"no-node": {check: func(t *testing.T, o *rehearsal.Observation) {
+			assert.True(t, o.Up)
+			assert.False(t, o.Answers[rehearsal.AskReady].Found)
+		}},
+		"forks no-server": {refused: "a server of the rehearsal's own, which the agent would join, did not start: "},
+	} {
+		t.Run("misbehaves: "+name, func(t *testing.T) {
+			p := newPlace(t, "", name)
+			launchertest.Agent.Lay(t, p.root)
+			before := p.state(t)
+			r := launchertest.Agent.Request(t, p.root, 10*time.Second, true)
+			if name == "" {
+				r.Timeout = time.Minute
+			}
+			seen, err := machine.Run(t.Context(), p.machine(), r)
+			if c.refused != "" {
+				var refused *rehearsal.Refused
+				require.ErrorAs(t, err, &refused)
+				assert.Contains(t, refused.Words, c.refused)
+				assert.Contains(t, refused.Words, "address already in use")
+			} else {
+				require.NoError(t, err)
+				c.check(t, seen)
+			}
 			assert.Eventually(t, func() bool { return p.state(t) == before }, 5*time.Second, 100*time.Millisecond)
 			assert.Equal(t, before, p.state(t), "the machine is as it was")
 		})
@@ -299,6 +353,30 @@ func TestUnavailable(t *testing.T) {
 			var u *rehearsal.Unavailable
 			require.ErrorAs(t, err, &u)
 			assert.Contains(t, u.Error(), c.says)
+			assert.Eventually(t, func() bool { return p.state(t) == before }, 5*time.Second, 100*time.Millisecond)
+		})
+	}
+}
+
+// TestAgentUnavailable is a machine that could rehearse the control plane alone.
+func TestAgentUnavailable(t *testing.T) {
+	for name, c := range map[string]struct{ damage, says string }{
+		"no cgroup namespaces": {`mv_unshare=$(command -v unshare); cp "$mv_unshare" /tmp/unshare.real
+			printf '#!/bin/sh\nfor w in "$@"; do case $w in -C) echo "unshare: invalid option -- C" >&2; exit 1 ;; -*) ;; *) break ;; esac; done\nexec /tmp/unshare.real "$@"\n' >/tmp/unshare; chmod 755 /tmp/unshare; mount --bind /tmp/unshare "$mv_unshare"`, "an unshare and a kernel with cgroup namespaces"},
+		"no memory controller": {`[ ! -e /sys/fs/cgroup/cgroup.controllers ] || mount --bind /dev/null /sys/fs/cgroup/cgroup.subtree_control
+			[ ! -d /sys/fs/cgroup/memory ] || umount -l /sys/fs/cgroup/memory`, "the cgroup controller memory"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			p := newPlace(t, c.damage)
+			before := p.state(t)
+			_, err := machine.Run(t.Context(), p.machine(), p.request(t, time.Minute, true))
+			var u *rehearsal.Unavailable
+			require.ErrorAs(t, err, &u)
+			assert.True(t, u.OfAgent)
+			assert.Contains(t, u.Error(), c.says)
+			seen, err := machine.Run(t.Context(), p.machine(), p.request(t, time.Minute, false))
+			require.NoError(t, err)
+			launchertest.RequireFirstStart(t, seen, false)
 			assert.Eventually(t, func() bool { return p.state(t) == before }, 5*time.Second, 100*time.Millisecond)
 		})
 	}

@@ -11,6 +11,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -144,7 +145,7 @@ func (p *performance) hear(log io.Reader) {
 		if line != "" && n < maxLogLines {
 			p.w.line("log", line)
 		}
-		if !up && strings.Contains(line, p.request.Up) {
+		if !up && slices.ContainsFunc(p.request.Up, func(says string) bool { return strings.Contains(line, says) }) {
 			up = true
 			close(p.up)
 		}

@@ -51,12 +51,12 @@ const grace = 30 * time.Second
 // Run rehearses the first start of the node in the directory root. Where this
 // host cannot do it the error is a rehearsal.Unavailable that says what is
 // missing. When Run returns, nothing of the rehearsal is left.
-func Run(ctx context.Context, root string, r *rehearsal.Request, agent bool) (*rehearsal.Observation, error) {
+func Run(ctx context.Context, root string, r *rehearsal.Request) (*rehearsal.Observation, error) {
 	if err := r.Check(); err != nil {
 		return nil, err
 	}
-	lacks := unavailable(root, r.Command[0])
-	if agent {
+	lacks := unavailable(root, r)
+	if r.Agent {
 		lacks = append(lacks, "the image's own kernel: the agent is rehearsed on a machine alone (rehearsal { agent = false } in a tree)")
 	}
 	if len(lacks) > 0 {
@@ -174,16 +174,16 @@ func cannotStart(err error) error {
 }
 
 // unavailable says what this host lacks, as far as it can be told beforehand.
-func unavailable(root, program string) []string {
+func unavailable(root string, r *rehearsal.Request) []string {
 	var lacks []string
 	if may, err := cap.GetProc().GetFlag(cap.Effective, cap.SYS_ADMIN); err != nil || !may {
 		lacks = append(lacks, "the right to make namespaces (CAP_SYS_ADMIN): root has it, in an ordinary container it does not")
 	}
-	if why := otherArchitecture(root, program); why != "" {
+	if why := otherArchitecture(root, r.Command[0]); why != "" {
 		lacks = append(lacks, why)
 	}
-	if available, known := availableMemory("/proc/meminfo"); known && available < rehearsal.NeededMemory {
-		lacks = append(lacks, fmt.Sprintf("memory: %d MiB are available, and K3s takes %d MiB", available>>20, rehearsal.NeededMemory>>20))
+	if available, known := availableMemory("/proc/meminfo"); known && available < r.Memory {
+		lacks = append(lacks, fmt.Sprintf("memory: %d MiB are available, and K3s takes %d MiB", available>>20, r.Memory>>20))
 	}
 	return lacks
 }

@@ -13,6 +13,6 @@ import (
 func Dispatch() {}
 
 // Run says that a rehearsal needs Linux.
-func Run(context.Context, string, *rehearsal.Request, bool) (*rehearsal.Observation, error) {
+func Run(context.Context, string, *rehearsal.Request) (*rehearsal.Observation, error) {
 	return nil, &rehearsal.Unavailable{Lacks: []string{"a build host with Linux: this one has " + runtime.GOOS}}
 }

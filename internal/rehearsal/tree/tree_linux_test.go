@@ -64,14 +64,33 @@ func request(t *testing.T, root string, timeout time.Duration) *rehearsal.Reques
 
 func TestRehearsal(t *testing.T) {
 	asRoot(t)
-	root := newTree(t)
-	before, host := fingerprint(t, root), hostState(t)
-	seen, err := tree.Run(t.Context(), root, request(t, root, time.Minute), false)
-	require.NoError(t, err)
+	for name, n := range map[string]launchertest.Node{"SQLite": launchertest.OnSQLite, "etcd": launchertest.OnEtcd, "a datastore elsewhere": launchertest.External} {
+		t.Run(name, func(t *testing.T) {
+			root := newTree(t)
+			n.Lay(t, root)
+			before, host := fingerprint(t, root), hostState(t)
+			r := n.Request(t, root, time.Minute, false)
+			r.Environment = append(r.Environment, ofThisTest())
+			seen, err := tree.Run(t.Context(), root, r)
+			require.NoError(t, err)
 
-	launchertest.RequireFirstStart(t, seen, false)
-	assert.Equal(t, before, fingerprint(t, root), "the tree is as it was")
-	assert.Equal(t, host, hostState(t), "the host is as it was")
+			launchertest.RequireFirstStart(t, seen, false)
+			n.RequireArguments(t, root, r, seen)
+			assert.Equal(t, before, fingerprint(t, root), "the tree is as it was")
+			assert.Equal(t, host, hostState(t), "the host is as it was")
+		})
+	}
+}
+
+// An agent judges this host's kernel in a tree.
+func TestAgentInTree(t *testing.T) {
+	asRoot(t)
+	root := newTree(t)
+	launchertest.Agent.Lay(t, root)
+	_, err := tree.Run(t.Context(), root, launchertest.Agent.Request(t, root, time.Minute, true))
+	var u *rehearsal.Unavailable
+	require.ErrorAs(t, err, &u)
+	assert.Contains(t, u.Error(), "the image's own kernel")
 }
 
 // What cannot be laid below a scratch, as a third overlay cannot, is read-only where
@@ -92,13 +111,13 @@ func TestLayersThatAreRefused(t *testing.T) {
 		return root
 	}
 	root := stacked(t, "/boot/efi")
-	seen, err := tree.Run(t.Context(), root, request(t, root, time.Minute), false)
+	seen, err := tree.Run(t.Context(), root, request(t, root, time.Minute))
 	require.NoError(t, err)
 	launchertest.RequireFirstStart(t, seen, false)
 
 	for _, at := range []string{"/var/lib/rancher", "/var/lib/kubelet/pods"} {
 		root = stacked(t, at)
-		_, err = tree.Run(t.Context(), root, request(t, root, time.Minute), false)
+		_, err = tree.Run(t.Context(), root, request(t, root, time.Minute))
 		var refused *rehearsal.Refused
 		require.ErrorAs(t, err, &refused, at)
 		assert.Contains(t, refused.Words, "laying "+at+" below a scratch: ")
@@ -113,7 +132,7 @@ func TestMisbehavingK3s(t *testing.T) {
 			before, host := fingerprint(t, root), hostState(t)
 			r := request(t, root, 3*time.Second)
 			r.Scratch = 64 << 20
-			seen, err := tree.Run(t.Context(), root, r, false)
+			seen, err := tree.Run(t.Context(), root, r)
 			require.NoError(t, err)
 			check(t, seen)
 			assert.Equal(t, before, fingerprint(t, root), "the tree is as it was")
@@ -136,7 +155,7 @@ func TestTraceIsFound(t *testing.T) {
 			time.Sleep(50 * time.Millisecond)
 		}
 	}()
-	seen, err := tree.Run(t.Context(), root, r, false)
+	seen, err := tree.Run(t.Context(), root, r)
 	require.NoError(t, err)
 	assert.NotEmpty(t, seen.Traces)
 }
@@ -148,7 +167,7 @@ func TestCancelled(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 	defer cancel()
 	began := time.Now()
-	_, err := tree.Run(ctx, root, request(t, root, time.Minute), false)
+	_, err := tree.Run(ctx, root, request(t, root, time.Minute))
 	require.ErrorIs(t, err, context.DeadlineExceeded)
 	assert.Less(t, time.Since(began), 5*time.Second)
 	assert.Equal(t, host, hostState(t))
@@ -161,7 +180,7 @@ func rehearseForever(root string) {
 	e, _ := k3s.Resolve(n, release, k3s.Server)
 	r, _ := rehearsal.New(e, e.Program, rehearsal.Subject{}, time.Hour, false)
 	r.Environment = append(r.Environment, ofThisTest())
-	if _, err := tree.Run(context.Background(), root, r, false); err != nil {
+	if _, err := tree.Run(context.Background(), root, r); err != nil {
 		_, _ = os.Stderr.WriteString(err.Error())
 		os.Exit(1)
 	}
@@ -207,7 +226,7 @@ func TestUnavailable(t *testing.T) {
 		require.NoError(t, err)
 		data[18], data[19] = 0x16, 0 // e_machine: s390
 		require.NoError(t, os.WriteFile(at, data, 0o755))
-		_, err = tree.Run(t.Context(), root, request(t, root, time.Minute), false)
+		_, err = tree.Run(t.Context(), root, request(t, root, time.Minute))
 		assert.Contains(t, lacks(t, err), "a host of the image's architecture: /usr/local/bin/k3s is for s390, and this host is")
 	})
 	t.Run("ordinary container", func(t *testing.T) {
@@ -224,7 +243,7 @@ func TestUnavailable(t *testing.T) {
 		root := newTree(t)
 		r := request(t, root, time.Minute)
 		require.NoError(t, os.Remove(filepath.Join(root, "usr/local/bin/k3s")))
-		_, err := tree.Run(t.Context(), root, r, false)
+		_, err := tree.Run(t.Context(), root, r)
 		require.ErrorContains(t, err, "/usr/local/bin/k3s cannot be started")
 	})
 }
@@ -315,7 +334,7 @@ func TestTreeOfAnotherProcess(t *testing.T) {
 
 	before := fingerprint(t, root)
 	r := request(t, root, time.Minute)
-	seen, err := tree.Run(t.Context(), "/proc/"+strconv.Itoa(cmd.Process.Pid)+"/root"+at, r, false)
+	seen, err := tree.Run(t.Context(), "/proc/"+strconv.Itoa(cmd.Process.Pid)+"/root"+at, r)
 	require.NoError(t, err)
 	assert.True(t, seen.Up, "%v", seen.Log)
 	assert.True(t, seen.Answers[rehearsal.AskPolicies].Found, "what is mounted below the tree is a part of it")

@@ -9,7 +9,6 @@
 # request.sh, which is generated, has these variables:
 #   program        K3s's program
 #   directory      where it is started
-#   up             what it logs when it has started
 #   timeout        how long it may take to be up and to answer, in seconds
 #   settle         how long one ask is repeated, in seconds
 #   scratch        how much memory the files may take, in bytes
@@ -22,9 +21,14 @@
 #   database       the directory of the datastore
 #   database_key   under what name it keeps the Secret
 #   marker         begins what is encrypted there
+#   server_directory the directory of the server that an agent joins, or nothing
+#   server_up      what that logs when it has started
 # and these functions, of which the all_… call the function named by "$1" for each:
 #   environment    exports the variables of K3s and of the asks
 #   k3s            runs the words of K3s behind its arguments
+#   is_up          says whether log $1 has what K3s logs when it has started
+#   server         runs the words of that server behind its arguments
+#   server_files   NAME CONTENT of what it finds in its directory
 #   all_asks       NUMBER NAME ONCE
 #   words_N        runs the words of ask N behind its arguments
 #   input_N        prints what ask N gets on its standard input
@@ -62,6 +66,15 @@ try() {
 	doing=$1
 	shift
 	tried=$("$@" 2>&1) || refused "$doing: $tried"
+}
+
+# try_agent runs a command without which the agent cannot be rehearsed.
+try_agent() {
+	doing=$1
+	shift
+	tried=$("$@" 2>&1) && return
+	printf 'agent %s\n' "$(printf '%s' "cgroups that can be mounted in a namespace: $doing: $tried" | tr '\n' ' ')"
+	exit 1
 }
 
 # Before anything is made.
@@ -116,16 +129,35 @@ lacks_namespaces() {
 	if ! grep -qw overlay /proc/filesystems && ! modprobe overlay 2>/dev/null; then
 		echo "a kernel with the overlay file system (modprobe overlay)"
 	fi
-	if [ "$agent" = yes ] && ! unshare -C true 2>/dev/null; then
-		echo "an unshare and a kernel with cgroup namespaces for the agent (util-linux 2.30, Linux 4.6), or rehearsal { agent = false }"
+}
+
+# agent_lacks prints what the machine has not for the agent alone.
+agent_lacks() {
+	command -v unshare >/dev/null 2>&1 || return 0
+	if ! unshare -C true 2>/dev/null; then
+		echo "an unshare and a kernel with cgroup namespaces (util-linux 2.30, Linux 4.6)"
 	fi
+	for name in cpu cpuset memory pids; do
+		controls=''
+		controller=$name
+		cgroup_mounts find_controller
+		[ -n "$controls" ] || echo "the cgroup controller $name for what is made below the root of its hierarchy"
+	done
+}
+
+# find_controller notes where a cgroup that is made in the hierarchy at $1 has
+# $controller: in that of the first version where it is mounted with it.
+find_controller() {
+	case " $(cat "$1/cgroup.subtree_control" 2>/dev/null) " in *" $controller "*) controls=$1 ;; esac
+	[ -e "$1/cgroup.controllers" ] || case ,$options, in *",$controller,"*) controls=$1 ;; esac
 }
 
 # The machine's cgroups: the agent makes some, below one that is ours.
 
-# cgroup_mounts calls $1 for each place where a hierarchy is mounted.
+# cgroup_mounts calls $1 for each place where a hierarchy is mounted, with $options.
 cgroup_mounts() {
 	while read -r _ _ _ _ at rest; do
+		options=${rest##* }
 		case ${rest#* - } in
 		'cgroup '* | 'cgroup2 '*) "$1" "$at" ;;
 		esac
@@ -174,8 +206,10 @@ remember_below() {
 outside() {
 	sleep 0.1 2>/dev/null && pause=0.1 || pause=1
 	lacks >lacks.list
-	if [ -s lacks.list ]; then
+	[ "$agent" = no ] || agent_lacks >agent.list
+	if [ -s lacks.list ] || [ -s agent.list ]; then
 		sed 's/^/lacks /' lacks.list
+		[ "$agent" = no ] || sed 's/^/agent /' agent.list
 		return
 	fi
 	cgroup_mounts sweep_cgroups
@@ -342,14 +376,14 @@ furnish_cgroups() {
 		kind=${rest#* - } options=${rest##* }
 		case $at in /.rehearsal/*) ;; *) continue ;; esac
 		case $kind in
-		'cgroup2 '*) [ "$at" != "/.rehearsal/sys/fs/cgroup" ] || try /sys/fs/cgroup mount -t cgroup2 cgroup2 /sys/fs/cgroup ;;
+		'cgroup2 '*) [ "$at" != "/.rehearsal/sys/fs/cgroup" ] || try_agent /sys/fs/cgroup mount -t cgroup2 cgroup2 /sys/fs/cgroup ;;
 		'cgroup '*)
 			if [ -z "$v1" ]; then
 				v1=yes
-				try /sys/fs/cgroup mount -t tmpfs -o mode=0755,size=1m tmpfs /sys/fs/cgroup
+				try_agent /sys/fs/cgroup mount -t tmpfs -o mode=0755,size=1m tmpfs /sys/fs/cgroup
 			fi
 			mkdir -p "${at#/.rehearsal}"
-			try "${at#/.rehearsal}" mount -t cgroup -o "${options#rw,}" cgroup "${at#/.rehearsal}"
+			try_agent "${at#/.rehearsal}" mount -t cgroup -o "${options#rw,}" cgroup "${at#/.rehearsal}"
 			;;
 		esac
 	done </proc/self/mountinfo
@@ -376,7 +410,10 @@ perform() {
 	capabilities=''
 	setpriv --help 2>&1 | grep -q -e --bounding-set && capabilities="$(command -v setpriv) --bounding-set=$kept --inh-caps=-all"
 	tick
-	began=$now over=$((now + timeout * 100))
+	over=$((now + timeout * 100))
+	[ -z "$server_directory" ] || serve
+	tick
+	began=$now
 	{
 		(
 			cd "$directory" || exit 1
@@ -402,11 +439,35 @@ perform() {
 	case "$(stat -f -c ' %a %d' /) " in *' 0 '*) echo full ;; esac
 }
 
+# serve starts the server that an agent joins, and returns when it is up. Where that
+# fails it is not the agent that did.
+serve() {
+	try "$server_directory" mkdir -m 700 "$server_directory"
+	server_files server_file
+	{
+		(
+			cd /
+			server $capabilities
+		) >server.log 2>&1
+		echo $? >server.ended
+	} &
+	while ! grep -qF -e "$server_up" server.log; do
+		tick
+		if [ -s server.ended ] || [ "$now" -ge "$over" ]; then
+			last=$(grep -e level=fatal server.log | tail -n 1)
+			refused "a server of the rehearsal's own, which the agent would join, did not start: ${last:-$(tail -n 1 server.log)}"
+		fi
+		sleep "$pause"
+	done
+}
+
+server_file() { printf %s "$2" >"$server_directory/$1" || refused "$server_directory/$1"; }
+
 wait_up() {
 	while :; do
 		state=alive
 		dead || state=''
-		grep -qF -e "$up" log && state=up
+		is_up log && state=up
 		tick
 		[ -n "$state" ] || [ "$now" -lt "$over" ] || state=late
 		[ -z "$state" ] || return

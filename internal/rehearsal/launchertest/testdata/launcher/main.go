@@ -26,11 +26,16 @@ import (
 )
 
 const (
-	settings  = "/etc/launcher"
-	dataDir   = "/var/lib/rancher/k3s"
-	manifests = dataDir + "/server/manifests"
-	datastore = dataDir + "/server/db/state.db-wal"
-	ready     = "/run/launcher.ready"
+	settings    = "/etc/launcher"
+	usualDir    = "/var/lib/rancher/k3s"
+	manifests   = usualDir + "/server/manifests"
+	state       = "/server/db/state.db-wal"
+	etcdWAL     = "/server/db/etcd/member/wal/0000000000000000-0000000000000000.wal"
+	ready       = "/run/launcher.ready"
+	joined      = "/run/launcher.joined"
+	serverToken = "/run/launcher.token"
+	usualConfig = "/etc/rancher/k3s/config.yaml"
+	usualAdmin  = "/etc/rancher/k3s/k3s.yaml"
 )
 
 func main() {
@@ -41,7 +46,9 @@ func main() {
 	case "--version":
 		fmt.Println("k3s version v1.36.3+k3s1 (0000000)")
 	case "server":
-		serve(os.Args[2:])
+		serve(start(os.Args[2:]))
+	case "agent":
+		join(start(os.Args[2:]))
 	case "kubectl":
 		os.Exit(kubectl(os.Args[2:]))
 	}
@@ -64,11 +71,78 @@ func say(message string) {
 	fmt.Fprintf(os.Stderr, "time=%q level=info msg=%s\n", time.Now().UTC().Format(time.RFC3339), strconv.Quote(message))
 }
 
-func serve(words []string) {
-	if does("exit") {
-		say("Starting k3s v1.36.3+k3s1")
-		fmt.Fprintf(os.Stderr, "time=%q level=fatal msg=\"starting kubernetes: token K10aaaa::server:s3cret is of another cluster\"\n", "x")
-		os.Exit(1)
+// started is how K3s was started: its configuration file with the command line
+// behind it.
+type started struct {
+	// own is true of the server that a rehearsal starts beside an agent.
+	own                                  bool
+	withoutAgent, clusterInit            bool
+	dataDir, admin                       string
+	endpoint, server, token, joinedToken string
+}
+
+func start(words []string) started {
+	s := started{dataDir: usualDir, admin: usualAdmin}
+	file := usualConfig
+	for _, w := range words {
+		if name, given := strings.CutPrefix(w, "--config="); given {
+			file, s.own = name, true
+		}
+	}
+	data, err := os.ReadFile(file)
+	if s.own {
+		must(err)
+	}
+	options := map[string]any{}
+	must(yaml.Unmarshal(data, &options))
+	for _, w := range words {
+		name, value, given := strings.Cut(strings.TrimPrefix(w, "--"), "=")
+		if !given {
+			value = "true"
+		}
+		options[name] = value
+	}
+	text := func(name string) string {
+		if options[name] == nil {
+			return ""
+		}
+		return fmt.Sprint(options[name])
+	}
+	s.withoutAgent, _ = strconv.ParseBool(text("disable-agent"))
+	s.clusterInit, _ = strconv.ParseBool(text("cluster-init"))
+	s.endpoint, s.server, s.token = text("datastore-endpoint"), text("server"), text("token")
+	if at := text("token-file"); at != "" {
+		content, err := os.ReadFile(at)
+		must(err)
+		s.token = string(content)
+	}
+	if dir := text("data-dir"); dir != "" {
+		s.dataDir = dir
+	}
+	if at := text("write-kubeconfig"); at != "" {
+		s.admin = at
+	}
+	return s
+}
+
+// etcd says whether K3s keeps its state in an etcd of its own.
+func (s started) etcd() bool { return s.clusterInit && s.endpoint == "" }
+
+// exits ends as K3s does that cannot go on.
+func exits(message string) {
+	say("Starting k3s v1.36.3+k3s1")
+	fmt.Fprintf(os.Stderr, "time=%q level=fatal msg=%q\n", "x", message)
+	os.Exit(1)
+}
+
+func serve(s started) {
+	switch {
+	case does("exit") && !s.own:
+		exits("starting kubernetes: token K10aaaa::server:s3cret is of another cluster")
+	case does("no-server") && s.own:
+		exits("starting kubernetes: listen tcp :16443: bind: address already in use")
+	case s.endpoint != "" && !strings.HasPrefix(s.endpoint, "sqlite:"):
+		exits("starting kubernetes: preparing server: creating storage endpoint: building kine: dial tcp: lookup db: no such host")
 	}
 	if does("forks") {
 		fork()
@@ -76,22 +150,65 @@ func serve(words []string) {
 	if does("host") {
 		touchHost()
 	}
-	must(makeFiles(slices.Contains(words, "--disable-agent")))
+	must(s.makeFiles(s.serverFile))
 	if does("fill") {
 		fill()
 	}
-	if does("hang") {
-		signal.Ignore(syscall.SIGTERM, syscall.SIGINT, syscall.SIGHUP)
-		forever()
+	if does("hang") && !s.own {
+		hang()
 	}
-	replay(slices.Contains(words, "--disable-agent"))
-	must(os.WriteFile(ready, nil, 0o600))
+	s.replay(func(component string) bool { return s.withoutAgent && ofAgent(component) })
+	must(os.WriteFile(serverToken, []byte(s.token), 0o600))
+	must(os.WriteFile(ready, []byte(s.dataDir), 0o600))
 	say("k3s is up and running")
+	if does("dies") && !s.own {
+		os.Exit(3)
+	}
+	forever()
+}
+
+// join is an agent, which needs a server.
+func join(s started) {
+	if does("exit") {
+		exits("token K10aaaa::server:s3cret is of another cluster")
+	}
+	if s.server == "" || s.token == "" {
+		exits("--server and --token are required")
+	}
+	if does("forks") {
+		fork()
+	}
+	for {
+		token, err := os.ReadFile(serverToken)
+		if err == nil && string(token) == s.token && strings.HasPrefix(s.server, "https://127.0.0.1:") {
+			break
+		}
+		say("Failed to validate connection to cluster at " + s.server)
+		time.Sleep(time.Second)
+	}
+	must(s.makeFiles(s.agentFile))
+	if does("hang") {
+		hang()
+	}
+	s.replay(func(component string) bool { return !ofAgent(component) })
+	if !does("no-node") {
+		must(os.WriteFile(joined, nil, 0o600))
+	}
+	if os.Getenv("NOTIFY_SOCKET") != "" {
+		say("k3s agent is up and running")
+	}
 	if does("dies") {
 		os.Exit(3)
 	}
 	forever()
 }
+
+func hang() {
+	signal.Ignore(syscall.SIGTERM, syscall.SIGINT, syscall.SIGHUP)
+	forever()
+}
+
+func ofAgent(component string) bool { return component == "kubelet" || component == "kube-proxy" }
 
 func must(err error) {
 	if err != nil {
@@ -131,7 +248,7 @@ func touchHost() {
 
 // fill takes all the room that there is.
 func fill() {
-	f, err := os.Create(dataDir + "/server/filler")
+	f, err := os.Create(usualDir + "/server/filler")
 	must(err)
 	block := make([]byte, 1<<20)
 	for {
@@ -142,29 +259,99 @@ func fill() {
 	}
 }
 
-// makeFiles makes the files of a first start, as the list has them.
-func makeFiles(withoutAgent bool) error {
+// serverFile says where a server makes a file of the list, and agentFile where an
+// agent does; "" for nowhere.
+func (s started) serverFile(at string) string {
+	below, inDataDir := strings.CutPrefix(at, usualDir)
+	switch {
+	case at == usualAdmin:
+		return s.admin
+	case s.withoutAgent && (strings.HasPrefix(below, "/agent/") || strings.HasPrefix(at, "/etc/rancher/node")):
+		return ""
+	case strings.HasPrefix(below, "/server/db/state.db") && s.etcd():
+		return ""
+	case inDataDir:
+		return s.dataDir + below
+	case s.own:
+		return ""
+	}
+	return at
+}
+
+func (s started) agentFile(at string) string {
+	below, inDataDir := strings.CutPrefix(at, usualDir)
+	if inDataDir && strings.HasPrefix(below, "/agent") {
+		return s.dataDir + below
+	}
+	if strings.HasPrefix(at, "/etc/rancher/node") {
+		return at
+	}
+	return ""
+}
+
+// makeFiles makes the files of a first start, as the list has them, where place says.
+func (s started) makeFiles(place func(string) string) error {
 	syscall.Umask(0)
 	list, err := os.ReadFile(settings + "/files.txt")
 	if err != nil {
 		return err
 	}
+	if s.etcd() {
+		more, err := os.ReadFile(settings + "/etcd-files.txt")
+		if err != nil {
+			return err
+		}
+		list = append(list, more...)
+	}
 	for line := range strings.Lines(string(list)) {
 		words := strings.Fields(line)
-		if len(words) != 3 || withoutAgent && strings.HasPrefix(words[2], dataDir+"/agent/") {
+		if len(words) != 3 {
 			continue
 		}
-		if err := makeFile(words[0], words[2]); err != nil {
+		if at := place(words[2]); at != "" {
+			if err := makeFile(words[0], at, s.dataDir); err != nil {
+				return err
+			}
+		}
+	}
+	if s.etcd() {
+		config := etcdConfig
+		if does("etcd-open") {
+			config = strings.Replace(config, "client-cert-auth: true", "client-cert-auth: false", 1)
+		}
+		if err := os.WriteFile(s.dataDir+"/server/db/etcd/config", []byte(config), 0o600); err != nil {
+			return err
+		}
+		if err := os.WriteFile(s.dataDir+etcdWAL, nil, 0o600); err != nil {
 			return err
 		}
 	}
+	if kubeconfig := s.dataDir + "/agent/kubelet.kubeconfig"; does("open-kubeconfig") && place(kubeconfig) != "" {
+		return os.Chmod(kubeconfig, 0o644)
+	}
 	if does("certificate") {
-		return os.Chmod(dataDir+"/server/tls/serving-kube-apiserver.key", 0o666)
+		return os.Chmod(s.dataDir+"/server/tls/serving-kube-apiserver.key", 0o666)
 	}
 	return nil
 }
 
-func makeFile(mode, at string) error {
+// etcdConfig is what K3s writes for its etcd, as far as controls ask.
+const etcdConfig = `client-transport-security:
+  cert-file: /var/lib/rancher/k3s/server/tls/etcd/server-client.crt
+  client-cert-auth: true
+  key-file: /var/lib/rancher/k3s/server/tls/etcd/server-client.key
+  trusted-ca-file: /var/lib/rancher/k3s/server/tls/etcd/server-ca.crt
+data-dir: /var/lib/rancher/k3s/server/db/etcd
+listen-client-urls: https://127.0.0.1:2379,https://10.255.255.1:2379
+listen-metrics-urls: http://127.0.0.1:2381
+peer-transport-security:
+  cert-file: /var/lib/rancher/k3s/server/tls/etcd/peer-server-client.crt
+  client-cert-auth: true
+  key-file: /var/lib/rancher/k3s/server/tls/etcd/peer-server-client.key
+  trusted-ca-file: /var/lib/rancher/k3s/server/tls/etcd/peer-ca.crt
+`
+
+func makeFile(mode, at, dataDir string) error {
 	var bits fs.FileMode
 	for i, c := range mode[1:] {
 		if c != '-' {
@@ -198,20 +385,29 @@ func makeFile(mode, at string) error {
 	return os.WriteFile(at, nil, bits)
 }
 
-// replay logs what K3s logs of its components.
-func replay(withoutAgent bool) {
+// replay logs what K3s logs of its components, but for those that leave says.
+func (s started) replay(leave func(component string) bool) {
 	f, err := os.Open(settings + "/start.log")
 	must(err)
 	lines := bufio.NewScanner(f)
 	lines.Buffer(nil, 1<<20)
 	for lines.Scan() {
 		line := lines.Text()
-		agents := strings.Contains(line, "Running kubelet") || strings.Contains(line, "Running kube-proxy")
-		if withoutAgent && agents || strings.Contains(line, "is up and running") {
+		_, rest, runs := strings.Cut(line, "Running ")
+		component, _, _ := strings.Cut(rest, " ")
+		if runs && leave(component) || strings.Contains(line, "is up and running") {
 			continue
 		}
 		if does("argument") {
 			line = strings.Replace(line, "--audit-log-maxage=30", "--audit-log-maxage=3", 1)
+		}
+		if does("kubelet-argument") {
+			line = strings.Replace(line, "--read-only-port=0", "--read-only-port=10255", 1)
+		}
+		if s.etcd() {
+			tls := s.dataDir + "/server/tls/etcd/"
+			line = strings.Replace(line, "--leader-elect=false ", "", 1)
+			line = strings.Replace(line, "--etcd-servers=unix://kine.sock", "--etcd-cafile="+tls+"server-ca.crt --etcd-certfile="+tls+"client.crt --etcd-keyfile="+tls+"client.key --etcd-servers=https://127.0.0.1:2379", 1)
 		}
 		fmt.Fprintln(os.Stderr, line)
 	}
@@ -268,6 +464,10 @@ func kubectl(words []string) int {
 	}
 	all := strings.Join(words, " ")
 	switch {
+	case strings.Contains(all, "get nodes"):
+		if _, err := os.Stat(joined); err == nil {
+			fmt.Println("node/rehearsal")
+		}
 	case strings.Contains(all, "--raw /readyz"):
 		fmt.Print("ok")
 	case strings.Contains(all, "/proxy/configz"):
@@ -323,7 +523,13 @@ func createSecret(words []string) int {
 	if does("clear") {
 		stored = "k8s\x00" + value
 	}
-	f, err := os.OpenFile(datastore, os.O_APPEND|os.O_WRONLY, 0)
+	dir, err := os.ReadFile(ready)
+	must(err)
+	at := string(dir) + state
+	if _, err := os.Stat(at); err != nil {
+		at = string(dir) + etcdWAL
+	}
+	f, err := os.OpenFile(at, os.O_APPEND|os.O_WRONLY, 0)
 	must(err)
 	_, err = f.WriteString("\x00/registry/secrets/default/k3s-cis-rehearsal\x00" + stored + "\x00")
 	must(err)
