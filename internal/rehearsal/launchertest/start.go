@@ -4,6 +4,9 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"regexp"
+	"strconv"
+	"strings"
 	"testing"
 	"time"
 
@@ -126,6 +129,9 @@ func RequireFirstStart(t testing.TB, seen *rehearsal.Observation, agent bool) {
 	assert.Empty(t, seen.Exited)
 	assert.False(t, seen.Full)
 	assert.Empty(t, seen.Traces)
+	assert.Empty(t, seen.Warnings)
+	capabilities, _ := Rights(t, seen)
+	assert.Zero(t, capabilities&Dangerous, "%x", capabilities)
 	components := 3
 	if agent {
 		components = 5
@@ -148,6 +154,33 @@ func RequireFirstStart(t testing.TB, seen *rehearsal.Observation, agent bool) {
 	config, _ := seen.Node.Lookup(k3s.ConfigFile)
 	assert.Contains(t, string(config.Data), OnSQLite.Configuration)
 }
+
+// rights matches what the launcher logs of what it may do.
+var rights = regexp.MustCompile(`capabilities ([0-9a-f]+), modules of ([0-9]+) kernels`)
+
+// Rights are the capabilities that K3s had in a first start, as the bits of a number,
+// and how many kernels' modules it saw.
+func Rights(t testing.TB, seen *rehearsal.Observation) (capabilities uint64, kernels int) {
+	t.Helper()
+	found := rights.FindStringSubmatch(strings.Join(seen.Log, "\n"))
+	require.NotNil(t, found, "%v", seen.Log)
+	capabilities, err := strconv.ParseUint(found[1], 16, 64)
+	require.NoError(t, err)
+	kernels, err = strconv.Atoi(found[2])
+	require.NoError(t, err)
+	return capabilities, kernels
+}
+
+// The capabilities that change a machine beyond every namespace.
+const (
+	capSysModule = 1 << 16
+	capSysRawIO  = 1 << 17
+	capSysBoot   = 1 << 22
+	capSysTime   = 1 << 25
+)
+
+// Dangerous are the capabilities that change a machine beyond every namespace.
+const Dangerous = uint64(capSysModule | capSysRawIO | capSysBoot | capSysTime)
 
 // RequireArguments fails unless the components of the node at root that know where the
 // state is kept were started as is worked out of what the rehearsal adds to the node's

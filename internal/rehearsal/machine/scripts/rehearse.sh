@@ -344,6 +344,24 @@ furnish() {
 	[ "$agent" = no ] || furnish_cgroups
 	furnish_own /tmp 1777
 	all_over furnish_own
+	limit_capabilities
+}
+
+# limit_capabilities finds what takes capabilities away: util-linux's setpriv, which
+# busybox's is not, and which is tried, since it may not be let. Without it K3s has all
+# of root's, which is said, and at least no module that modprobe could load.
+limit_capabilities() {
+	capabilities="$(command -v setpriv) --bounding-set=$kept --inh-caps=-all"
+	$capabilities true 2>/dev/null && return
+	capabilities=''
+	hidden=''
+	for name in /lib/modules /usr/lib/modules; do
+		if [ -d "$name" ]; then
+			try "$name" mount -t tmpfs -o ro,nosuid,nodev,noexec,mode=0755,size=64k tmpfs "$name"
+			hidden=', and its modules were hidden from it'
+		fi
+	done
+	echo "warning the first start was rehearsed with all capabilities of root within its namespaces, since nothing on the machine takes them away (util-linux's setpriv does, busybox's does not): K3s could have changed what no namespace holds, such as the machine's clock$hidden"
 }
 
 furnish_own() {
@@ -407,8 +425,6 @@ dead() { [ -s "$own/ended" ]; }
 perform() {
 	cd "$own" || exit 1
 	[ -x "$program" ] || failed "$program cannot be started: it is not there, or not executable"
-	capabilities=''
-	setpriv --help 2>&1 | grep -q -e --bounding-set && capabilities="$(command -v setpriv) --bounding-set=$kept --inh-caps=-all"
 	tick
 	over=$((now + timeout * 100))
 	[ -z "$server_directory" ] || serve

@@ -135,7 +135,16 @@ func exits(message string) {
 	os.Exit(1)
 }
 
+// sayRights logs what K3s may do, and how many directories of kernel modules it sees.
+func sayRights() {
+	status, _ := os.ReadFile("/proc/self/status")
+	_, rest, _ := strings.Cut(string(status), "CapEff:")
+	modules, _ := os.ReadDir("/lib/modules")
+	say(fmt.Sprintf("capabilities %s, modules of %d kernels", strings.Fields(rest)[0], len(modules)))
+}
+
 func serve(s started) {
+	sayRights()
 	switch {
 	case does("exit") && !s.own:
 		exits("starting kubernetes: token K10aaaa::server:s3cret is of another cluster")
