@@ -196,7 +196,7 @@ func TestAccGuides(t *testing.T) {
 	packer := packertest.New(t, nil)
 	for page, prints := range map[string][]string{
 		"auditor": {
-			"attested by a person: 1 of 27 manual", "own: 1 of 1 controls proven", "image: 32 of 35 controls proven, 1 manual, 2 not applicable",
+			"attested by a person: 1 of 27 manual", "own: 1 of 1 controls proven", "image: 33 of 36 controls proven, 1 manual, 2 not applicable",
 			"cis-2.1: 64 of 134 controls proven, 1 waived, 26 manual, 21 deferred to first boot, 22 not applicable",
 			"report.html: OK", "platform@example.com", "Jo Smith",
 		},

@@ -265,6 +265,10 @@ func secretMutants() []mutant {
 		}},
 		{control: "node.hygiene.environment-secrets", given: environment(""), breaks: environment("K3S_TOKEN=S3CR3T\n")},
 		{control: "node.hygiene.environment-secrets", given: environment(""), breaks: environment("HTTPS_PROXY=http://u:S3CR3T@proxy:3128\n")},
+		{control: "node.hygiene.system-secrets", breaks: lays("/etc/wireguard/wg0.conf", 0o600, "[Interface]\nPrivateKey = S3CR3T\n")},
+		{control: "node.hygiene.system-secrets", breaks: lays("/etc/apt/auth.conf.d/9.conf", 0o600, "machine r login u password S3CR3T\n")},
+		{control: "node.hygiene.logs", breaks: lays("/var/log/cloud-init-output.log", 0o600, "+ export K3S_TOKEN=S3CR3T\n")},
+		{control: "node.hygiene.access", breaks: lays("/etc/ssh/authorized_keys/packer", 0o600, "ssh-ed25519 S3CR3T\n")},
 		{control: "node.hygiene.service-secrets", given: start(""), breaks: start(" --token=S3CR3T")},
 		{control: "node.hygiene.service-secrets", given: start(""), breaks: start(" -t S3CR3T")},
 		{control: "node.hygiene.service-secrets", given: ownService(0o600), breaks: func(_ *testing.T, tr *tree) {

@@ -69,6 +69,7 @@ func FollowUp(in Input) node.Query {
 	for _, p := range x.accounts() {
 		q = append(q, node.Pick{Path: p, Content: true})
 	}
+	q = append(append(q, x.elsewhere()...), x.keyQuery()...)
 	for _, f := range x.namedSecrets() {
 		q = append(q, node.Pick{Path: f.path, Content: true})
 	}

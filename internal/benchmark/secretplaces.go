@@ -59,7 +59,8 @@ func (x *examination) secretsInUserData() ([]Evidence, string) {
 		names = append(names, e.Service.Files...)
 	}
 	for _, f := range x.boot().Texts() { // scripts and units hold tokens as user data does
-		if !boot.Distribution(f.Path) && !slices.Contains(names, f.Path) {
+		environment := slices.ContainsFunc(systemEnvironment, func(p node.Pick) bool { return node.Within(p.Path, f.Path) }) // which has a control, too
+		if !boot.Distribution(f.Path) && !slices.Contains(names, f.Path) && !environment {
 			files = append(files, f)
 		}
 	}
@@ -166,8 +167,8 @@ var assignments = regexp.MustCompile(`\b([A-Z][A-Z0-9_]*)=("[^"]+"|'[^']+'|[^\s"
 // given, be it as an item of a list.
 var secretOptions = regexp.MustCompile(`(?:^|[\s"'=])--(` + strings.Join(k3s.SecretKeys(), "|") + `)(?:=|["']?,?\s+)["']?([^\s"'$<{\x60\\-][^\s"']*)`)
 
-// assignedSecrets finds assignments to K3s's own variables that hold secrets,
-// and options of its command line, in a text of any kind.
+// assignedSecrets finds assignments to variables that hold secrets, K3s's own and
+// those whose names say so, and options of its command line, in a text of any kind.
 func assignedSecrets(file string, data []byte) []Evidence {
 	var out []Evidence
 	line := 0
@@ -183,12 +184,21 @@ func assignedSecrets(file string, data []byte) []Evidence {
 		}
 		for _, m := range assignments.FindAllSubmatch(text, -1) {
 			name, value := string(m[1]), strings.Trim(string(m[2]), `"'`)
-			if strings.HasPrefix(name, "K3S_") && k3s.HoldsSecret(name, value) && !strings.HasPrefix(value, "$") {
+			if strings.HasPrefix(name, "K3S_") && k3s.HoldsSecret(name, value) && !strings.HasPrefix(value, "$") || secretVariable.MatchString(name) && writtenOut(value) {
 				out = append(out, Evidence{Source: file, Line: line, Detail: name + " has a value (not shown)"})
 			}
 		}
 	}
 	return out
+}
+
+// answer is a value that says yes or no, or how many.
+var answer = regexp.MustCompile(`^(?i:true|false|yes|no|none|null|unset|on|off|[0-9]{1,5})$`)
+
+// writtenOut says whether the value of a secret's variable is one, and not a place
+// to take it from or the answer to a question.
+func writtenOut(value string) bool {
+	return value != "" && !strings.ContainsAny(value, "$`<{(*") && !strings.ContainsAny(value[:1], "/;&|)") && !strings.Contains(value, "://") && !answer.MatchString(value)
 }
 
 // credentialURL is an address with a password that is written out.
@@ -330,7 +340,7 @@ var systemEnvironment = []node.Pick{
 	{Path: "/etc/profile.d", Depth: 1, Content: true},
 }
 
-// secretsInSystemEnvironment finds K3s's own variables, and passwords of
+// secretsInSystemEnvironment finds variables with secrets, and passwords of
 // proxies, in the environment that is not its service's alone.
 func (x *examination) secretsInSystemEnvironment() ([]Evidence, string) {
 	var out []Evidence
@@ -365,71 +375,6 @@ const (
 	shadowFile  = "/etc/shadow"
 	accountFile = "/etc/passwd"
 )
-
-// accountFiles are files in home directories that hold credentials only
-// sometimes, and what in them is one.
-var accountFiles = []struct {
-	name string
-	is   *regexp.Regexp
-	says string
-}{
-	{".docker/config.json", regexp.MustCompile(`"(auth|identitytoken|password|registrytoken)"\s*:\s*"[^"]+"`), "a registry's password"},
-	{".config/containers/auth.json", regexp.MustCompile(`"(auth|identitytoken|password)"\s*:\s*"[^"]+"`), "a registry's password"},
-	{".npmrc", regexp.MustCompile(`(?m)(_authToken|_auth|_password)\s*=\s*[^\s$]`), "a token of a package registry"},
-	{".config/pip/pip.conf", regexp.MustCompile(`://[^/\s:@]*:[^/\s@$]+@`), "a password of a package index"},
-	{".pip/pip.conf", regexp.MustCompile(`://[^/\s:@]*:[^/\s@$]+@`), "a password of a package index"},
-	{"anaconda-ks.cfg", regexp.MustCompile(`(?m)^\s*(rootpw\s+(--iscrypted\s+|--plaintext\s+)*[^\s-]|user\s.*--password=\S)`), "a password of the installation"},
-	{"original-ks.cfg", regexp.MustCompile(`(?m)^\s*(rootpw\s+(--iscrypted\s+|--plaintext\s+)*[^\s-]|user\s.*--password=\S)`), "a password of the installation"},
-	{".pypirc", regexp.MustCompile(`(?m)^\s*password\s*[:=]\s*\S`), "a password of a package index"},
-}
-
-// homes are the directories that people and builds have files in.
-func homes() []string { return []string{"/root", "/home/*"} }
-
-// accounts lists the files of accounts that are there, and asks for the content
-// of those.
-func (x *examination) accounts() []string {
-	var out []string
-	for _, e := range slices.Concat(x.node().Below("/root"), x.node().Below("/home")) {
-		for _, home := range homes() {
-			for _, f := range accountFiles {
-				if ok, _ := path.Match(path.Join(home, f.name), e.Path); ok && e.Kind == node.KindFile {
-					out = append(out, e.Path)
-				}
-			}
-			if ok, _ := path.Match(path.Join(home, ".ssh/*"), e.Path); ok && e.Kind == node.KindFile {
-				out = append(out, e.Path)
-			}
-		}
-	}
-	return out
-}
-
-func (x *examination) secretsInAccounts() ([]Evidence, string) {
-	files, problem := x.files(x.accounts()...)
-	if problem != "" {
-		return nil, problem
-	}
-	var out []Evidence
-	for _, f := range files {
-		if strings.Contains(f.Path, "/.ssh/") && privateKey.Match(f.Data) {
-			out = append(out, Evidence{Source: f.Path, Line: 1, Detail: "a private key (not shown)"})
-		}
-		for _, a := range accountFiles {
-			if at := a.is.FindIndex(f.Data); strings.HasSuffix(f.Path, "/"+a.name) && at != nil {
-				out = append(out, Evidence{Source: f.Path, Line: 1 + bytes.Count(f.Data[:at[0]], []byte("\n")), Detail: a.says + " (not shown)"})
-			}
-		}
-	}
-	for _, search := range []func() ([]Evidence, string){x.passwords, x.sudoWithoutPassword} {
-		found, problem := search()
-		if problem != "" {
-			return nil, problem
-		}
-		out = append(out, found...)
-	}
-	return out, ""
-}
 
 // passwords finds accounts that whoever knows the password of the build, or
 // nothing at all, can log in to: /etc/passwd may have it instead of x.

@@ -48,6 +48,9 @@ var secretPlaces = map[string]secretPlace{
 	"system-environment": {search: (*examination).secretsInSystemEnvironment, where: func(*examination) []string {
 		return []string{systemEnvironment[0].Path, systemEnvironment[3].Path}
 	}},
+	"network":  {search: (*examination).secretsInNetwork, where: func(*examination) []string { return append(patternsOf(networkFiles), networkDocuments...) }},
+	"services": {search: (*examination).secretsInServices, where: func(*examination) []string { return patternsOf(systemFiles) }},
+	"logs":     {search: (*examination).secretsInLogs, where: func(*examination) []string { return logFiles }, running: true},
 	"accounts": {search: (*examination).secretsInAccounts, where: func(*examination) []string { return []string{shadowFile, sudoers, sudoersDir} }, running: true},
 }
 
@@ -81,8 +84,14 @@ func (s secrets) picks(p paths) node.Query {
 		return q
 	case "system-environment":
 		return systemEnvironment
+	case "network":
+		return append(picksMatching(patternsOf(networkFiles)), picksMatching(networkDocuments)...)
+	case "services":
+		return picksMatching(patternsOf(systemFiles))
+	case "logs":
+		return picksMatching(logFiles)
 	case "accounts":
-		return node.Query{
+		return slices.Concat(sshdConfigurations, placesMatching(keyFiles), node.Query{
 			{Path: shadowFile, Content: true},
 			{Path: accountFile, Content: true},
 			{Path: cloudConfigFile, Content: true},
@@ -90,7 +99,7 @@ func (s secrets) picks(p paths) node.Query {
 			{Path: sudoersDir, Depth: 1, Content: true},
 			{Path: "/root", Depth: 3},
 			{Path: "/home", Depth: 4},
-		}
+		})
 	case "environment":
 		var q node.Query
 		for _, f := range environmentFiles() {
@@ -121,15 +130,33 @@ func (s secrets) judge(x *examination) verdict {
 		v.found = few(where)
 	default:
 		v.status, v.found = Pass, "none found"
-		for _, p := range place.where(x) {
-			detail := "searched"
-			if _, presence := x.node().Lookup(p); presence != node.Present {
-				detail = "not there"
-			}
-			v.evidence = append(v.evidence, Evidence{Source: p, Detail: detail})
-		}
+		v.evidence = searched(x, place.where(x))
 	}
 	return v
+}
+
+// fewPlaces is how many places are named each, be they there or not.
+const fewPlaces = 4
+
+// searched tells where nothing was found: each place that is there, and of many that
+// are not only the first.
+func searched(x *examination, places []string) []Evidence {
+	var out []Evidence
+	absent := 0
+	for _, p := range places {
+		if entries, _ := (gone{}).entries(x, p); len(entries) > 0 {
+			out = append(out, Evidence{Source: p, Detail: "searched"})
+			continue
+		}
+		if absent++; absent == 1 || len(places) <= fewPlaces {
+			out = append(out, Evidence{Source: p, Detail: "not there"})
+		}
+	}
+	if absent > 1 && len(places) > fewPlaces {
+		i := slices.IndexFunc(out, func(e Evidence) bool { return e.Detail == "not there" })
+		out[i].Detail = fmt.Sprintf("not there, nor %d other places of the kind", absent-1)
+	}
+	return out
 }
 
 // files returns files for a search; absent ones are left out.

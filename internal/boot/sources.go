@@ -57,6 +57,38 @@ var sources = []source{
 	{dirs: []string{"/etc/logrotate.d"}, depth: 1, read: (*Changes).logrotate},
 	{dirs: []string{"/etc/dhcp/dhclient-enter-hooks.d", "/etc/dhcp/dhclient-exit-hooks.d"}, depth: 1, read: (*Changes).wholeScript},
 	{dirs: []string{"/etc/tuned"}, depth: 2, suffix: []string{"tuned.conf"}, read: (*Changes).tuned},
+
+	// What package managers run, at each of the upgrades that a timer starts.
+	{dirs: []string{"/etc/apt/apt.conf"}, read: (*Changes).apt},
+	{dirs: []string{"/etc/apt/apt.conf.d"}, depth: 1, read: (*Changes).apt},
+	{dirs: []string{"/etc/dpkg/dpkg.cfg"}, read: (*Changes).dpkg},
+	{dirs: []string{"/etc/dpkg/dpkg.cfg.d"}, depth: 1, read: (*Changes).dpkg},
+	{dirs: []string{"/etc/dnf/plugins/post-transaction-actions.d"}, depth: 1, suffix: []string{".action"}, read: (*Changes).dnfAction},
+	{dirs: []string{"/etc/dnf/libdnf5-plugins/actions.d"}, depth: 1, suffix: []string{".actions"}, read: (*Changes).dnf5Action},
+	{dirs: []string{"/etc/pacman.d/hooks"}, depth: 1, suffix: []string{".hook"}, read: (*Changes).pacmanHook},
+	{dirs: []string{"/etc/apk/commit_hooks.d"}, depth: 1, executable: true, read: (*Changes).wholeScript},
+	{dirs: []string{"/etc/kernel/postinst.d", "/etc/kernel/postrm.d", "/etc/kernel/preinst.d", "/etc/kernel/prerm.d"}, depth: 1, executable: true, read: (*Changes).wholeScript},
+
+	// What root's logins run, and the logins of anybody as root.
+	{dirs: []string{"/etc/profile", "/etc/bash.bashrc", "/etc/bashrc", "/root/.profile", "/root/.bash_profile", "/root/.bash_login", "/root/.bashrc", "/root/.ssh/rc", "/etc/ssh/sshrc"}, read: (*Changes).wholeScript},
+	{dirs: []string{"/etc/profile.d"}, depth: 1, suffix: []string{".sh"}, read: (*Changes).wholeScript},
+	{dirs: []string{"/etc/update-motd.d"}, depth: 1, executable: true, read: (*Changes).wholeScript},
+	{dirs: []string{"/etc/pam.d"}, depth: 1, read: (*Changes).pam},
+
+	// What daemons of the network run when something changes.
+	{dirs: []string{"/etc/wireguard"}, depth: 1, suffix: []string{".conf"}, read: (*Changes).wireguard},
+	{dirs: []string{"/etc/openvpn"}, depth: 2, suffix: []string{".conf"}, read: (*Changes).openvpn},
+	{dirs: []string{"/etc/ppp/ip-up.d", "/etc/ppp/ip-down.d"}, depth: 1, executable: true, read: (*Changes).wholeScript},
+	{dirs: []string{"/etc/keepalived/keepalived.conf"}, read: (*Changes).keepalived},
+	{dirs: []string{"/sbin/ifup-local", "/sbin/ifup-pre-local", "/sbin/ifdown-local"}, executable: true, read: (*Changes).wholeScript},
+
+	// What init runs where it is not systemd, and what OpenRC's services read first.
+	{dirs: []string{"/etc/inittab"}, starts: true, read: (*Changes).inittab},
+	{dirs: []string{"/etc/rc.conf"}, starts: true, read: (*Changes).openrcVariables},
+	{dirs: []string{"/etc/conf.d"}, depth: 1, starts: true, read: (*Changes).openrcVariables},
+
+	// What Raspberry Pi's imager has the first boot run.
+	{dirs: []string{"/boot/firstrun.sh", "/boot/firmware/firstrun.sh"}, read: (*Changes).wholeScript},
 }
 
 // Query returns what Read wants to know of a node; the scripts that are run
@@ -182,6 +214,70 @@ func (c *Changes) userCrontab(e node.Entry, text string) {
 // modprobe reads the commands that are run in the place of loading a module.
 func (c *Changes) modprobe(e node.Entry, text string) {
 	c.lines(e, text, regexp.MustCompile(`^\s*(?:install|remove)\s+\S+\s+(.*)$`))
+}
+
+// dpkg reads the commands that dpkg runs before and after its own.
+func (c *Changes) dpkg(e node.Entry, text string) {
+	c.lines(e, text, regexp.MustCompile(`^\s*(?:pre-invoke|post-invoke|status-logger)(?:\s*=\s*|\s+)["']?(.*?)["']?\s*$`))
+}
+
+// dnfAction reads the commands behind dnf's transactions: package, state, command.
+func (c *Changes) dnfAction(e node.Entry, text string) {
+	c.lines(e, text, regexp.MustCompile(`^(?:[^:]*:){2}(.*)$`))
+}
+
+// dnf5Action reads those of dnf5: hook, package, direction, options, command.
+func (c *Changes) dnf5Action(e node.Entry, text string) {
+	c.lines(e, text, regexp.MustCompile(`^(?:[^:]*:){4}(.*)$`))
+}
+
+// pacmanHook reads the command of a hook of pacman's.
+func (c *Changes) pacmanHook(e node.Entry, text string) {
+	c.lines(e, text, regexp.MustCompile(`^\s*Exec\s*=\s*(.*)$`))
+}
+
+// pam reads the programs that logins run as root.
+func (c *Changes) pam(e node.Entry, text string) {
+	c.lines(e, text, regexp.MustCompile(`\bpam_exec\.so\s+(?:[^\s/]\S*\s+)*(/.*)$`))
+}
+
+// wireguard reads the commands of wg-quick.
+func (c *Changes) wireguard(e node.Entry, text string) {
+	c.lines(e, text, regexp.MustCompile(`^\s*(?i:pre|post)(?i:up|down)\s*=\s*(.*)$`))
+}
+
+// openvpn reads the scripts of a tunnel.
+func (c *Changes) openvpn(e node.Entry, text string) {
+	c.lines(e, text, regexp.MustCompile(`^\s*(?:up|down|route-up|route-pre-down|ipchange|tls-verify|client-connect|client-disconnect|learn-address)\s+["']?(.*?)["']?\s*$`))
+}
+
+// keepalived reads the scripts that tell of a change, and those that look for one.
+func (c *Changes) keepalived(e node.Entry, text string) {
+	c.lines(e, text, regexp.MustCompile(`^\s*(?:script|notify(?:_\w+)?)\s+["']?(.*?)["']?\s*$`))
+}
+
+// inittab reads the commands of init: id, levels, action, command.
+func (c *Changes) inittab(e node.Entry, text string) {
+	c.lines(e, text, regexp.MustCompile(`^[^:]*:[^:]*:(?:sysinit|boot|bootwait|wait|once|respawn|askfirst|shutdown|ctrlaltdel):-?(.*)$`))
+}
+
+// openrcVariables reads a file of variables, which OpenRC's own shell reads, and so
+// whatever else stands there. One with names of settings alone changes nothing.
+func (c *Changes) openrcVariables(e node.Entry, text string) {
+	c.run(e.Path, 1, text)
+}
+
+// apt reads the commands among apt's settings. Of its directory apt reads files
+// without a suffix and those of .conf (apt.conf(5)).
+func (c *Changes) apt(e node.Entry, text string) {
+	if !slices.Contains([]string{"", ".conf"}, path.Ext(e.Path)) {
+		return
+	}
+	for _, s := range aptStrings(text) {
+		if aptCommand.MatchString(s.name) {
+			c.run(e.Path, s.line, s.text)
+		}
+	}
 }
 
 // lines runs what the pattern's group finds in each line that is no comment.

@@ -160,7 +160,11 @@ var items = []Item{
 		Why: "who has one node could pretend to be every other",
 	},
 	{
-		Name: "authorized-keys", Control: "node.hygiene.access", Paths: []string{"~/.ssh/authorized_keys", "~/.ssh/authorized_keys2"}, when: last,
+		Name: "authorized-keys", Control: "node.hygiene.access", when: last,
+		Paths: []string{
+			"~/.ssh/authorized_keys", "~/.ssh/authorized_keys2", "~/.ssh/authorized_keys.d", "/etc/ssh/authorized_keys", "/etc/ssh/authorized_keys.d/*",
+			"/etc/dropbear/authorized_keys",
+		},
 		Why: "who has the key of the build has every node",
 	},
 	{
@@ -180,9 +184,24 @@ var items = []Item{
 		Paths: []string{
 			"~/.aws/credentials", "~/.aws/sso", "~/.aws/cli/cache", "~/.azure", "~/.config/gcloud", "~/.docker/config.json", "~/.config/containers/auth.json",
 			"~/.netrc", "~/.git-credentials", "~/.config/git/credentials", "~/.config/gh/hosts.yml", "~/.vault-token", "~/.terraform.d/credentials.tfrc.json",
-			"~/.npmrc", "~/.pypirc", "~/.config/pip/pip.conf", "~/.pip/pip.conf",
+			"~/.npmrc", "~/.pypirc", "~/.config/pip/pip.conf", "~/.pip/pip.conf", "~/.cargo/credentials", "~/.cargo/credentials.toml", "~/.m2/settings.xml",
+			"~/.s3cfg", "~/.boto", "~/.oci", "~/.config/rclone/rclone.conf", "~/.config/hcloud/cli.toml", "~/.config/doctl/config.yaml",
+			"~/.config/glab-cli/config.yml", "~/.config/hub", "~/.terraformrc", "~/.my.cnf", "~/.pgpass", "~/.gnupg/private-keys-v1.d", "~/.vault_pass*",
 		},
 		Why: "who has the image has the accounts of the build",
+	},
+	{
+		Name: "machine-accounts", Control: "node.hygiene.system-secrets", when: last,
+		Paths: []string{
+			"/var/lib/ubuntu-advantage/private/*", "/etc/pki/consumer/*.pem", "/etc/pki/entitlement/*.pem", "/etc/salt/pki/minion/minion.pem", "/etc/salt/pki/minion/minion.pub",
+			"/etc/puppetlabs/puppet/ssl/private_keys/*", "/etc/chef/client.pem", "/etc/chef/validation.pem",
+		},
+		Why: "every node would be the build's machine to its subscription and its management",
+	},
+	{
+		Name: "installation", Control: "node.hygiene.logs",
+		Paths: []string{"/var/cache/debconf/passwords.dat", "~/anaconda-ks.cfg", "~/original-ks.cfg"},
+		Why:   "the answers that the installer was given are in it, passwords among them",
 	},
 	{
 		Name: "cloud-init", Control: "node.hygiene.cloud-init", when: last,

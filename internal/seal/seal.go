@@ -99,13 +99,19 @@ func Query(o Options) node.Query {
 	if !slices.Contains(o.Keep, sudoRule) {
 		q = append(q, node.Pick{Path: "/etc/sudoers.d", Depth: 1, Content: true}, node.Pick{Path: "/etc/doas.d", Depth: 1, Content: true})
 	}
+	if !slices.Contains(o.Keep, privateKeys) {
+		for _, p := range o.expand(keyFiles) {
+			dir, depth := patternRoot(p)
+			q = append(q, node.Pick{Path: dir, Depth: depth})
+		}
+	}
 	return node.Query{}.Lacks(q)
 }
 
 // FollowUp is what Make wants to know of what is there.
 func FollowUp(o Options, n *node.Node) node.Query {
 	var q node.Query
-	for _, e := range sshFiles(o, n) {
+	for _, e := range mayBeKeys(o, n) {
 		if e.Data == nil && e.Unread == "" {
 			q = append(q, node.Pick{Path: e.Path, Content: true})
 		}
@@ -113,18 +119,24 @@ func FollowUp(o Options, n *node.Node) node.Query {
 	return q
 }
 
-// sshFiles are those that may be private keys.
-func sshFiles(o Options, n *node.Node) []node.Entry {
+// keyFiles are patterns of the files that are private keys if they say so.
+var keyFiles = []string{"~/.ssh/*", "~/*.json", "~/*.pem", "~/*.key"}
+
+// maxKeyFile is how large a file with a private key is at most, in bytes.
+const maxKeyFile = 1 << 20
+
+// mayBeKeys are the files that may be private keys.
+func mayBeKeys(o Options, n *node.Node) []node.Entry {
 	if slices.Contains(o.Keep, privateKeys) {
 		return nil
 	}
 	var out []node.Entry
-	for _, pattern := range o.expand([]string{"~/.ssh/*"}) {
+	for _, pattern := range o.expand(keyFiles) {
 		entries, err := matches(n.WithoutHidden(), pattern, false)
 		if err != nil {
 			continue // which the item says
 		}
-		out = append(out, slices.DeleteFunc(entries, func(e node.Entry) bool { return e.Kind != node.KindFile || e.Target != "" })...)
+		out = append(out, slices.DeleteFunc(entries, func(e node.Entry) bool { return e.Kind != node.KindFile || e.Target != "" || e.Size > maxKeyFile })...)
 	}
 	return out
 }
@@ -173,7 +185,7 @@ func (p *planner) item(it Item) error {
 	paths := it.Paths
 	switch it.Name {
 	case privateKeys:
-		for _, e := range sshFiles(p.o, p.have) {
+		for _, e := range mayBeKeys(p.o, p.have) {
 			if bytes.Contains(e.Data, []byte("PRIVATE KEY-----")) {
 				paths = append(paths, escaped(e.Path))
 			}

@@ -185,6 +185,18 @@ func TestPrivateKeys(t *testing.T) {
 	nodetest.Lay(t, dir, "file /home/packer/.ssh/deploy[1] 0600 -----BEGIN OPENSSH PRIVATE KEY-----\nx", "file /root/.ssh/config 0600 Host *", "file /root/.ssh/id_x.pub 0600 ssh-rsa x")
 	assert.Equal(t, []string{"/root/.ssh/id_x.pub", "/home/packer/.ssh/deploy[1]"}, apply(t, dir, options).Gone())
 	assert.FileExists(t, filepath.Join(dir, "root/.ssh/config"))
+
+	dir = t.TempDir()
+	nodetest.Lay(t, dir, `file /root/sa.json 0600 {"type":"service_account","private_key":"-----BEGIN PRIVATE KEY-----\nx"}`, "file /home/packer/deploy.pem 0600 -----BEGIN RSA PRIVATE KEY-----\nx",
+		"file /root/package.json 0600 {}", "file /root/ca.pem 0600 -----BEGIN CERTIFICATE-----\nx", "file /root/sub/key.pem 0600 -----BEGIN PRIVATE KEY-----\nx")
+	assert.Equal(t, []string{"/root/sa.json", "/home/packer/deploy.pem"}, apply(t, dir, options).Gone())
+	for _, stays := range []string{"root/package.json", "root/ca.pem", "root/sub/key.pem"} {
+		assert.FileExists(t, filepath.Join(dir, stays))
+	}
+	kept := options
+	kept.Keep = []string{"private-keys"}
+	nodetest.Lay(t, dir, "file /root/a.key 0600 -----BEGIN PRIVATE KEY-----\nx")
+	assert.Empty(t, draw(t, dir, kept).Found)
 }
 
 func TestMachineID(t *testing.T) {

@@ -45,23 +45,36 @@ var residue = map[string][]string{
 		"/etc/shadow", "/etc/sudoers.d/packer", "/home/admin/.ssh/deploy", "/root/.docker/config.json", "/root/.config/containers/auth.json",
 		"/root/.npmrc", "/root/.pypirc", "/root/.config/pip/pip.conf", "/root/.pip/pip.conf",
 	},
-	"node.hygiene.cloud-init":    {"/var/lib/cloud/instance/x", "/var/lib/cloud/instances/i-1/x", "/var/lib/cloud/data/result.json"},
-	"node.hygiene.random-seed":   {"/var/lib/systemd/random-seed"},
-	"node.hygiene.leases":        {"/var/lib/dhcp/dhclient.eth0.leases", "/var/lib/NetworkManager/internal.lease", "/var/lib/dhclient/dhclient.leases"},
-	"node.hygiene.shell-history": {"/root/.bash_history", "/home/admin/.ash_history"},
+	"node.hygiene.access  ": {
+		"/etc/ssh/authorized_keys/packer", "/etc/ssh/authorized_keys.d/packer", "/root/.ssh/authorized_keys.d/packer", "/root/sa.json", "/home/admin/deploy.pem", "/root/.my.cnf", "/root/.gnupg/private-keys-v1.d/A.key",
+	},
+	"node.hygiene.logs ":          {"/var/log/cloud-init-output.log", "/var/cache/debconf/passwords.dat", "/var/log/installer/cdebconf/questions.dat"},
+	"node.hygiene.system-secrets": {"/var/lib/ubuntu-advantage/private/machine-token.json", "/etc/pki/entitlement/1-key.pem", "/etc/salt/pki/minion/minion.pem"},
+	"node.hygiene.cloud-init":     {"/var/lib/cloud/instance/x", "/var/lib/cloud/instances/i-1/x", "/var/lib/cloud/data/result.json"},
+	"node.hygiene.random-seed":    {"/var/lib/systemd/random-seed"},
+	"node.hygiene.leases":         {"/var/lib/dhcp/dhclient.eth0.leases", "/var/lib/NetworkManager/internal.lease", "/var/lib/dhclient/dhclient.leases"},
+	"node.hygiene.shell-history":  {"/root/.bash_history", "/home/admin/.ash_history"},
 }
 
 // contents are what files hold of which that counts.
 var contents = map[string]string{
-	"/etc/shadow":                        "admin:$y$j9T$x$y:1:0:99999:7:::\n",
-	"/etc/sudoers.d/packer":              "packer ALL=(ALL) NOPASSWD:ALL\n",
-	"/home/admin/.ssh/deploy":            "-----BEGIN OPENSSH PRIVATE KEY-----\nS3CR3T\n-----END OPENSSH PRIVATE KEY-----\n",
-	"/root/.docker/config.json":          `{"auths": {"r": {"auth": "S3CR3T"}}}`,
-	"/root/.config/containers/auth.json": `{"auths": {"r": {"auth": "S3CR3T"}}}`,
-	"/root/.npmrc":                       "//r/:_authToken=S3CR3T\n",
-	"/root/.pypirc":                      "[r]\npassword = S3CR3T\n",
-	"/root/.config/pip/pip.conf":         "index-url = https://u:S3CR3T@r/\n",
-	"/root/.pip/pip.conf":                "index-url = https://u:S3CR3T@r/\n",
+	"/etc/shadow":                               "admin:$y$j9T$x$y:1:0:99999:7:::\n",
+	"/etc/sudoers.d/packer":                     "packer ALL=(ALL) NOPASSWD:ALL\n",
+	"/home/admin/.ssh/deploy":                   "-----BEGIN OPENSSH PRIVATE KEY-----\nS3CR3T\n-----END OPENSSH PRIVATE KEY-----\n",
+	"/root/.docker/config.json":                 `{"auths": {"r": {"auth": "S3CR3T"}}}`,
+	"/root/.config/containers/auth.json":        `{"auths": {"r": {"auth": "S3CR3T"}}}`,
+	"/root/.npmrc":                              "//r/:_authToken=S3CR3T\n",
+	"/root/.pypirc":                             "[r]\npassword = S3CR3T\n",
+	"/root/.config/pip/pip.conf":                "index-url = https://u:S3CR3T@r/\n",
+	"/root/sa.json":                             `{"type": "service_account", "private_key": "-----BEGIN PRIVATE KEY-----\nS3CR3T"}`,
+	"/home/admin/deploy.pem":                    "-----BEGIN RSA PRIVATE KEY-----\nS3CR3T\n",
+	"/root/.my.cnf":                             "[client]\npassword = S3CR3T\n",
+	"/var/log/cloud-init-output.log":            "Set the following 'random' passwords\nroot:S3CR3T\n",
+	"/var/cache/debconf/passwords.dat":          "Name: passwd/root-password\nValue: S3CR3T\n",
+	"/var/log/installer/cdebconf/questions.dat": "Name: passwd/root-password\nValue: S3CR3T\n",
+	"/etc/pki/entitlement/1-key.pem":            "-----BEGIN PRIVATE KEY-----\nS3CR3T\n",
+	"/etc/salt/pki/minion/minion.pem":           "-----BEGIN RSA PRIVATE KEY-----\nS3CR3T\n",
+	"/root/.pip/pip.conf":                       "index-url = https://u:S3CR3T@r/\n",
 }
 
 // notOfTheBuild are the hygiene controls that sealing is no answer to: what they find
@@ -128,7 +141,7 @@ func TestSealed(t *testing.T) {
 
 // topmost is the directory of a path that an item names, or the path.
 func topmost(p string) string {
-	for _, dir := range []string{"/server/cred", "/server/etc", "/server/tls", "/server/db", "/agent/etc/flannel", "/agent/etc/cni", "/agent/containerd", "/.kube", "/storage/pvc-1", "/var/lib/kubelet/pods", "/var/lib/cni/networks", "/var/log/pods/x", "/var/log/journal/0123", "/.azure", "/.config/gcloud", "/var/lib/cloud/instance", "/var/lib/cloud/instances/i-1"} {
+	for _, dir := range []string{"/server/cred", "/server/etc", "/server/tls", "/server/db", "/agent/etc/flannel", "/agent/etc/cni", "/agent/containerd", "/.kube", "/storage/pvc-1", "/var/lib/kubelet/pods", "/var/lib/cni/networks", "/var/log/pods/x", "/var/log/journal/0123", "/.azure", "/.config/gcloud", "/etc/ssh/authorized_keys", "/.ssh/authorized_keys.d", "/.gnupg/private-keys-v1.d", "/var/lib/cloud/instance", "/var/lib/cloud/instances/i-1"} {
 		if before, _, found := strings.Cut(p, dir+"/"); found {
 			return before + dir
 		}

@@ -135,7 +135,7 @@ func TestControlsAtStake(t *testing.T) {
 	x = try(t, newTree(t), map[string]any{
 		"k3s_version": release, "config": map[string]string{"protect-kernel-defaults": "false"}, "kube_apiserver_args": []string{"anonymous-auth=true"},
 	}, nil)
-	require.ErrorContains(t, x.err, "of 169 controls 2 failed: ")
+	require.ErrorContains(t, x.err, "of 170 controls 2 failed: ")
 	assert.Contains(t, status(t, x.report, "kubelet.protect-kernel-defaults").Remediation, "In the template, config.protect-kernel-defaults sets protect-kernel-defaults.")
 	assert.Contains(t, status(t, x.report, "1.2.1").Remediation, "In the template, kube_apiserver_args sets anonymous-auth.")
 }
