@@ -61,6 +61,7 @@ func TestBench(t *testing.T) {
 	r.Load = append(r.Load, load(t))
 	r.Targets = append(r.goals(), imageGoals(r.Images)...)
 	r.install(t, p, 3)
+	r.rehearse(t, 5)
 
 	require.NoError(t, r.write(filepath.Join(packertest.Root(), "bench-results.json")))
 	require.NoError(t, r.print(os.Stdout))

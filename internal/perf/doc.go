@@ -44,6 +44,11 @@
 // seconds goes by while the finished image is read again, and its digest computed,
 // until Packer has ended.
 //
+// "rehearsal {}" starts a program in K3s's place that is up at once and answers what is
+// asked as K3s would. adds is what the rehearsal takes beyond the time until that
+// program is up: sending, laying the node's files out in namespaces, some twenty asks of
+// which each is a process, searching the datastore, and leaving nothing behind.
+//
 // Ratios are comparable between machines, seconds are not. A target that was
 // missed is printed as MISSED; the run still succeeds, since other load on the
 // machine can be the reason, which is why the load is printed too.

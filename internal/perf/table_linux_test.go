@@ -24,7 +24,9 @@ type results struct {
 	Install   []row      `json:"install"`
 	CheckPass []speed    `json:"check_pass"`
 	Images    []imageRow `json:"images"`
-	Targets   []goal     `json:"targets"`
+	// Rehearsals are those of a first start.
+	Rehearsals []rehearsalRow `json:"rehearsals"`
+	Targets    []goal         `json:"targets"`
 }
 
 // row is one line of the table.
@@ -109,6 +111,10 @@ func (r results) print(w io.Writer) error {
 		}
 		fmt.Fprintf(t, "%d GiB\t%.2f\t%.2f\t%s\t%d\t\t\t\t  %s\n", i.GiB, i.Seconds, i.Adds, reread, i.MiB, i.Way)
 	}
+	fmt.Fprint(t, "\t\t\t\t\t\t\t\t\nround trip\tseconds\tadds\t\t\t\t\t\t  first start\n")
+	for _, l := range r.Rehearsals {
+		fmt.Fprintf(t, "%d ms\t%.2f\t%.2f\t\t\t\t\t\t  %s\n", l.RoundTripMS, l.Seconds, l.Adds, l.Where)
+	}
 	fmt.Fprint(t, "\t\t\t\t\t\t\t\t\n\tms\tKiB\tallocations\t\t\t\t\t  check pass\n")
 	for _, s := range r.CheckPass {
 		fmt.Fprintf(t, "\t%.2f\t%.0f\t%d\t\t\t\t\t  %s\n", s.MS, s.KiB, s.Allocs, s.Name)
@@ -151,6 +157,12 @@ func (r results) write(name string) error {
 		r.Images[i].Reread = rounded(r.Images[i].Reread)
 		for k := range r.Images[i].Runs {
 			r.Images[i].Runs[k] = rounded(r.Images[i].Runs[k])
+		}
+	}
+	for i, l := range r.Rehearsals {
+		r.Rehearsals[i].Seconds, r.Rehearsals[i].Adds = rounded(l.Seconds), rounded(l.Adds)
+		for k := range l.Runs {
+			l.Runs[k] = rounded(l.Runs[k])
 		}
 	}
 	data, err := json.MarshalIndent(r, "", "  ")

@@ -35,6 +35,9 @@ var Log string
 //go:embed configz.json
 var configz string
 
+// program is where the launcher is.
+const program = "/usr/local/bin/k3s"
+
 var build = sync.OnceValues(func() ([]byte, error) {
 	_, file, _, _ := runtime.Caller(0)
 	dir, err := os.MkdirTemp("", "launcher")
@@ -57,13 +60,13 @@ var build = sync.OnceValues(func() ([]byte, error) {
 // that it needs. misbehave are the ways in which it does not do as K3s does.
 func Install(t testing.TB, root string, misbehave ...string) {
 	t.Helper()
-	program, err := build()
+	binary, err := build()
 	require.NoError(t, err)
 	for name, f := range map[string]struct {
 		data []byte
 		mode os.FileMode
 	}{
-		"/usr/local/bin/k3s":           {program, 0o755},
+		program:                        {binary, 0o755},
 		"/etc/launcher/files.txt":      {[]byte(Files), 0o644},
 		"/etc/launcher/etcd-files.txt": {[]byte(etcdFiles), 0o644},
 		"/etc/launcher/start.log":      {[]byte(Log), 0o644},

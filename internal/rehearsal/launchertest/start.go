@@ -39,7 +39,7 @@ var (
 func (n Node) Lay(t testing.TB, root string) {
 	t.Helper()
 	files := map[string]string{
-		"/etc/systemd/system/" + n.Role.ServiceName() + ".service": "[Service]\nExecStart=/usr/local/bin/k3s " + string(n.Role) + "\nEnvironment=FROM_UNIT=yes\n",
+		"/etc/systemd/system/" + n.Role.ServiceName() + ".service": "[Service]\nExecStart=" + program + " " + string(n.Role) + "\nEnvironment=FROM_UNIT=yes\n",
 		k3s.ConfigFile: n.Configuration,
 	}
 	if n.Role == k3s.Server {
@@ -56,6 +56,18 @@ func (n Node) Lay(t testing.TB, root string) {
 			require.NoError(t, os.RemoveAll(filepath.Join(root, "/etc/systemd/system", role.ServiceName()+".service")))
 		}
 	}
+}
+
+// Move puts the launcher of the node at root to another path, where /usr is not the
+// node's own, and has the service start it there.
+func (n Node) Move(t testing.TB, root, to string) {
+	t.Helper()
+	require.NoError(t, os.MkdirAll(filepath.Join(root, filepath.Dir(to)), 0o755))
+	require.NoError(t, os.Rename(filepath.Join(root, program), filepath.Join(root, to)))
+	unit := filepath.Join(root, "/etc/systemd/system", n.Role.ServiceName()+".service")
+	text, err := os.ReadFile(unit)
+	require.NoError(t, err)
+	require.NoError(t, os.WriteFile(unit, []byte(strings.ReplaceAll(string(text), program, to)), 0o600))
 }
 
 // LayNode makes the files of the node OnSQLite below root.

@@ -3,17 +3,12 @@ package machine_test
 import (
 	"os"
 	"os/exec"
-	"path/filepath"
 	"strings"
 	"testing"
 	"time"
 
-	packerssh "github.com/hashicorp/packer-plugin-sdk/sdk-internals/communicator/ssh"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
-	"golang.org/x/crypto/ssh"
-
-	packersdk "github.com/hashicorp/packer-plugin-sdk/packer"
 
 	"github.com/k3s-cis/packer-plugin-k3s/internal/rehearsal/launchertest"
 	"github.com/k3s-cis/packer-plugin-k3s/internal/rehearsal/machine"
@@ -31,28 +26,9 @@ func newServer(t *testing.T, misbehave ...string) (*sshtest.Machine, *place) {
 	root := sshtest.Base(t)
 	launchertest.LayNode(t, root)
 	launchertest.Install(t, root, misbehave...)
-	require.NoError(t, os.MkdirAll(filepath.Join(root, "opt/bin"), 0o755))
-	require.NoError(t, os.Rename(filepath.Join(root, "usr/local/bin/k3s"), filepath.Join(root, "opt/bin/k3s")))
-	unit := filepath.Join(root, "etc/systemd/system/k3s.service")
-	text, err := os.ReadFile(unit)
-	require.NoError(t, err)
-	require.NoError(t, os.WriteFile(unit, []byte(strings.ReplaceAll(string(text), "/usr/local/bin/k3s", "/opt/bin/k3s")), 0o600))
+	launchertest.OnSQLite.Move(t, root, "/opt/bin/k3s")
 	m, _ := sshtest.Start(t, root)
 	return m, &place{root: root}
-}
-
-func connect(t *testing.T, m *sshtest.Machine, addr, user string, pty bool) packersdk.Communicator {
-	t.Helper()
-	key, err := os.ReadFile(m.Key)
-	require.NoError(t, err)
-	signer, err := ssh.ParsePrivateKey(key)
-	require.NoError(t, err)
-	c, err := packerssh.New(addr, &packerssh.Config{
-		Connection: packerssh.ConnectFunc("tcp", addr), Pty: pty,
-		SSHConfig: &ssh.ClientConfig{User: user, Auth: []ssh.AuthMethod{ssh.PublicKeys(signer)}, HostKeyCallback: ssh.InsecureIgnoreHostKey(), Timeout: 10 * time.Second},
-	})
-	require.NoError(t, err)
-	return c
 }
 
 // left is what of a rehearsal is there on the server.
@@ -84,7 +60,7 @@ func TestAccOpenSSH(t *testing.T) {
 		"a password on the input": {user: sshtest.User, wrap: func(s string) (string, error) { return "echo x | sudo -S sh -c '" + s + "'", nil }},
 	} {
 		t.Run(name, func(t *testing.T) {
-			target := remote.New(connect(t, m, addr, c.user, c.pty), remote.Options{Wrap: c.wrap})
+			target := remote.New(m.Connect(t, addr, c.user, c.pty), remote.Options{Wrap: c.wrap})
 			best := time.Hour
 			for range 3 {
 				began := time.Now()
@@ -108,7 +84,7 @@ func TestAccOpenSSH(t *testing.T) {
 // TestAccMisbehaviour has K3s do otherwise on a real OpenSSH server.
 func TestAccMisbehaviour(t *testing.T) {
 	m, p := newServer(t)
-	target := remote.New(connect(t, m, m.Addr(), sshtest.User, false), remote.Options{})
+	target := remote.New(m.Connect(t, m.Addr(), sshtest.User, false), remote.Options{})
 	for misbehave, check := range launchertest.Misbehaviours() {
 		t.Run(misbehave, func(t *testing.T) {
 			require.NoError(t, os.WriteFile(m.Path("/etc/launcher/misbehave"), []byte(misbehave), 0o600))
