@@ -1,6 +1,10 @@
 package harden
 
 import (
+	"fmt"
+	"io/fs"
+	"path"
+
 	"github.com/k3s-cis/packer-plugin-k3s/internal/k3s"
 	"github.com/k3s-cis/packer-plugin-k3s/internal/node"
 )
@@ -30,5 +34,30 @@ func (p *planner) afterStart() {
 		p.note("K3s's certificates stay as K3s makes them, 0644: %s is the node's own, and its service tightens nothing", name)
 	default:
 		p.write(file(name, 0o644, []byte(header+"\n"+afterStartComment+text)))
+	}
+}
+
+// madeAlready gives what K3s made too open at an earlier start the mode that its
+// service gives it after the next one: the check judges what is there. K3s leaves
+// the mode of a file that is there.
+func (p *planner) madeAlready() {
+	if p.current == nil || p.c.Role != k3s.Server {
+		return
+	}
+	modes := map[string]fs.FileMode{}
+	var said []string
+	for _, t := range p.c.layout().Tightenings() {
+		for _, e := range p.current.Below(t.Dir) {
+			matches, _ := path.Match(t.Match, path.Base(e.Path)) // the patterns are good
+			if !matches || e.Kind != node.KindFile || e.Target != "" || e.Mode&^t.Mode == 0 {
+				continue
+			}
+			modes[e.Path] = e.Mode & t.Mode
+			said = append(said, fmt.Sprintf("%s (was %04o, becomes %04o)", e.Path, e.Mode.Perm(), modes[e.Path].Perm()))
+		}
+	}
+	if len(said) > 0 {
+		p.plan.Change.Modes = modes
+		p.note("what K3s has made is for root alone: %s", enumerate(said, 20))
 	}
 }

@@ -30,6 +30,11 @@ func Diff(plan *Plan, current *node.Node) string {
 	for _, e := range plan.Change.Write {
 		diffEntry(&b, e, lookup(current, e.Path))
 	}
+	for _, p := range slices.Sorted(maps.Keys(plan.Change.Modes)) {
+		if old := lookup(current, p); old != nil && old.Mode != plan.Change.Modes[p] {
+			fmt.Fprintf(&b, "%s: mode %s -> %s\n", p, octal(old.Mode), octal(plan.Change.Modes[p]))
+		}
+	}
 	for _, from := range slices.Sorted(maps.Keys(plan.Change.Keep)) {
 		if _, presence := lookupIn(current, plan.Change.Keep[from]); presence != node.Present {
 			fmt.Fprintf(&b, "%s: the original is kept as %s\n", from, plan.Change.Keep[from])

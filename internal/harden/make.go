@@ -40,6 +40,8 @@ func below(role k3s.Role, dir string) node.Query {
 		return q
 	}
 	return append(q,
+		// What K3s made there at an earlier start: of keys nothing but their modes.
+		node.Pick{Path: l.TLS(), Depth: node.Deep}, node.Pick{Path: l.Cred(), Depth: node.Deep},
 		node.Pick{Path: l.Logs()}, node.Pick{Path: l.Images(), Depth: 1},
 		// Where the guide keeps its policies.
 		node.Pick{Path: l.PodSecurityFile(), Content: true}, node.Pick{Path: l.AuditPolicyFile(), Content: true},
@@ -162,6 +164,7 @@ func (p *planner) draft() []desired {
 		p.server()
 	}
 	p.afterStart()
+	p.madeAlready()
 	p.kubeletFiles()
 	p.tighten()
 	sort.SliceStable(p.plan.Change.Write, func(i, j int) bool {

@@ -3,6 +3,7 @@ package harden
 import (
 	"io/fs"
 	"path"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
@@ -143,4 +144,45 @@ func TestKubeletNamed(t *testing.T) {
 	o.Args = map[k3s.Component][]string{k3s.Kubelet: {"config=" + named}}
 	_, err := Make(o, nil)
 	assert.ErrorAs(t, err, new(*Incomplete), "a plan without the node knows nothing of the file")
+}
+
+// TestMadeAlready: what K3s made for everybody to read gets the mode that the check
+// asks for now and not after the next start, and each is said; of keys nothing is
+// read but their modes.
+func TestMadeAlready(t *testing.T) {
+	const (
+		tls  = "/var/lib/rancher/k3s/server/tls"
+		cred = "/var/lib/rancher/k3s/server/cred"
+	)
+	o := newest(t)
+	for _, p := range Query(o) {
+		assert.False(t, p.Content && (node.Within(tls, p.Path) || node.Within(cred, p.Path)), "%s is not read", p.Path)
+	}
+	made := func(name string, mode fs.FileMode) node.Entry {
+		return node.Entry{Path: name, Kind: node.KindFile, Mode: mode, Size: 1}
+	}
+	link := made(tls+"/link.crt", 0o644)
+	link.Target = "/srv/a.crt"
+	entries := []node.Entry{
+		{Path: tls, Kind: node.KindDirectory, Mode: 0o700}, {Path: tls + "/etcd", Kind: node.KindDirectory, Mode: 0o700},
+		made(tls+"/client-ca.crt", 0o644), made(tls+"/etcd/peer.crt", 0o664), made(tls+"/client-ca.key", 0o600), made(tls+"/narrow.crt", 0o400),
+		made(cred+"/admin.kubeconfig", 0o644), made(cred+"/passwd", 0o644), link,
+	}
+	plan, err := Make(o, node.New(Query(o), entries))
+	require.NoError(t, err)
+	assert.Equal(t, map[string]fs.FileMode{
+		tls + "/client-ca.crt": 0o600, tls + "/etcd/peer.crt": 0o600, cred + "/admin.kubeconfig": 0o600,
+	}, plan.Change.Modes)
+	notes := strings.Join(plan.Notes, "\n")
+	for p := range plan.Change.Modes {
+		assert.Contains(t, notes, p+" (was ")
+	}
+	diff := Diff(plan, node.New(Query(o), entries))
+	assert.Contains(t, diff, tls+"/client-ca.crt: mode 0644 -> 0600\n")
+	assert.NotContains(t, diff, "client-ca.key")
+
+	o.Role = k3s.Agent
+	plan, err = Make(o, node.New(Query(o), entries))
+	require.NoError(t, err)
+	assert.Empty(t, plan.Change.Modes, "an agent has no cluster's certificates")
 }

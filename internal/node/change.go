@@ -2,6 +2,7 @@ package node
 
 import (
 	"context"
+	"io/fs"
 	"time"
 )
 
@@ -16,6 +17,10 @@ type Change struct {
 	// leads to, as it is to be written. One that is there stays; anything else in
 	// its place is an error, since nothing is replaced by a link.
 	Links map[string]string
+	// Modes are the modes that files get whose content and owner stay, such as keys,
+	// of which nobody needs to know what is in them. A path where nothing is is
+	// passed over; anything but a regular file in its place is an error.
+	Modes map[string]fs.FileMode
 	// Keep copies a file before it is replaced: original path to the path of
 	// the copy, which is root's and for root alone, to be read and written as the
 	// original was: what is replaced may hold secrets. A copy that exists

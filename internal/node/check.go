@@ -99,6 +99,12 @@ func (c Change) Check() error {
 			fail("path %q: a symbolic link to %q makes no sense", p, to)
 		}
 	}
+	for _, p := range slices.Sorted(maps.Keys(c.Modes)) {
+		claim(p, "given a mode")
+		if c.Modes[p]&^ModeBits != 0 {
+			fail("path %q: mode %v has more than permission bits", p, c.Modes[p])
+		}
+	}
 	for _, p := range c.Remove {
 		claim(p, "removed")
 	}

@@ -194,7 +194,7 @@ const tarBlock = 512
 // named by their argument once for each thing. See scripts/lib.sh for what the
 // columns mean.
 func (j *job) plan() string {
-	var dirs, files, sources, links, removes, trees, keeps strings.Builder
+	var dirs, files, sources, links, modes, removes, trees, keeps strings.Builder
 	c := j.change
 	if c == nil {
 		c = &node.Change{}
@@ -225,6 +225,9 @@ func (j *job) plan() string {
 	for _, p := range slices.Sorted(maps.Keys(c.Links)) {
 		call(&links, quote(p), quote(quote(p)), quote(c.Links[p]))
 	}
+	for _, p := range slices.Sorted(maps.Keys(c.Modes)) {
+		call(&modes, fmt.Sprintf("%o", unixMode(c.Modes[p])), quote(p), quote(quote(p)))
+	}
 	for _, p := range c.Remove {
 		number[p] = j.next()
 		call(&removes, strconv.Itoa(number[p]), strconv.Itoa(j.dirAt[path.Dir(p)]), quote(path.Base(p)), quote(p), quote(quote(p)))
@@ -244,6 +247,7 @@ func (j *job) plan() string {
 	function(&out, "all_files", files.String())
 	function(&out, "all_sources", sources.String())
 	function(&out, "all_links", links.String())
+	function(&out, "all_modes", modes.String())
 	function(&out, "all_removes", removes.String())
 	function(&out, "all_trees", trees.String())
 	function(&out, "all_keeps", keeps.String())

@@ -379,6 +379,9 @@ func (j *job) changes() map[string]bool {
 	for p := range j.change.Links {
 		add(p)
 	}
+	for p := range j.change.Modes {
+		add(p)
+	}
 	return all
 }
 

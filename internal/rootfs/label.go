@@ -19,7 +19,7 @@ func (x *transaction) label() error {
 	var made []*step
 	for i := range x.steps {
 		s := &x.steps[i]
-		if s.remove || s.exists && s.entry.Kind == node.KindDirectory {
+		if s.remove || s.kept || s.exists && s.entry.Kind == node.KindDirectory {
 			continue
 		}
 		kind := byte('-')

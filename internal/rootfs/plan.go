@@ -34,6 +34,9 @@ func (x *transaction) plan(ctx context.Context, c node.Change) error {
 	for _, p := range slices.Sorted(maps.Keys(c.Links)) {
 		try(p, x.planLink(p, c.Links[p], planned))
 	}
+	for _, p := range slices.Sorted(maps.Keys(c.Modes)) {
+		try(p, x.planMode(p, c.Modes[p], planned))
+	}
 	for _, p := range c.Remove {
 		try(p, x.planRemove(p, c.Keep[p], planned))
 	}
@@ -172,6 +175,28 @@ func (x *transaction) planLink(p, to string, planned map[string]string) error {
 	}
 	planned[at] = p
 	x.steps = append(x.steps, step{shown: p, at: at, entry: node.Entry{Kind: node.KindLink, Target: to}})
+	return nil
+}
+
+// planMode gives the file at p another mode, where one is.
+func (x *transaction) planMode(p string, mode fs.FileMode, planned map[string]string) error {
+	at, fi, err := x.there(p)
+	if err != nil || fi == nil {
+		return err
+	}
+	if !fi.Mode().IsRegular() {
+		return errors.New("it is there already and is not a regular file")
+	}
+	if other, taken := planned[at]; taken {
+		return fmt.Errorf("it is the same file as %s, through a symbolic link", other)
+	}
+	planned[at] = p
+	if fi.Mode()&node.ModeBits == mode {
+		return nil
+	}
+	e := node.Entry{Path: p, Kind: node.KindFile, Mode: mode}
+	e.UID, e.GID = ownerOf(fi)
+	x.steps = append(x.steps, step{shown: p, at: at, exists: true, old: fi, entry: e, kept: true})
 	return nil
 }
 

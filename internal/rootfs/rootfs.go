@@ -69,6 +69,12 @@ func (t *tree) seen(c node.Change) (node.Change, []string) {
 			delete(c.Links, p)
 		}
 	}
+	c.Modes = maps.Clone(c.Modes)
+	for _, p := range slices.Sorted(maps.Keys(c.Modes)) {
+		if named(p) {
+			delete(c.Modes, p)
+		}
+	}
 	c.Remove = slices.DeleteFunc(slices.Clone(c.Remove), named)
 	c.Keep = maps.Clone(c.Keep)
 	maps.DeleteFunc(c.Keep, func(from, to string) bool { return left(from) || left(to) })

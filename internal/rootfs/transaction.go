@@ -44,6 +44,7 @@ type step struct {
 	staged string // where the new file waits; empty for directories
 	label  string // for SELinux; empty for none
 	remove bool
+	kept   bool // its content and owner stay: it gets a mode alone
 }
 
 func (t *tree) begin() *transaction {
@@ -88,6 +89,8 @@ func (x *transaction) commit(ctx context.Context) error {
 		switch {
 		case s.remove:
 			err = x.moveAside(s)
+		case s.kept:
+			err = x.putMode(s)
 		case s.entry.Kind == node.KindDirectory:
 			err = x.putDirectory(s)
 		case s.entry.Kind == node.KindLink:
@@ -114,11 +117,25 @@ func (x *transaction) putDirectory(s *step) error {
 			return err
 		}
 	} else {
-		was := node.Entry{Mode: s.old.Mode() & node.ModeBits}
-		was.UID, was.GID = ownerOf(s.old)
-		x.undo = append(x.undo, func() error { return x.give(name, was) })
+		x.giveBack(s)
 	}
 	return x.give(name, s.entry)
+}
+
+// putMode gives what is there a mode, and has it last.
+func (x *transaction) putMode(s *step) error {
+	x.giveBack(s)
+	if err := x.give(rel(s.at), s.entry); err != nil {
+		return err
+	}
+	return x.syncDirectories(map[string]bool{s.at: true})
+}
+
+// giveBack notes how what is at s gets its mode and owner back.
+func (x *transaction) giveBack(s *step) {
+	was := node.Entry{Mode: s.old.Mode() & node.ModeBits}
+	was.UID, was.GID = ownerOf(s.old)
+	x.undo = append(x.undo, func() error { return x.give(rel(s.at), was) })
 }
 
 func (x *transaction) putFile(s *step) error {
@@ -206,7 +223,7 @@ func (x *transaction) stage(ctx context.Context) error {
 			return err
 		}
 		s := &x.steps[i]
-		if s.entry.Kind == node.KindDirectory || s.entry.Kind == node.KindLink {
+		if s.entry.Kind == node.KindDirectory || s.entry.Kind == node.KindLink || s.kept {
 			continue
 		}
 		dir, err := x.stageFor(s.at)

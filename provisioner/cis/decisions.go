@@ -74,6 +74,11 @@ func logChange(c node.Change, out *node.Outcome) {
 			decided("file %s: left, since it is as planned already", e.Path)
 		}
 	}
+	for _, path := range slices.Sorted(maps.Keys(c.Modes)) {
+		if slices.Contains(out.Changed, path) {
+			decided("file %s: given mode %04o, its content stays", path, c.Modes[path])
+		}
+	}
 	for _, path := range slices.Sorted(maps.Keys(c.Keep)) {
 		decided("file %s: the original is kept as %s", path, c.Keep[path])
 	}

@@ -292,3 +292,24 @@ func TestLinkThroughAnothersDirectory(t *testing.T) {
 		}
 	}
 }
+
+// A certificate that K3s made at an earlier start is given the mode that the check
+// asks for by the run that checks, and the run says so.
+func TestMadeBeforeIsTightened(t *testing.T) {
+	const crt = "var/lib/rancher/k3s/server/tls/client-ca.crt"
+	tree := newTree(t)
+	write(t, tree, "etc/systemd/system/k3s.service", "[Service]\nType=notify\nExecStart=/usr/local/bin/k3s server\n")
+	write(t, tree, crt, "PEM")
+	require.NoError(t, os.Chmod(filepath.Join(tree, crt), 0o644))
+	require.NoError(t, os.Chmod(filepath.Join(tree, "var/lib/rancher/k3s/server"), 0o700))
+	options := map[string]any{"k3s_version": "v1.28.5+k3s1", "mode": "check"}
+	x := try(t, tree, options, nil)
+	assert.Equal(t, benchmark.Fail, status(t, x.report, "1.1.20").Status)
+	options["mode"] = "apply"
+	x = try(t, tree, options, nil)
+	require.Error(t, x.err, "the certificate is in the image all the same")
+	assert.Equal(t, benchmark.Pass, status(t, x.report, "1.1.20").Status)
+	assert.Equal(t, benchmark.Fail, status(t, x.report, "node.hygiene.server-tls").Status)
+	assert.Contains(t, x.log, "\n  /"+crt+"\n", "it is among what has changed")
+	assert.Contains(t, x.log, "/"+crt+" (was 0644, becomes 0600)")
+}

@@ -95,6 +95,42 @@ func applyCases() []applyCase {
 			modes:   map[string]fs.FileMode{"/c/a": 0o600, "/c/d": 0o700 | fs.ModeSticky},
 		},
 		{
+			name: "modes of files whose content stays",
+			tree: []string{"file /c/a 0644 x", "file /c/it's$x 0644 y", "file /c/narrow 0400 z", "dir /d 0755", "link /e d", "file /d/b 2755 b"},
+			change: node.Change{Write: []node.Entry{File("/c/new", 0o644, "n")}, Modes: map[string]fs.FileMode{
+				"/c/a": 0o600, "/c/it's$x": 0o600, "/c/narrow": 0o400, "/c/none": 0o600, "/none/at/all": 0o600, "/e/b": 0o600,
+			}},
+			changed: []string{"/c/a", "/c/it's$x", "/c/new", "/e/b"},
+			want:    map[string]string{"/c/a": "x", "/c/it's$x": "y", "/c/narrow": "z", "/d/b": "b"},
+			modes:   map[string]fs.FileMode{"/c/a": 0o600, "/c/it's$x": 0o600, "/c/narrow": 0o400, "/c/new": 0o644, "/d/b": 0o600},
+		},
+		{
+			name:    "modes alone",
+			tree:    []string{"file /c/a 0644 x", "file /c/b 0640 y"},
+			change:  node.Change{Modes: map[string]fs.FileMode{"/c/a": 0o600, "/c/b": 0o640}},
+			changed: []string{"/c/a"},
+			want:    map[string]string{"/c/a": "x"},
+			modes:   map[string]fs.FileMode{"/c/a": 0o600, "/c/b": 0o640},
+		},
+		{
+			name:   "the mode of a link",
+			tree:   []string{"file /c/a 0644 x", "link /c/l a", "dir /etc 0755"},
+			change: node.Change{Write: []node.Entry{File("/etc/x", 0o644, "x")}, Modes: map[string]fs.FileMode{"/c/l": 0o600}},
+			err:    "/c/l: it is there already and is not a regular file",
+		},
+		{
+			name:   "a mode of what is written, through a link",
+			tree:   []string{"file /c/a 0644 x", "link /d c"},
+			change: node.Change{Write: []node.Entry{File("/c/a", 0o644, "y")}, Modes: map[string]fs.FileMode{"/d/a": 0o600}},
+			err:    "through a symbolic link",
+		},
+		{
+			name:   "a mode and another",
+			tree:   []string{"file /c/a 0644 x"},
+			change: node.Change{Write: []node.Entry{File("/c/a", 0o644, "y")}, Modes: map[string]fs.FileMode{"/c/a": 0o600}},
+			err:    `path "/c/a" is to be a file and given a mode`,
+		},
+		{
 			name: "owner and special bits",
 			tree: []string{"file /c/a 0644 x"},
 			change: node.Change{Write: []node.Entry{

@@ -6,6 +6,7 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -30,7 +31,7 @@ type fault struct {
 var FaultTree = []string{
 	"file /etc/rancher/k3s/config.yaml 0644 token: x", "file /etc/sysctl.d/90-kubelet.conf 0644 old",
 	"dir /var/lib/rancher/k3s/server 0755", "file /z/last 0644 old", "file /z/gone 0644 old",
-	"file /z/all/a 0644 old", "file /z/all/sub/b 0600 old",
+	"file /z/all/a 0644 old", "file /z/all/sub/b 0600 old", "file /etc/rancher/k3s/key 0644 kept",
 }
 
 // FaultChange touches every directory of FaultTree; what the faults break
@@ -45,6 +46,7 @@ var FaultChange = node.Change{
 		File("/z/last", 0o600, strings.Repeat("new\n", 2000)),
 	},
 	Links:  map[string]string{"/etc/rancher/k3s/new/link": "sub/file", "/var/lib/rancher/k3s/link": "server"},
+	Modes:  map[string]fs.FileMode{"/etc/rancher/k3s/key": 0o600},
 	Keep:   map[string]string{"/etc/rancher/k3s/config.yaml": "/etc/rancher/k3s/config.yaml.orig"},
 	Remove: []string{"/z/gone"}, RemoveAll: []string{"/z/all"},
 }
@@ -53,7 +55,7 @@ var FaultChange = node.Change{
 var Undoing = node.Change{Write: []node.Entry{
 	File("/etc/rancher/k3s/config.yaml", 0o644, "token: x"), File("/etc/sysctl.d/90-kubelet.conf", 0o644, "old"),
 	Dir("/var/lib/rancher/k3s/server", 0o755), File("/z/last", 0o644, "old"), File("/z/gone", 0o644, "old"),
-	File("/z/all/a", 0o644, "old"), File("/z/all/sub/b", 0o600, "old"),
+	File("/z/all/a", 0o644, "old"), File("/z/all/sub/b", 0o600, "old"), File("/etc/rancher/k3s/key", 0o644, "kept"),
 }, Remove: []string{"/etc/rancher/k3s/new/link", "/var/lib/rancher/k3s/link"}}
 
 // FaultQuery asks for all of FaultTree.
@@ -89,6 +91,9 @@ var faults = []fault{
 	{"immutable directory whose mode changes", func(t *testing.T, dir string) {
 		Immutable(t, filepath.Join(dir, "var/lib/rancher/k3s/server"))
 	}, "/var/lib/rancher/k3s/server"},
+	{"immutable file whose mode changes", func(t *testing.T, dir string) {
+		Immutable(t, filepath.Join(dir, "etc/rancher/k3s/key"))
+	}, "/etc/rancher/k3s/key"},
 	{"mount point in what is to be removed", func(t *testing.T, dir string) {
 		Mounted(t, filepath.Join(dir, "z/all/sub"), "-t", "tmpfs", "tmpfs")
 		Lay(t, dir, "file /z/all/sub/theirs 0644 old")

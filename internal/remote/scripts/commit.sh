@@ -5,11 +5,12 @@ apply() {
 	all_sources arrived
 	rest
 	problems=0 changed=0 linked=0 links=0 trees=1
-	qhave='' qhave_dirs='' qnew='' qcheck=''
+	qhave='' qhave_dirs='' qnew='' qcheck='' qmodes='' qmoded=''
 	all_dirs check_dir
 	all_files check_file
 	qsymlinks=
 	all_links check_symlink
+	all_modes check_mode
 	all_removes check_remove
 	trees_found=$nl
 	all_trees check_tree
@@ -29,6 +30,12 @@ apply() {
 	all_files compare_file
 	all_dirs compare_dir
 	exec 5<&- 6<&-
+	if [ -n "$qmodes" ]; then
+		eval "stat -c %a $qmodes" >have 2>err || quit "cannot look at what is to be changed: $(reason err)"
+		exec 6<have
+		all_modes compare_mode
+		exec 6<&-
+	fi
 	all_removes compare_remove
 	all_keeps keep_copy
 	kernel_plan
@@ -62,6 +69,7 @@ apply() {
 	all_dirs take_out
 	all_trees take_tree
 	[ "$links" = 0 ] || all_files place_link
+	all_modes give_mode
 	kernel_set kernel_change
 	confirm
 	relabel
@@ -143,6 +151,11 @@ place_link() {
 	try "$4" mv -f "$stage/new/${real##*/}" "$real"
 }
 
+# give_mode MODE PATH QPATH
+give_mode() {
+	case $qmoded in *" $3 "*) try "$2" chmod "0$1" "$2" ;; esac
+}
+
 # make_symlink PATH QPATH TARGET
 make_symlink() {
 	case $qsymlinks in *" $2 "*) ;; *) return 0 ;; esac
@@ -155,8 +168,8 @@ make_symlink() {
 confirm() {
 	all_dirs list_dir
 	all_files list_file
-	[ -n "$qcheck" ] || return 0
-	(eval "exec stat -L -c '%f %u %g' $qcheck") >have 2>have.err &
+	[ -n "$qcheck$qmoded" ] || return 0
+	(eval "exec stat -L -c '%f %u %g' $qcheck $qmoded") >have 2>have.err &
 	children=$! confirming=$!
 }
 
@@ -167,6 +180,7 @@ confirmed() {
 	exec 6<have
 	all_dirs confirm_dir
 	all_files confirm_file
+	all_modes confirm_mode
 	exec 6<&-
 }
 
@@ -183,6 +197,12 @@ confirm_dir() {
 }
 
 confirm_file() { confirm_line "$4" "$6"; }
+
+confirm_mode() {
+	case $qmoded in *" $3 "*) ;; *) return 0 ;; esac
+	IFS= read -r have <&6
+	[ "$((0x${have%% *} & 07777))" = "$((0$1))" ] || quit_path "$2" "the file system made $have of mode $1 (mode in hex, user, group)"
+}
 
 confirm_line() {
 	IFS= read -r have <&6

@@ -1,6 +1,6 @@
 # lib.sh: functions of the worker. Values named q… hold shell words that are
 # quoted already and are only used through eval. The functions all_dirs,
-# all_files, all_sources, all_removes, all_trees, all_keeps and assumed are in plan.sh.
+# all_files, all_sources, all_modes, all_removes, all_trees, all_keeps and assumed are in plan.sh.
 # shellcheck shell=sh disable=SC2034,SC2154,SC3013
 
 nl='
@@ -356,6 +356,16 @@ check_symlink() {
 	report "changed $1"
 }
 
+# check_mode MODE PATH QPATH. Whether its directory has another name too is not
+# known, so that all names are compared.
+check_mode() {
+	if [ -f "$2" ] && ! [ -L "$2" ]; then
+		qmodes="$qmodes $3 " linked=1
+	elif [ -e "$2" ] || [ -L "$2" ]; then
+		problem "$2" "it is there already and is not a regular file"
+	fi
+}
+
 # check_remove F D BASE PATH
 check_remove() {
 	eval "f$1=none c$1=0"
@@ -372,6 +382,7 @@ one_name_each() {
 	: >names
 	all_dirs name_dir
 	all_files name_file
+	all_modes name_mode
 	all_removes name_file
 	twice=$(sort names | uniq -d)
 	[ -z "$twice" ] || problem "${twice%%"$nl"*}" "two paths of the change are the same one through a symbolic link"
@@ -406,6 +417,8 @@ name_file() {
 		printf '%s\n' "$parent/$3" >>names
 	fi
 }
+
+name_mode() { readlink -f "$2" >>names; }
 
 # compare_file F D BASE PATH QPATH WANT SUM QPAYLOAD QBASE
 compare_file() {
@@ -453,6 +466,18 @@ existing_dir() {
 	eval "state=\$d$1"
 	[ "$state$2" = old2 ] && qhave_dirs="$qhave_dirs $6"
 	return 0
+}
+
+# compare_mode MODE PATH QPATH. How the mode comes back is written down with the
+# rest of the undoing.
+compare_mode() {
+	case $qmodes in *" $3 "*) ;; *) return 0 ;; esac
+	IFS= read -r have <&6
+	[ "$have" != "$1" ] || return 0
+	changed=1
+	report "changed $2"
+	qmoded="$qmoded $3 "
+	printf '[ ! -f %s ] || [ "$(stat -c %%a %s)" = %s ] || chmod 0%s %s || failed=1\n' "$3" "$3" "$have" "$have" "$3" >>modes.undo
 }
 
 compare_remove() {

@@ -177,6 +177,7 @@ write_undo() {
 		qgone=
 		all_dirs undo_dir
 		[ -z "$qgone" ] || printf 'rmdir %s 2>/dev/null\n' "$qgone"
+		[ -s modes.undo ] && cat modes.undo
 		[ -s kernel.undo ] && cat kernel.undo
 		printf '[ "$failed" = 0 ] || exit 1\nsync\n'
 		show clean
