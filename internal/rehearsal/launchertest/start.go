@@ -38,10 +38,8 @@ var (
 // Lay makes the files of the node below root.
 func (n Node) Lay(t testing.TB, root string) {
 	t.Helper()
-	files := map[string]string{
-		"/etc/systemd/system/" + n.Role.ServiceName() + ".service": "[Service]\nExecStart=" + program + " " + string(n.Role) + "\nEnvironment=FROM_UNIT=yes\n",
-		k3s.ConfigFile: n.Configuration,
-	}
+	n.layUnit(t, root, program)
+	files := map[string]string{k3s.ConfigFile: n.Configuration}
 	if n.Role == k3s.Server {
 		files["/var/lib/rancher/k3s/server/manifests/mine.yaml"] = "apiVersion: networking.k8s.io/v1\nkind: NetworkPolicy\nmetadata: {name: mine, namespace: kube-system}\nspec: {podSelector: {}, policyTypes: [Ingress]}\n"
 		files["/var/lib/rancher/k3s/server/manifests/mine-account.yaml"] = "apiVersion: v1\nkind: ServiceAccount\nmetadata: {name: default, namespace: default}\nautomountServiceAccountToken: false\n"
@@ -64,10 +62,15 @@ func (n Node) Move(t testing.TB, root, to string) {
 	t.Helper()
 	require.NoError(t, os.MkdirAll(filepath.Join(root, filepath.Dir(to)), 0o755))
 	require.NoError(t, os.Rename(filepath.Join(root, program), filepath.Join(root, to)))
-	unit := filepath.Join(root, "/etc/systemd/system", n.Role.ServiceName()+".service")
-	text, err := os.ReadFile(unit)
-	require.NoError(t, err)
-	require.NoError(t, os.WriteFile(unit, []byte(strings.ReplaceAll(string(text), program, to)), 0o600))
+	n.layUnit(t, root, to)
+}
+
+// layUnit makes the node's service, which starts a program.
+func (n Node) layUnit(t testing.TB, root, starts string) {
+	t.Helper()
+	at := filepath.Join(root, "/etc/systemd/system", n.Role.ServiceName()+".service")
+	require.NoError(t, os.MkdirAll(filepath.Dir(at), 0o755))
+	require.NoError(t, os.WriteFile(at, []byte("[Service]\nExecStart="+starts+" "+string(n.Role)+"\nEnvironment=FROM_UNIT=yes\n"), 0o600))
 }
 
 // LayNode makes the files of the node OnSQLite below root.

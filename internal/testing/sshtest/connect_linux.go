@@ -1,6 +1,7 @@
 package sshtest
 
 import (
+	"net"
 	"os"
 	"testing"
 	"time"
@@ -21,7 +22,11 @@ func (m *Machine) Connect(t testing.TB, addr, user string, pty bool) packersdk.C
 	require.NoError(t, err)
 	c, err := packerssh.New(addr, &packerssh.Config{
 		Connection: packerssh.ConnectFunc("tcp", addr), Pty: pty,
-		SSHConfig: &gossh.ClientConfig{User: user, Auth: []gossh.AuthMethod{gossh.PublicKeys(signer)}, HostKeyCallback: gossh.InsecureIgnoreHostKey(), Timeout: 10 * time.Second},
+		SSHConfig: &gossh.ClientConfig{
+			User: user, Auth: []gossh.AuthMethod{gossh.PublicKeys(signer)}, Timeout: 10 * time.Second,
+			// The machine is the test's own, on this host.
+			HostKeyCallback: func(string, net.Addr, gossh.PublicKey) error { return nil },
+		},
 	})
 	require.NoError(t, err)
 	return c
