@@ -76,6 +76,9 @@ func (a argument) judge(x *examination) verdict {
 		}
 	}
 	switch byDefault, known := fallbackFor(a.unset, x.release()); {
+	case set && k3s.OpenAt(from) != "":
+		v = v.unknown(k3s.OpenAt(from), evidenceOf(a.program, from))
+		return v
 	case set:
 		v.status, v.found = outcome(a.predicate.holds(x.in.Benchmark, value)), fmt.Sprintf("--%s=%s", a.flag, kube.Shown(a.program, a.flag, value))
 		v.evidence = evidenceOf(a.program, from)
@@ -94,6 +97,14 @@ func (a argument) judge(x *examination) verdict {
 	}
 	x.lasting(&v, k3s.ArgumentKey(a.program), a.flag, a.outlasts(x, from))
 	x.started(&v, a.program, a.flag)
+	return v
+}
+
+// unknown is the verdict on a value that holds a specifier which only the running
+// machine knows.
+func (v verdict) unknown(specifier string, evidence []Evidence) verdict {
+	v.status, v.found, v.reason, v.evidence = Error, "not known until boot: "+specifier, "systemd puts the value in when it starts K3s", evidence
+	v.remediation = "Write the value in the place of the specifier that is named."
 	return v
 }
 
@@ -140,6 +151,11 @@ func (s setting) judge(x *examination) verdict {
 		return *blocked
 	}
 	set, ok := x.in.Effective.Settings[s.key]
+	for _, value := range set.Values {
+		if value.Open != "" {
+			return v.unknown(value.Open, x.settings(s.key))
+		}
+	}
 	byDefault, known := fallbackFor(s.unset, x.release())
 	switch {
 	case ok:

@@ -106,7 +106,7 @@ func (r *resolver) merge(c Component, defaults []Argument, user []Value) []Argum
 			r.problem(Fatal, item.Origin, "an item of %s names no flag, and %s exits: write name=value", argumentKeys[c], c)
 			continue
 		}
-		a := Argument{Name: clean, Value: value, Origin: item.Origin}
+		a := Argument{Name: clean, Value: value, Origin: item.Origin, Open: item.Open}
 		old := values[clean]
 		switch {
 		case modern && strings.HasSuffix(name, "+"):

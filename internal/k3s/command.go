@@ -17,6 +17,9 @@ func (r *resolver) splitCommand(s *service.Service) []service.Word {
 	if len(s.Start) > 0 {
 		origin.Line = s.Start[0].Line
 	}
+	if r.openCommand(s.Start) {
+		return nil
+	}
 	words, environment, known := unwrap(s.Start, s.Environment)
 	if !known && r.command != "" {
 		return r.declared(origin)
@@ -94,7 +97,7 @@ func (r *resolver) configFileName(words []service.Word) (string, Origin) {
 	}
 	for i, w := range words {
 		for _, flag := range []string{"--config", "-c"} {
-			if w.Text == flag && i+1 < len(words) {
+			if w.Text == flag && i+1 < len(words) { // one that is not known is reported as the value of its key
 				return words[i+1].Text, Origin{Source: w.Path, Line: w.Line}
 			}
 			if value, ok := strings.CutPrefix(w.Text, flag+"="); ok {
@@ -120,6 +123,11 @@ func (r *resolver) commandOptions(words []service.Word) []option {
 		}
 		name = strings.TrimPrefix(name, "-")
 		name, value, given := strings.Cut(name, "=")
+		open := w.Open
+		if open != "" && strings.Contains(name, "%") {
+			r.open(origin, open)
+			continue
+		}
 		key, known := FindKey(name)
 		newer := !known && r.release.MayHaveKey(name, r.role)
 		if newer && (given || i+1 == len(words) || strings.HasPrefix(words[i+1].Text, "-")) {
@@ -140,14 +148,14 @@ func (r *resolver) commandOptions(words []service.Word) []option {
 				value = "true"
 			case i+1 < len(words):
 				i++
-				value = words[i].Text
+				value, open = words[i].Text, words[i].Open
 				origin = Origin{Source: words[i].Path, Line: words[i].Line}
 			default:
 				r.problem(Fatal, origin, "--%s has no value, and K3s exits", name)
 				continue
 			}
 		}
-		out = append(out, option{name: name, values: []Value{{value, origin}}, origin: origin})
+		out = append(out, option{name: name, values: []Value{{Text: value, Origin: origin, Open: open}}, origin: origin})
 	}
 	return out
 }
@@ -239,7 +247,7 @@ func (r *resolver) settings(options []option) map[string]Setting {
 			if _, had := out[key.Name]; had {
 				continue
 			}
-			value := Value{v.Value, Origin{Source: v.Path, Line: v.Line}}
+			value := Value{v.Value, Origin{Source: v.Path, Line: v.Line}, v.Open}
 			r.checkValue(key, value)
 			out[key.Name] = Setting{Values: []Value{value}}
 		}
@@ -258,6 +266,10 @@ func equalValue(key Key, a, b string) bool {
 
 // checkValue reports a value that K3s's command line parser refuses.
 func (r *resolver) checkValue(key Key, v Value) {
+	if v.Open != "" {
+		r.checkForm(key, v)
+		return
+	}
 	if len(key.OneOf) > 0 && !slices.Contains(key.OneOf, v.Text) {
 		r.problem(Fatal, v.Origin, "%s has a value that is none of %s, and K3s exits: write one of them", key.Name, strings.Join(key.OneOf, ", "))
 	}
@@ -274,6 +286,12 @@ func (r *resolver) checkValue(key Key, v Value) {
 
 // checkForm reports a value that K3s itself cannot parse.
 func (r *resolver) checkForm(key Key, v Value) {
+	if v.Open != "" {
+		if !mayBeOpen(key, v) {
+			r.open(v.Origin, v.Open)
+		}
+		return
+	}
 	if form := key.Misformed(v.Text); form != "" && r.release.AtLeast(1, 23) { // older ones were not looked at
 		r.problem(Fatal, v.Origin, "%s is not %s, and K3s exits", key.Name, form)
 	}

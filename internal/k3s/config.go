@@ -66,7 +66,7 @@ func (r *resolver) readConfig(file string) []option {
 func withoutValue(options []option) []option {
 	for i, o := range options {
 		if !o.list && len(o.values) == 0 {
-			options[i].values = []Value{{"", o.origin}}
+			options[i].values = []Value{{Origin: o.origin}}
 		}
 	}
 	return options
@@ -204,7 +204,7 @@ func (r *resolver) readConfigFile(e node.Entry) []option {
 					r.problem(Fatal, at, "an item of %s is a mapping, which K3s passes on as nonsense: write name=value", ShownKey(o.name))
 					continue
 				}
-				o.values = append(o.values, Value{scalar(element), at})
+				o.values = append(o.values, Value{Text: scalar(element), Origin: at})
 			}
 		case yamlv2.MapSlice:
 			r.problem(Fatal, origin, "%s has keys below it, which K3s does not understand: give one value or a list of values", ShownKey(o.name))
@@ -214,7 +214,7 @@ func (r *resolver) readConfigFile(e node.Entry) []option {
 			if keys != nil && keys[i].value > 0 {
 				origin.Line = keys[i].value
 			}
-			o.values = []Value{{scalar(v), origin}}
+			o.values = []Value{{Text: scalar(v), Origin: origin}}
 		}
 		out = append(out, o)
 	}

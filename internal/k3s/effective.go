@@ -48,6 +48,9 @@ type Argument struct {
 	// File is true where a configuration file of the component says it, and not
 	// its command line.
 	File bool
+	// Open is a specifier of systemd's in Value that only the running machine knows
+	// the value of; "" where the whole value is known.
+	Open string
 }
 
 // Setting is one K3s configuration key after merging.
@@ -60,6 +63,9 @@ type Setting struct {
 type Value struct {
 	Text   string
 	Origin Origin
+	// Open is a specifier of systemd's in Text that only the running machine knows
+	// the value of; "" where the whole value is known.
+	Open string
 }
 
 // Datastore is where the cluster keeps its state.

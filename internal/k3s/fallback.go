@@ -13,13 +13,13 @@ func (r *resolver) defaults(c Component, user []Value) []Argument {
 		if !r.release.AtLeast(1, f.since) || f.until > 0 && r.release.AtLeast(1, f.until+1) || !r.holds(f.when, user) {
 			continue
 		}
-		origin := Origin{Source: r.byDefault}
+		origin, open := Origin{Source: r.byDefault}, ""
 		// What K3s does because of a setting is found where that stands.
 		if because := r.effective.Settings[f.when].Values; len(because) > 0 {
-			origin = because[0].Origin
+			origin, open = because[0].Origin, because[0].Open
 		}
 		origin.Default = true
-		out = append(out, Argument{Name: f.flag, Value: r.fill(f.value), Origin: origin})
+		out = append(out, Argument{Name: f.flag, Value: r.fill(f.value), Origin: origin, Open: open})
 	}
 	return out
 }
@@ -151,7 +151,7 @@ func (r *resolver) cipherSuites(user []Value) []Value {
 		return user
 	}
 	origin := Origin{Source: r.byDefault, Default: true}
-	return append(user[:len(user):len(user)], Value{"tls-cipher-suites=" + strings.Join(CipherSuites(), ","), origin})
+	return append(user[:len(user):len(user)], Value{Text: "tls-cipher-suites=" + strings.Join(CipherSuites(), ","), Origin: origin})
 }
 
 // CipherSuites are the six suites that K3s gives its API server and that the

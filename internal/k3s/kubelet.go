@@ -101,7 +101,7 @@ func (r *resolver) configArguments(user []Value) (rest []Value, config, dir Valu
 			r.problem(Fatal, v.Origin, "%s of the kubelet has no value, and K3s exits", name)
 			continue
 		}
-		named := Value{r.fromServer(value), v.Origin}
+		named := Value{Text: r.fromServer(value), Origin: v.Origin, Open: v.Open}
 		if name == "config" {
 			config = named
 		} else {

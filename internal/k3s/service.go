@@ -108,6 +108,7 @@ func (r *resolver) readCommand(s *service.Service) []service.Word {
 		r.problem(consequence, Origin{Source: f.Path, Line: f.Line}, "%s", f.Text)
 	}
 	r.environment = s.Environment
+	r.openEnvironment(s.Environment)
 	if len(s.Start) == 0 && len(s.Faults) > 0 {
 		return nil
 	}

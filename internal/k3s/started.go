@@ -142,7 +142,7 @@ func differences(c Component, workedOut, started []Argument, free func(flag stri
 	slices.Sort(flags)
 	var out []Difference
 	for _, flag := range flags {
-		if !slices.EqualFunc(was[flag], is[flag], func(a, b Argument) bool { return a.Value == b.Value }) {
+		if OpenAt(was[flag]) == "" && !slices.EqualFunc(was[flag], is[flag], func(a, b Argument) bool { return a.Value == b.Value }) {
 			out = append(out, Difference{Component: c, Flag: flag, WorkedOut: was[flag], Started: is[flag]})
 		}
 	}

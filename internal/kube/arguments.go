@@ -16,6 +16,10 @@ import (
 // release newer than this package knows, an unknown name is k3s.Unreadable.
 func CheckArguments(r k3s.Release, c k3s.Component, args []k3s.Argument) []k3s.Problem {
 	var out []k3s.Problem
+	args = slices.Clone(args)
+	for i, a := range args {
+		args[i].Value = k3s.StandIn(a.Value, a.Open)
+	}
 	for _, a := range args {
 		if p := checkFlag(r, c, a); p != nil {
 			out = append(out, *p)

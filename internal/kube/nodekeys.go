@@ -23,7 +23,7 @@ func CheckNode(e *k3s.Effective) []k3s.Problem {
 		{"node-taint", NodeTaintFault},
 	} {
 		for _, v := range e.Settings[key.name].Values {
-			for item := range strings.SplitSeq(v.Text, ",") {
+			for item := range strings.SplitSeq(k3s.StandIn(v.Text, v.Open), ",") {
 				if item = strings.TrimSpace(item); item == "" {
 					continue
 				}

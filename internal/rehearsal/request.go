@@ -273,7 +273,7 @@ func possible(e *k3s.Effective, program string) error {
 func command(e *k3s.Effective, program string) []string {
 	var words []string
 	for _, w := range e.Service.Start {
-		words = append(words, w.Text)
+		words = append(words, k3s.StandIn(w.Text, w.Open))
 	}
 	if !path.IsAbs(words[0]) {
 		words[0] = program
@@ -288,7 +288,7 @@ func plainEnvironment() []string {
 func environment(e *k3s.Effective) []string {
 	out := plainEnvironment()
 	for _, v := range e.Service.Environment {
-		out = append(out, v.Name+"="+v.Value)
+		out = append(out, v.Name+"="+k3s.StandIn(v.Value, v.Open))
 	}
 	return out
 }
@@ -398,8 +398,8 @@ func eachLine(all []string, format string) []string {
 }
 
 func nodeName(e *k3s.Effective) string {
-	if name := e.Text("node-name"); name != "" {
-		return strings.ToLower(name)
+	if names := e.Settings["node-name"].Values; len(names) > 0 && names[0].Text != "" {
+		return strings.ToLower(k3s.StandIn(names[0].Text, names[0].Open))
 	}
 	return HostName
 }

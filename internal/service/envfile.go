@@ -46,7 +46,7 @@ func parseEnvironment(path string, data []byte) (out []Variable, whole bool) {
 				value := r.value()
 				whole = whole && validText(name) && validText(value)
 				if variableName(name) {
-					out = append(out, Variable{name, value, path, line})
+					out = append(out, Variable{Name: name, Value: value, Path: path, Line: line})
 				}
 			}
 		}

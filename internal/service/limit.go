@@ -40,7 +40,7 @@ func (p *unitParser) setPathLimit(file string, s iniSetting) error {
 		p.dropLimits(name)
 		return nil
 	}
-	return p.expandWords(wordSyntax{}, file, s, func(text string, line int, _ []Fault) {
+	return p.expandWords(wordSyntax{}, s, func(text string, line int, _ string) {
 		p.service.Limits = append(p.service.Limits, Limit{name, strings.TrimLeft(text, "-+"), file, line})
 	})
 }

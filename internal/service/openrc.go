@@ -73,10 +73,10 @@ func FromOpenRC(n *node.Node, name string) (*Service, error) {
 			s.fault(script, v.line, "%s: %v", v.name, err)
 		}
 		for _, w := range words {
-			s.Start = append(s.Start, Word{w.text, script, w.line})
+			s.Start = append(s.Start, Word{Text: w.text, Path: script, Line: w.line})
 		}
 	}
-	var all []assignedVariable
+	var all []Variable
 	for _, file := range []string{openRCSettings, conf} {
 		exported, err := exportedBy(n, s, file)
 		if err != nil {
@@ -90,7 +90,7 @@ func FromOpenRC(n *node.Node, name string) (*Service, error) {
 	}
 	all = append(all, sourced...)
 	for _, v := range lastOfEach(all, nil) {
-		s.Environment = append(s.Environment, v.Variable)
+		s.Environment = append(s.Environment, v)
 	}
 	return s, nil
 }
@@ -101,7 +101,7 @@ var (
 )
 
 // exportedBy reads what a file of settings exports to the service.
-func exportedBy(n *node.Node, s *Service, file string) ([]assignedVariable, error) {
+func exportedBy(n *node.Node, s *Service, file string) ([]Variable, error) {
 	e, presence := n.Lookup(file)
 	switch presence {
 	case node.Unknown:
@@ -123,10 +123,10 @@ func exportedBy(n *node.Node, s *Service, file string) ([]assignedVariable, erro
 			}
 		}
 	}
-	var out []assignedVariable
+	var out []Variable
 	for _, v := range shellEnvironment(file, data) {
 		if every || named[v.Name] {
-			out = append(out, assignedVariable{Variable: v})
+			out = append(out, v)
 		}
 	}
 	if len(out) > 0 && !slices.Contains(s.Files, file) {
@@ -136,8 +136,8 @@ func exportedBy(n *node.Node, s *Service, file string) ([]assignedVariable, erro
 }
 
 // sourcedEnvironment reads the files that the script sources.
-func sourcedEnvironment(n *node.Node, s *Service, script, text string, known []string) ([]assignedVariable, error) {
-	var all []assignedVariable
+func sourcedEnvironment(n *node.Node, s *Service, script, text string, known []string) ([]Variable, error) {
+	var all []Variable
 	for i, line := range strings.Split(text, "\n") {
 		if strings.HasPrefix(strings.TrimSpace(line), "#") {
 			continue
@@ -161,7 +161,7 @@ func sourcedEnvironment(n *node.Node, s *Service, script, text string, known []s
 				return nil, err
 			}
 			for _, v := range shellEnvironment(e.Path, data) {
-				all = append(all, assignedVariable{Variable: v})
+				all = append(all, v)
 			}
 		}
 	}

@@ -15,6 +15,9 @@ type Word struct {
 	Text string
 	Path string
 	Line int
+	// Open is a specifier in Text whose value the node's files do not tell, as it is
+	// written; "" where all is known.
+	Open string
 }
 
 // Variable is one environment variable and the place that sets it.
@@ -22,6 +25,9 @@ type Variable struct {
 	Name, Value string
 	Path        string
 	Line        int
+	// Open is a specifier in Value whose value the node's files do not tell, as it is
+	// written; "" where all is known.
+	Open string
 }
 
 // Service is a service as the node's service manager will start it.
@@ -113,7 +119,7 @@ func FromSystemd(n *node.Node, name string) (*Service, error) {
 // once, and their text is bounded.
 type Systemd struct {
 	finder  unitFinder
-	manager []assignedVariable
+	manager []Variable
 	// managerFiles are those that manager was read from.
 	managerFiles []string
 	started      bool // manager was read
@@ -168,7 +174,7 @@ func (d *Systemd) Service(name string) (*Service, error) {
 }
 
 // managerEnvironment reads what the manager gives to every service, once.
-func (d *Systemd) managerEnvironment() ([]assignedVariable, error) {
+func (d *Systemd) managerEnvironment() ([]Variable, error) {
 	if d.started {
 		return d.manager, nil
 	}
@@ -243,7 +249,7 @@ func (p *unitParser) command(unit string) {
 	s := p.service
 	s.Type = p.kind
 	for _, c := range p.post {
-		if len(c.faults) == 0 && !c.shell {
+		if !c.shell && !slices.ContainsFunc(c.words, func(w Word) bool { return w.Open != "" }) {
 			s.AfterStart = append(s.AfterStart, c.words)
 		}
 	}
@@ -259,7 +265,6 @@ func (p *unitParser) command(unit string) {
 			s.fault(unit, 0, "several ExecStart: which of them matters is not judged: leave one")
 		}
 		for _, c := range p.start {
-			s.Faults = append(s.Faults, c.faults...)
 			if !c.literal {
 				if c.words = expand(c.words, s.Environment, p.given); c.words == nil {
 					s.refuse(unit, 0, "ExecStart has more than %d MiB once variables are replaced: the kernel refuses it", maxCommand>>20)

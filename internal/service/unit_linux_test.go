@@ -278,7 +278,7 @@ func understood(t *testing.T, n *node.Node, name string) (got unitText, open boo
 	}
 	open = len(p.fileFaults) > 0 || slices.ContainsFunc(s.Faults, func(f Fault) bool { return strings.Contains(f.Text, "prefix |") })
 	for _, c := range p.start {
-		open = open || len(c.faults) > 0
+		open = open || slices.ContainsFunc(c.words, func(w Word) bool { return w.Open != "" })
 		var words []string
 		for _, w := range c.words {
 			words = append(words, shellQuoted(w.Text))
@@ -288,7 +288,7 @@ func understood(t *testing.T, n *node.Node, name string) (got unitText, open boo
 	}
 	var environment, files, pass, aliases, dropIns []string
 	for _, v := range lastOfEach(p.assigned, nil) {
-		open = open || len(v.faults) > 0
+		open = open || v.Open != ""
 		environment = append(environment, v.Name+"="+v.Value)
 	}
 	for _, f := range p.files {

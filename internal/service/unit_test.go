@@ -25,6 +25,16 @@ func described(s *Service) string {
 	for _, v := range s.Environment {
 		out = append(out, fmt.Sprintf("%s=%s@%s:%d", v.Name, v.Value, v.Path[strings.LastIndexByte(v.Path, '/')+1:], v.Line))
 	}
+	for _, w := range s.Start {
+		if w.Open != "" {
+			out = append(out, fmt.Sprintf("? %s:%d: %s", w.Path, w.Line, Undetermined(w.Open)))
+		}
+	}
+	for _, v := range s.Environment {
+		if v.Open != "" {
+			out = append(out, fmt.Sprintf("? %s:%d: %s", v.Path, v.Line, Undetermined(v.Open)))
+		}
+	}
 	if s.Masked {
 		out = append(out, "masked")
 	}

@@ -12,8 +12,6 @@ type command struct {
 	words []Word
 	// literal: variables are not replaced.
 	literal bool
-	// faults tell why the words are not known for certain.
-	faults []Fault
 	// shell: the prefix | was given, for which older releases of systemd refuse
 	// the whole file.
 	shell bool
@@ -103,11 +101,11 @@ func (r *execReader) command(first rawWord) (c command, more bool, err error) {
 		}
 	}()
 	c.literal, c.shell = prefix.literal, prefix.shell
-	program, err := r.word(&c, name, first.offset)
+	program, err := r.word(name, first.offset)
 	if err != nil {
 		return c, false, err
 	}
-	if !c.shell && (len(c.faults) == 0 || program.Text[0] != '%') {
+	if !c.shell && (program.Open == "" || program.Text[0] != '%') {
 		if err := checkProgram(program.Text); err != nil {
 			return c, false, err
 		}
@@ -122,6 +120,7 @@ func (r *execReader) command(first rawWord) (c command, more bool, err error) {
 			break
 		}
 		w := rawWord{text: ";", offset: r.next}
+		unknown := ""
 		if rest[0] == '\\' && separates(rest[1:]) {
 			r.skip(2)
 		} else {
@@ -133,17 +132,17 @@ func (r *execReader) command(first rawWord) (c command, more bool, err error) {
 			if !found {
 				break
 			}
-			expanded, err := r.word(&c, w.text, w.offset)
+			expanded, err := r.word(w.text, w.offset)
 			if err != nil {
 				return c, false, err
 			}
-			w.text = expanded.Text
+			w.text, unknown = expanded.Text, expanded.Open
 		}
 		if argv0 {
 			argv0 = false
 			continue
 		}
-		c.words = append(c.words, Word{w.text, r.file, r.where(w.offset)})
+		c.words = append(c.words, Word{w.text, r.file, r.where(w.offset), unknown})
 	}
 	if argv0 {
 		return c, false, fmt.Errorf("no name for the program behind the prefix @")
@@ -162,21 +161,25 @@ func (r *execReader) skip(n int) {
 	r.next = len(r.value) - len(strings.TrimLeft(rest, Blank))
 }
 
-// word replaces the specifiers of a word and notes those that are not known.
-func (r *execReader) word(c *command, text string, offset int) (Word, error) {
-	line := r.where(offset)
+// word replaces the specifiers of a word and notes one that is not known.
+func (r *execReader) word(text string, offset int) (Word, error) {
 	text, open, err := r.expand(text)
 	if err != nil {
 		return Word{}, err
 	}
-	for _, s := range open {
-		c.faults = append(c.faults, undetermined(r.file, line, s))
-	}
-	return Word{text, r.file, line}, nil
+	return Word{text, r.file, r.where(offset), first(open)}, nil
 }
 
-func undetermined(file string, line int, specifier string) Fault {
-	return Fault{Path: file, Line: line, Text: specifier + " is known on the running machine only, so what it stands for here is not judged: write the value"}
+func first(specifiers []string) string {
+	if len(specifiers) == 0 {
+		return ""
+	}
+	return specifiers[0]
+}
+
+// Undetermined says that what a specifier stands for matters and no file tells it.
+func Undetermined(specifier string) string {
+	return specifier + " is known on the running machine only, so what it stands for here is not judged: write the value"
 }
 
 // checkProgram says what systemd refuses a program for.

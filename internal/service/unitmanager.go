@@ -42,17 +42,13 @@ func managerQuery() node.Query {
 // ManagerEnvironment are the variables that systemd gives to every service.
 func ManagerEnvironment(n *node.Node) ([]Variable, error) {
 	assigned, _, err := managerEnvironment(n)
-	out := make([]Variable, len(assigned))
-	for i, v := range assigned {
-		out[i] = v.Variable
-	}
-	return out, err
+	return slices.Clone(assigned), err
 }
 
 // managerEnvironment reads the variables that the manager gives to every
 // service (DefaultEnvironment= in systemd-system.conf(5)), and lists the files
 // that are there for it to read.
-func managerEnvironment(n *node.Node) (out []assignedVariable, from []string, err error) {
+func managerEnvironment(n *node.Node) (out []Variable, from []string, err error) {
 	var files []node.Entry
 	for _, p := range managerFiles {
 		e, presence := n.Lookup(path.Clean(p))

@@ -67,12 +67,6 @@ func readINI(text string, sections []string, set func(iniSetting) error) error {
 // unsafe are the characters that systemd wants in no section's name.
 func unsafe(r rune) bool { return r < ' ' || r == 0x7f || strings.ContainsRune(`"'\`, r) }
 
-// assignedVariable is a variable and what of it is not known.
-type assignedVariable struct {
-	Variable
-	faults []Fault
-}
-
 // unitParser gathers the settings of a service over its unit and drop-ins.
 type unitParser struct {
 	specifiers
@@ -80,7 +74,7 @@ type unitParser struct {
 	service       *Service
 	start, post   []command
 	kind, restart string
-	assigned      []assignedVariable
+	assigned      []Variable
 	files         []Word // EnvironmentFile values, the leading dash kept
 	fileFaults    []Fault
 	pass          []Word
@@ -216,7 +210,7 @@ func (p *unitParser) setDirectory(_ string, s iniSetting) error {
 
 // expandWords reads the words of a setting of the environment and replaces
 // their specifiers. Words that systemd passes over are left out.
-func (x specifiers) expandWords(y wordSyntax, file string, s iniSetting, each func(text string, line int, faults []Fault)) error {
+func (x specifiers) expandWords(y wordSyntax, s iniSetting, each func(text string, line int, open string)) error {
 	for _, w := range y.words(s.value) {
 		text, open, err := x.expand(w.text)
 		if isUnknownPath(err) {
@@ -225,11 +219,7 @@ func (x specifiers) expandWords(y wordSyntax, file string, s iniSetting, each fu
 		if err != nil {
 			continue
 		}
-		var faults []Fault
-		for _, o := range open {
-			faults = append(faults, undetermined(file, s.where(w.offset), o))
-		}
-		each(text, s.where(w.offset), faults)
+		each(text, s.where(w.offset), first(open))
 	}
 	return nil
 }
@@ -242,9 +232,9 @@ func (p *unitParser) setEnvironment(file string, s iniSetting) error {
 		p.assigned = nil
 		return nil
 	}
-	return p.expandWords(strictSyntax, file, s, func(text string, line int, faults []Fault) {
+	return p.expandWords(strictSyntax, s, func(text string, line int, open string) {
 		if name, value, ok := strings.Cut(text, "="); ok && variableName(name) && validText(value) {
-			p.assigned = append(p.assigned, assignedVariable{Variable{name, value, file, line}, faults})
+			p.assigned = append(p.assigned, Variable{name, value, file, line, open})
 		}
 	})
 }
@@ -262,9 +252,9 @@ func (p *unitParser) setPass(file string, s iniSetting) error {
 		p.pass = nil
 		return nil
 	}
-	return p.expandWords(wordSyntax{}, file, s, func(text string, line int, _ []Fault) {
+	return p.expandWords(wordSyntax{}, s, func(text string, line int, _ string) {
 		if variableName(text) {
-			p.pass = append(p.pass, Word{text, file, line})
+			p.pass = append(p.pass, Word{Text: text, Path: file, Line: line})
 		}
 	})
 }
@@ -274,7 +264,7 @@ func (p *unitParser) setUnset(file string, s iniSetting) error {
 		p.unset = nil
 		return nil
 	}
-	return p.expandWords(strictSyntax, file, s, func(text string, _ int, _ []Fault) {
+	return p.expandWords(strictSyntax, s, func(text string, _ int, _ string) {
 		if name, value, _ := strings.Cut(text, "="); variableName(name) && validText(value) {
 			p.unset = append(p.unset, text)
 		}
@@ -295,9 +285,9 @@ func (p *unitParser) setEnvironmentFile(file string, s iniSetting) error {
 		if none, err := p.noneByAnyName(s.value); none || err != nil {
 			return err
 		}
-		p.fileFaults = append(p.fileFaults, undetermined(file, s.where(0), open[0]))
+		p.fileFaults = append(p.fileFaults, Fault{Path: file, Line: s.where(0), Text: Undetermined(open[0])})
 	case path.IsAbs(name) && len(name) < maxPath: // systemd passes others over
-		p.files = append(p.files, Word{text[:len(text)-len(name)] + "/" + strings.Join(PathParts(name), "/"), file, s.where(0)})
+		p.files = append(p.files, Word{text[:len(text)-len(name)] + "/" + strings.Join(PathParts(name), "/"), file, s.where(0), ""})
 	}
 	return nil //nolint:nilerr // systemd passes the setting over
 }
@@ -328,7 +318,7 @@ func (p *unitParser) noneByAnyName(value string) (bool, error) {
 // environment computes the variables the service sees: files beat Environment
 // settings, these beat what the manager gives, later ones beat earlier ones,
 // UnsetEnvironment beats all.
-func (p *unitParser) environment(manager []assignedVariable) error {
+func (p *unitParser) environment(manager []Variable) error {
 	all := slices.Concat(manager, p.assigned)
 	p.service.Faults = append(p.service.Faults, p.fileFaults...)
 	for _, f := range p.files {
@@ -336,13 +326,10 @@ func (p *unitParser) environment(manager []assignedVariable) error {
 		if err != nil {
 			return err
 		}
-		for _, v := range vars {
-			all = append(all, assignedVariable{Variable: v})
-		}
+		all = append(all, vars...)
 	}
 	for _, v := range lastOfEach(all, p.unset) {
-		p.service.Environment = append(p.service.Environment, v.Variable)
-		p.service.Faults = append(p.service.Faults, v.faults...)
+		p.service.Environment = append(p.service.Environment, v)
 	}
 	if len(p.pass) == 0 {
 		return nil
@@ -409,7 +396,7 @@ func isUnknownPath(err error) bool {
 }
 
 // lastOfEach keeps the last assignment of each name that is not unset.
-func lastOfEach(all []assignedVariable, unset []string) []assignedVariable {
+func lastOfEach(all []Variable, unset []string) []Variable {
 	last := make(map[string]int, len(all))
 	for i, v := range all {
 		last[v.Name] = i
@@ -418,7 +405,7 @@ func lastOfEach(all []assignedVariable, unset []string) []assignedVariable {
 	for _, name := range unset {
 		gone[name] = true
 	}
-	var out []assignedVariable
+	var out []Variable
 	for i, v := range all {
 		if last[v.Name] == i && !gone[v.Name] && !gone[v.Name+"="+v.Value] {
 			out = append(out, v)

@@ -1,6 +1,7 @@
 package service
 
 import (
+	"cmp"
 	"errors"
 	"strconv"
 	"strings"
@@ -184,12 +185,16 @@ func expand(words []Word, env []Variable, used func(name string, w Word)) []Word
 			v := use(name, w)
 			size += len(v.Value)
 			for _, p := range (wordSyntax{open: true}).words(v.Value) {
-				out = append(out, Word{p.text, v.Path, v.Line})
+				out = append(out, Word{p.text, v.Path, v.Line, v.Open})
 			}
 			continue
 		}
 		if i > 0 {
-			w.Text = expandBraces(w.Text, func(name string) string { return use(name, w).Value })
+			w.Text = expandBraces(w.Text, func(name string) string {
+				v := use(name, w)
+				w.Open = cmp.Or(w.Open, v.Open)
+				return v.Value
+			})
 		}
 		size += len(w.Text)
 		out = append(out, w)
