@@ -14,14 +14,19 @@ const afterStartComment = `# After each start of K3s: certificates and kubeconfi
 `
 
 // afterStart has the service of a server tighten after each start what K3s makes
-// too open, where that is known to work.
+// too open, where that is known to work. A plan without a node is for one of
+// systemd on which K3s has not run, and whose service is K3s's own or still to come
+// (see preconditions): on another its drop-in would do nothing.
 func (p *planner) afterStart() {
-	if p.current == nil || p.c.Role != k3s.Server {
+	if p.c.Role != k3s.Server {
 		return
 	}
-	name, unit := p.eff.TightenPlace(p.current)
-	if _, presence := p.current.Lookup(k3s.FindProgram); name == "" || presence != node.Present {
-		return
+	name, unit := k3s.TightenDropIn(p.c.Role.ServiceName()), true
+	if p.current != nil {
+		name, unit = p.eff.TightenPlace(p.current)
+		if _, presence := p.current.Lookup(k3s.FindProgram); name == "" || presence != node.Present {
+			return
+		}
 	}
 	text := k3s.TightenUnit(p.c.layout())
 	if !unit {
@@ -30,7 +35,7 @@ func (p *planner) afterStart() {
 	switch {
 	case text == "":
 		p.note("K3s's certificates stay as K3s makes them, 0644: the name of the data directory %q needs quotes, and the service tightens nothing there", p.c.dataDir)
-	case foreign(p.current, name):
+	case p.current != nil && foreign(p.current, name):
 		p.note("K3s's certificates stay as K3s makes them, 0644: %s is the node's own, and its service tightens nothing", name)
 	default:
 		p.write(file(name, 0o644, []byte(header+"\n"+afterStartComment+text)))

@@ -1,6 +1,7 @@
 package harden
 
 import (
+	"slices"
 	"strings"
 	"testing"
 
@@ -8,6 +9,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/k3s-cis/packer-plugin-k3s/internal/k3s"
+	"github.com/k3s-cis/packer-plugin-k3s/internal/node"
 )
 
 // installed is a unit as the installer writes it for a role without arguments.
@@ -47,9 +49,15 @@ func TestInstallerUnits(t *testing.T) {
 					}
 				}
 				assert.Contains(t, either, hash([]byte(text)))
-				seen, err := Make(o, having(t, o, map[string]string{name: text}))
+				seen, err := Make(o, having(t, o, map[string]string{name: text, k3s.FindProgram: "find"}))
 				require.NoError(t, err)
-				assert.Equal(t, blind.Change.Write, seen.Change.Write)
+				written := slices.Clone(blind.Change.Write)
+				if role == k3s.Server && kind == "exec" {
+					// Where it does nothing: K3s has made nothing when the service counts as started.
+					written = slices.DeleteFunc(written, func(e node.Entry) bool { return e.Path == k3s.TightenDropIn("k3s") })
+					assert.NotEqual(t, written, blind.Change.Write)
+				}
+				assert.Equal(t, written, seen.Change.Write)
 			}
 		}
 	}
@@ -66,4 +74,32 @@ func TestNothingAssumedOfEveryMachine(t *testing.T) {
 			"/etc/systemd/system.conf", "/usr/lib/systemd/system.conf",
 		}, a.Path)
 	}
+}
+
+// TestTightenedWithoutANode: a plan without a node has the service tighten what K3s
+// makes, and is stale on a node where that is not the way or comes too late.
+func TestTightenedWithoutANode(t *testing.T) {
+	o := newest(t)
+	plan, err := Make(o, nil)
+	require.NoError(t, err)
+	var text string
+	for _, e := range plan.Change.Write {
+		if e.Path == "/etc/systemd/system/k3s.service.d/60-k3s-cis.conf" {
+			text = string(e.Data)
+		}
+	}
+	assert.Contains(t, text, k3s.TightenUnit(k3s.LayoutOf("")))
+	for _, name := range []string{"/sbin/openrc-run", "/usr/sbin/openrc-run", "/var/lib/rancher/k3s/server/tls/server-ca.crt"} {
+		assert.Contains(t, plan.Change.Preconditions, node.Precondition{Path: name, Either: []string{""}}, "such a node is looked at first")
+	}
+	o.Role = k3s.Agent
+	plan, err = Make(o, nil)
+	require.NoError(t, err)
+	for _, e := range plan.Change.Write {
+		assert.NotContains(t, e.Path, "60-k3s-cis", "an agent has no cluster's certificates")
+	}
+	o.Role, o.Config = k3s.Server, map[string]any{"data-dir": "/srv/k3s data"}
+	plan, err = Make(o, nil)
+	require.NoError(t, err)
+	assert.Contains(t, strings.Join(plan.Notes, "\n"), "needs quotes")
 }

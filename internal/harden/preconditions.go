@@ -53,6 +53,12 @@ func (p *planner) preconditions() {
 			}
 		}
 	}
+	if p.current == nil && p.c.Role == k3s.Server {
+		// What afterStart takes for granted.
+		for _, name := range append(service.OpenRCPrograms(), p.c.layout().TLS()+"/server-ca.crt") {
+			add(name)
+		}
+	}
 	p.plan.Change.Preconditions = append(p.plan.Change.Preconditions, dirs...)
 }
 

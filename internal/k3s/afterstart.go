@@ -94,13 +94,18 @@ func (e *Effective) TightenPlace(n *node.Node) (name string, unit bool) {
 		if s.Type != "notify" && s.Type != "notify-reload" {
 			return "", false
 		}
-		return path.Join(SystemdDir, s.Name+".service.d", "60-k3s-cis.conf"), true
+		return TightenDropIn(s.Name), true
 	}
 	script, _ := n.Lookup(s.Path)
 	if script.Data == nil || startPost.Match(script.Data) || !bytes.Contains(script.Data, []byte("pidfile=")) {
 		return "", false
 	}
 	return "/etc/conf.d/" + s.Name, false
+}
+
+// TightenDropIn is the drop-in of a service's unit that makes it do it.
+func TightenDropIn(service string) string {
+	return path.Join(SystemdDir, service+".service.d", "60-k3s-cis.conf")
 }
 
 // TightenedBy is the place that has the service give files below dir that have
