@@ -45,6 +45,38 @@ type Image struct {
 	Architectures []string
 }
 
+// tagged takes the name apart: the repository without its registry, and the tag,
+// which is empty where a digest stands in its place.
+func (i Image) tagged() (repository, tag string) {
+	_, rest, _ := strings.Cut(i.Name, "/")
+	if repository, _, digest := strings.Cut(rest, "@"); digest {
+		return repository, ""
+	}
+	repository, tag, _ = strings.Cut(rest, ":")
+	return repository, tag
+}
+
+// imageOf says whether an archive has an image of one of repositories, whatever
+// registry it is from, by a name that K3s can ask for it by, or else one by another
+// name, if any. K3s asks for its images by the tag of their release and never for
+// latest, and containerd knows an image by its whole name: one that is named by its
+// digest alone is not found by a tag.
+func (o Options) imageOf(repositories []string) (has bool, otherwise string) {
+	for _, a := range o.Images {
+		for _, i := range a.Images {
+			repository, tag := i.tagged()
+			switch {
+			case !slices.Contains(repositories, repository):
+			case tag == "" || tag == name.DefaultTag:
+				otherwise = i.Name
+			default:
+				return true, ""
+			}
+		}
+	}
+	return false, otherwise
+}
+
 // Limits of what is kept of an archive. No image's configuration is as large.
 const (
 	maxDocument  = 4 << 20

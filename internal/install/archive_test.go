@@ -202,10 +202,20 @@ func TestWarnMissing(t *testing.T) {
 		warning  string
 		note     string
 	}{
-		"all":       {release: "v1.36.3+k3s1", images: all},
-		"none":      {release: "v1.36.3+k3s1", images: []Image{{Name: "quay.io/own/app:v1"}}, warning: "rancher/klipper-helm, rancher/klipper-lb, rancher/local-path-provisioner, rancher/mirrored-coredns-coredns, rancher/mirrored-library-busybox, rancher/mirrored-library-traefik, rancher/mirrored-metrics-server, rancher/mirrored-pause"},
-		"one":       {release: "v1.36.3+k3s1", images: all[:7], warning: "has rancher/mirrored-pause, which"},
-		"like it":   {release: "v1.36.3+k3s1", images: append(all[:7:7], Image{Name: "docker.io/rancher/mirrored-pause-own:3.6"}), warning: "has rancher/mirrored-pause, which"},
+		"all":     {release: "v1.36.3+k3s1", images: all},
+		"none":    {release: "v1.36.3+k3s1", images: []Image{{Name: "quay.io/own/app:v1"}}, warning: "rancher/klipper-helm, rancher/klipper-lb, rancher/local-path-provisioner, rancher/mirrored-coredns-coredns, rancher/mirrored-library-busybox, rancher/mirrored-library-traefik, rancher/mirrored-metrics-server, rancher/mirrored-pause"},
+		"one":     {release: "v1.36.3+k3s1", images: all[:7], warning: "has rancher/mirrored-pause, which"},
+		"like it": {release: "v1.36.3+k3s1", images: append(all[:7:7], Image{Name: "docker.io/rancher/mirrored-pause-own:3.6"}), warning: "has rancher/mirrored-pause, which"},
+		"by its digest": {
+			release: "v1.36.3+k3s1", images: append(all[:7:7], Image{Name: "docker.io/rancher/mirrored-pause@sha256:" + strings.Repeat("0", 64)}),
+			warning: "has rancher/mirrored-pause by the tag of a release (only docker.io/rancher/mirrored-pause@sha256:000",
+		},
+		"without a tag": {
+			release: "v1.36.3+k3s1", images: append(all[:7:7], Image{Name: "docker.io/rancher/mirrored-pause:latest"}),
+			warning: "has rancher/mirrored-pause by the tag of a release (only docker.io/rancher/mirrored-pause:latest), which",
+		},
+		"both ways": {release: "v1.36.3+k3s1", images: append(all[:8:8], Image{Name: "docker.io/rancher/pause@sha256:" + strings.Repeat("0", 64)})},
+		"a port":    {release: "v1.36.3+k3s1", images: append(all[:7:7], Image{Name: "registry.example:5000/rancher/mirrored-pause:3.6"})},
 		"unwanted":  {release: "v1.36.3+k3s1", images: all[7:], disabled: []string{"traefik", "servicelb", "metrics-server", "coredns", "local-storage"}, warning: "has rancher/klipper-helm, which"},
 		"not known": {release: "v1.99.0+k3s1", images: all, note: "is not known here"},
 		"unread":    {release: "v1.36.3+k3s1", unread: "lz4"},
@@ -266,4 +276,22 @@ func TestImagesFit(t *testing.T) {
 	require.EqualError(t, o.ImagesFit(), "install.airgap_images[1]: c:1 is for amd64, and the binary is for arm64: take the archive of that architecture")
 	o.Images = o.Images[:1]
 	require.NoError(t, o.ImagesFit())
+}
+
+// A name without a tag is one with the tag latest, and a digest takes the tag's place.
+func TestTagged(t *testing.T) {
+	digest := "sha256:" + strings.Repeat("0", 64)
+	for image, want := range map[string][2]string{
+		"rancher/mirrored-pause:3.6":                           {"rancher/mirrored-pause", "3.6"},
+		"docker.io/rancher/mirrored-pause":                     {"rancher/mirrored-pause", "latest"},
+		"docker.io/rancher/mirrored-pause@" + digest:           {"rancher/mirrored-pause", ""},
+		"docker.io/rancher/mirrored-pause:3.6@" + digest:       {"rancher/mirrored-pause", ""},
+		"registry.example:5000/rancher/mirrored-pause:3.6":     {"rancher/mirrored-pause", "3.6"},
+		"registry.example/mirror/rancher/mirrored-pause:v1-s3": {"mirror/rancher/mirrored-pause", "v1-s3"},
+	} {
+		full, err := fullName(image)
+		require.NoError(t, err)
+		repository, tag := Image{Name: full}.tagged()
+		assert.Equal(t, want, [2]string{repository, tag}, image)
+	}
 }

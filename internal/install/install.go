@@ -242,24 +242,18 @@ func (p *Plan) WarnMissing(o Options, disabled []string) {
 	}
 	var missing []string
 	for _, image := range wanted {
-		if !slices.ContainsFunc(image.Repositories, o.hasImage) {
+		has, otherwise := o.imageOf(image.Repositories)
+		switch {
+		case has:
+		case otherwise != "":
+			missing = append(missing, fmt.Sprintf("%s by the tag of a release (only %s)", image.Repositories[0], otherwise))
+		default:
 			missing = append(missing, image.Repositories[0])
 		}
 	}
 	if len(missing) > 0 {
 		p.Warnings = append(p.Warnings, fmt.Sprintf("no archive of install.airgap_images has %s, which K3s runs by itself: a node without a registry cannot start what needs them", strings.Join(missing, ", ")))
 	}
-}
-
-// hasImage says whether an archive has an image of a repository, whatever registry
-// it is from.
-func (o Options) hasImage(repository string) bool {
-	return slices.ContainsFunc(o.Images, func(a Archive) bool {
-		return slices.ContainsFunc(a.Images, func(i Image) bool {
-			_, rest, _ := strings.Cut(i.Name, "/")
-			return strings.HasPrefix(rest, repository+":") || strings.HasPrefix(rest, repository+"@")
-		})
-	})
 }
 
 // On returns the node as it is with what the plan writes.

@@ -64,7 +64,10 @@ func TightenScript(l Layout) string {
 	if !plainDir.MatchString(l.Root()) {
 		return ""
 	}
-	text := "start_post() {\n\t(\n\t\tsupervisor=$(cat \"$pidfile\")\n\t\twhile [ -n \"$supervisor\" ] && [ \"$(cat \"$pidfile\")\" = \"$supervisor\" ]; do\n"
+	// The supervisor writes its number a moment after the service counts as started;
+	// till then an earlier one's may be there.
+	text := "start_post() {\n\t(\n\t\tfor try in 1 2 3 4 5 6 7 8 9 10; do\n\t\t\tsupervisor=$(cat \"$pidfile\")\n" +
+		"\t\t\t[ -d \"/proc/${supervisor:-none}\" ] && break\n\t\t\tsleep 1\n\t\tdone\n\t\twhile [ -n \"$supervisor\" ] && [ \"$(cat \"$pidfile\")\" = \"$supervisor\" ]; do\n"
 	for _, t := range l.Tightenings() {
 		words := t.words()
 		for i, w := range words {

@@ -6,6 +6,7 @@ import (
 	"os/exec"
 	"path"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -165,4 +166,27 @@ func TestTightenScript(t *testing.T) {
 		status, err := os.ReadFile(loop + "/stat")
 		return err != nil || strings.Contains(string(status), ") Z ")
 	}, 10*time.Second, 10*time.Millisecond)
+}
+
+// The supervisor writes its number after the service counts as started, and an
+// earlier one's may be there by then.
+func TestTightenScriptWaits(t *testing.T) {
+	for name, before := range map[string]string{"no number": "", "an empty file": "\n", "of one that ended": "4194305\n"} {
+		t.Run(name, func(t *testing.T) {
+			l, want := made(t)
+			pidfile := filepath.Join(t.TempDir(), "k3s.pid")
+			if before != "" {
+				require.NoError(t, os.WriteFile(pidfile, []byte(before), 0o600))
+			}
+			looked := pidfile + ".looked"
+			// The first look comes before the number, and the second after it.
+			script := "pidfile=" + pidfile + "\nsleep() { : >" + looked + "; until [ -e " + looked + ".too ]; do command sleep 0.05; done; }\n" + TightenScript(l) + "start_post\n"
+			require.NoError(t, exec.Command("sh", "-c", script).Run())
+			require.Eventually(t, func() bool { _, err := os.Stat(looked); return err == nil }, 10*time.Second, time.Millisecond)
+			require.NoError(t, os.WriteFile(pidfile, []byte(strconv.Itoa(os.Getpid())+"\n"), 0o600))
+			require.NoError(t, os.WriteFile(looked+".too", nil, 0o600))
+			require.Eventually(t, func() bool { return assert.ObjectsAreEqual(want, modes(t, l)) }, 10*time.Second, 10*time.Millisecond)
+			require.NoError(t, os.Remove(pidfile)) // which ends it
+		})
+	}
 }
