@@ -27,7 +27,7 @@ func Query(role Role, dataDir string) node.Query {
 		{Path: layout.DB(), Depth: 1},
 		{Path: FindProgram},
 	}
-	q = append(q, servicesQuery()...)
+	q = append(append(q, servicesQuery()...), managersQuery()...)
 	q = append(q, service.SystemdQuery(role.ServiceName(), role.EnvironmentFiles()...)...)
 	return append(q, service.OpenRCQuery(role.ServiceName())...)
 }
@@ -43,6 +43,8 @@ func (r Role) other() Role {
 type resolver struct {
 	// command is what the user declares that a wrapper runs; "" for nothing.
 	command string
+	// manager is whose services count; see whichManager.
+	manager manager
 	// added are words behind those of the service's command.
 	added       []string
 	node        *node.Node
@@ -121,6 +123,8 @@ func (r *resolver) resolve() {
 	r.runsAsRoot()
 	e.DataDir = LayoutOf(r.dataDir()).Root()
 	e.Datastore = r.datastore()
+	r.checkDatastore()
+	r.checkSchedule()
 	r.limited()
 	layout := LayoutOf(e.DataDir)
 	r.places = strings.NewReplacer("{server}", layout.Server(), "{agent}", layout.Agent())
@@ -150,6 +154,9 @@ func (r *resolver) otherService() {
 		return
 	}
 	script := path.Join(initDir, name)
+	if r.manager == openRCManager && !there(script) {
+		return
+	}
 	if !there(script) || path.Dir(r.effective.Service.Path) != initDir {
 		name += ".service"
 		if !slices.ContainsFunc(service.UnitDirectories(), func(dir string) bool { return there(path.Join(dir, name)) }) {
@@ -247,11 +254,13 @@ func (r *resolver) datastore() Datastore {
 	}
 	endpoint := r.effective.Text("datastore-endpoint")
 	switch {
-	case strings.HasPrefix(endpoint, "sqlite:"):
+	case strings.SplitN(endpoint, ":", 2)[0] == "etcd":
+		return EtcdStore
+	case strings.HasPrefix(endpoint, "sqlite:"), endpoint != "" && !strings.Contains(endpoint, "://"): // to older releases it is none
 		return SQLite
-	case endpoint != "" && endpoint != "etcd":
+	case endpoint != "":
 		return External
-	case endpoint == "etcd", r.effective.Bool("cluster-init"), r.effective.Bool("cluster-reset"), r.effective.Text("server") != "":
+	case r.effective.Bool("cluster-init"), r.effective.Bool("cluster-reset"), r.effective.Text("server") != "":
 		return EtcdStore
 	}
 	return SQLite

@@ -61,6 +61,7 @@ const maxServices = 64
 // of its command line behind "server" or "agent".
 func (r *resolver) service() []service.Word {
 	r.otherServices()
+	r.manager = r.whichManager()
 	names := r.serviceNames()
 	if len(names) > maxServices {
 		r.problem(Unreadable, Origin{Source: names[maxServices]}, "is one of %d services that may run K3s: with more than %d it is not judged which of them counts; remove some", len(names), maxServices)
@@ -87,9 +88,11 @@ func (r *resolver) service() []service.Word {
 		return r.readCommand(running[0])
 	}
 	other := r.role.other()
-	unit := path.Join(SystemdDir, other.ServiceName()+".service")
-	if _, presence := r.node.Lookup(unit); presence == node.Present {
-		r.problem(Unreadable, Origin{Source: unit}, "the node has this service but none that runs k3s %s; set role = %q", r.role, other)
+	for _, p := range []string{path.Join(SystemdDir, other.ServiceName()+".service"), path.Join(initDir, other.ServiceName())} {
+		if _, presence := r.node.Lookup(p); presence == node.Present {
+			r.problem(Unreadable, Origin{Source: p}, "the node has this service but none that runs k3s %s; set role = %q", r.role, other)
+			break
+		}
 	}
 	return nil
 }
@@ -117,11 +120,12 @@ func (r *resolver) readCommand(s *service.Service) []service.Word {
 
 // readService reads a service of systemd or, where there is none, of OpenRC.
 func (r *resolver) readService(systemd *service.Systemd, name string) (*service.Service, error) {
-	s, err := systemd.Service(name)
-	if s == nil && err == nil {
-		s, err = service.FromOpenRC(r.node, name)
+	if r.manager != openRCManager {
+		if s, err := systemd.Service(name); s != nil || err != nil || r.manager == systemdManager {
+			return s, err
+		}
 	}
-	return s, err
+	return service.FromOpenRC(r.node, name)
 }
 
 // runsRole says whether a service's command line runs K3s in a role, directly
@@ -196,6 +200,9 @@ func (r *resolver) serviceNames() []string {
 		found[name] = true
 	}
 	for _, dir := range service.UnitDirectories() {
+		if r.manager == openRCManager {
+			break
+		}
 		for _, e := range r.node.Below(dir) {
 			if name, ok := strings.CutSuffix(e.Path[len(dir)+1:], ".service"); ok && !strings.Contains(name, "/") {
 				consider(name, e)
@@ -203,7 +210,7 @@ func (r *resolver) serviceNames() []string {
 		}
 	}
 	for _, e := range r.node.Below(initDir) {
-		if path.Dir(e.Path) == initDir {
+		if path.Dir(e.Path) == initDir && r.manager != systemdManager {
 			consider(path.Base(e.Path), e)
 		}
 	}

@@ -9,6 +9,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/robfig/cron/v3"
 )
 
 // form is what a value of a key has to be like, in the words that stand behind
@@ -21,14 +23,14 @@ type form struct {
 }
 
 var (
-	address = form{"an IP address such as 10.0.0.10", func(s string) bool { return net.ParseIP(s) != nil }, true}
-	network = form{"a network such as 10.42.0.0/16", func(s string) bool { _, _, err := net.ParseCIDR(s); return err == nil }, true}
-	period  = form{"a time such as 10m", func(s string) bool { _, err := time.ParseDuration(s); return err == nil }, false}
-	ports   = form{"a range of ports such as 30000-32767", isPortRange, false}
-	secure  = form{"an address such as https://10.0.0.10:6443", func(s string) bool { u, err := url.Parse(s); return err == nil && u.Scheme == "https" && u.Host != "" }, false}
-	backend = form{"a backend of flannel: " + strings.Join(backends, ", ") + " or none", func(s string) bool { return slices.Contains(append(goneBackends, backends...), s) || s == "none" }, false}
-	cron    = form{"a schedule such as 0 */12 * * *", regexp.MustCompile(`^\s*(TZ=\S+\s+|CRON_TZ=\S+\s+)?(@[a-z]+( \S+)?|(\S+\s+){4}\S+)\s*$`).MatchString, false}
-	port    = form{"a port", func(s string) bool { _, err := strconv.ParseUint(s, 0, 16); return err == nil }, false}
+	address  = form{"an IP address such as 10.0.0.10", func(s string) bool { return net.ParseIP(s) != nil }, true}
+	network  = form{"a network such as 10.42.0.0/16", func(s string) bool { _, _, err := net.ParseCIDR(s); return err == nil }, true}
+	period   = form{"a time such as 10m", func(s string) bool { _, err := time.ParseDuration(s); return err == nil }, false}
+	ports    = form{"a range of ports such as 30000-32767", isPortRange, false}
+	secure   = form{"an address such as https://10.0.0.10:6443", func(s string) bool { u, err := url.Parse(s); return err == nil && u.Scheme == "https" && u.Host != "" }, false}
+	backend  = form{"a backend of flannel: " + strings.Join(backends, ", ") + " or none", func(s string) bool { return slices.Contains(append(goneBackends, backends...), s) || s == "none" }, false}
+	nodeName = form{"a name of lower-case letters, digits, dots and dashes, of 63 at most, which alone the API server registers a node under", isNodeName, false}
+	port     = form{"a port", func(s string) bool { _, err := strconv.ParseUint(s, 0, 16); return err == nil }, false}
 )
 
 // portRange is the first port, and the last one or how many follow
@@ -61,8 +63,39 @@ var forms = map[string]form{
 	"node-ip": address, "node-external-ip": address, "cluster-dns": address,
 	"cluster-cidr": network, "service-cidr": network,
 	"service-node-port-range": ports, "https-listen-port": port, "advertise-port": port, "lb-server-port": port,
-	"server": secure, "flannel-backend": backend, "etcd-snapshot-schedule-cron": cron,
+	"server": secure, "flannel-backend": backend, "node-name": nodeName,
 	"etcd-s3-timeout": period, "etcd-snapshot-reconcile-interval": period,
+}
+
+// isNodeName says whether a node may have that name: K3s puts it into lower case
+// (pkg/util/net.go, GetHostnameAndIPs), the API server wants a DNS subdomain, and the
+// kubelet makes it the value of a label.
+func isNodeName(s string) bool {
+	return len(s) <= maxLabel && subdomain.MatchString(strings.ToLower(s))
+}
+
+const maxLabel = 63
+
+var subdomain = regexp.MustCompile(`^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$`)
+
+// zone is the time zone before a schedule (robfig/cron).
+var zone = regexp.MustCompile(`^(?:CRON_)?TZ=(\S*)( ?)`)
+
+// scheduleFault says what K3s does at a schedule of snapshots that its scheduler does
+// not understand: it looks at no error (pkg/etcd/snapshot.go, setSnapshotFunction), so
+// that none are taken, and one that is a time zone alone stops it. Whether the node has
+// the zone is not looked at.
+func scheduleFault(text string) (consequence Consequence, says string) {
+	if m := zone.FindStringSubmatch(text); m != nil {
+		if m[2] == "" {
+			return Fatal, "is a time zone without a schedule, and K3s crashes on it: write one such as TZ=UTC 0 */12 * * *"
+		}
+		text = strings.TrimSpace(strings.TrimPrefix(text, m[0]))
+	}
+	if _, err := cron.ParseStandard(text); err != nil {
+		return Ignored, "is no schedule, and K3s takes no snapshots by it, without a word: write one such as 0 */12 * * *, with minutes up to 59 and hours up to 23"
+	}
+	return "", ""
 }
 
 // Misformed says what a value of a key ought to be, where K3s exits because it

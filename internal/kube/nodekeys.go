@@ -43,6 +43,8 @@ func checkTogether(c k3s.Component, args []k3s.Argument) []k3s.Problem {
 		return openIDTogether(args)
 	case k3s.Kubelet:
 		return kubeletTogether(args)
+	case k3s.ControllerManager:
+		return nodeNetworks(args)
 	}
 	return nil
 }

@@ -16,6 +16,7 @@ import (
 	"github.com/k3s-cis/packer-plugin-k3s/internal/k3s"
 	"github.com/k3s-cis/packer-plugin-k3s/internal/node"
 	"github.com/k3s-cis/packer-plugin-k3s/internal/report"
+	"github.com/k3s-cis/packer-plugin-k3s/internal/safetext"
 	"github.com/k3s-cis/packer-plugin-k3s/version"
 )
 
@@ -198,7 +199,7 @@ func (s *session) publish(r report.Report) error {
 		blocks = append(blocks, fmt.Sprintf("Warning: the waiver for %s (%s) is not needed: remove it.", w.Control, w.Owner))
 	}
 	for _, w := range benchmark.Elsewhere(s.inputs.waivers, role, build) {
-		blocks = append(blocks, fmt.Sprintf("Note: the waiver for %s (%s) is for another %s and not used in %s.", w.Control, w.Owner, scope(w), build))
+		blocks = append(blocks, fmt.Sprintf("Note: the waiver for %s (%s) is for another %s and not used in %s%s.", w.Control, w.Owner, scope(w), build, meant(w, build)))
 	}
 	var verdicts []error
 	if s.inputs.baseline != nil {
@@ -229,6 +230,16 @@ func (s *session) ownDirectory(r report.Report) {
 	dir := filepath.Join(s.config.ReportDir, r.Node.Build)
 	s.say(fmt.Sprintf("Note: report_dir %s holds the report of the build %s of this run: this build's is in %s. With source.name in report_dir each build has its own.", s.config.ReportDir, build, dir))
 	s.config.ReportDir = dir
+}
+
+// meant asks whether a waiver whose build is nearly the name of this one is for it. What
+// other builds there are, a build does not know.
+func meant(w benchmark.Waiver, build string) string {
+	_, name, _ := strings.Cut(build, ".")
+	if near := safetext.Nearest(w.Build, slices.Values([]string{build, name})); w.Build != "" && near != "" && near != w.Build {
+		return fmt.Sprintf(" (did you mean %q?)", near)
+	}
+	return ""
 }
 
 // scope says what a waiver is limited to.

@@ -66,9 +66,11 @@ func TestWaiversOfOtherBuilds(t *testing.T) {
 		{"control": "1.2.15", "reason": "r", "owner": "o", "expires": "2999-01-01", "build": "qemu.nod"},
 		{"control": "1.2.16", "reason": "r", "owner": "o", "expires": "2999-01-01", "build": "node"},
 		{"control": "1.2.17", "reason": "r", "owner": "o", "expires": "2999-01-01", "role": "agent"},
+		{"control": "1.2.18", "reason": "r", "owner": "o", "expires": "2999-01-01", "build": "k3s-image.nodes"},
 	}}, nil)
 	require.NoError(t, x.err)
 	assert.Contains(t, x.log, "Note: the waiver for 1.2.15 (o) is for another build (qemu.nod) and not used in k3s-image.node.")
+	assert.Contains(t, x.log, `Note: the waiver for 1.2.18 (o) is for another build (k3s-image.nodes) and not used in k3s-image.node (did you mean "k3s-image.node"?).`)
 	assert.Contains(t, x.log, "Note: the waiver for 1.2.17 (o) is for another role (agent) and not used in k3s-image.node.")
 	assert.Contains(t, x.log, "Warning: the waiver for 1.2.16 (o) is not needed: remove it.")
 }

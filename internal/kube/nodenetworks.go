@@ -1,0 +1,90 @@
+package kube
+
+import (
+	"cmp"
+	"net/netip"
+	"strconv"
+	"strings"
+
+	"github.com/k3s-cis/packer-plugin-k3s/internal/k3s"
+)
+
+// The sizes of a node's part of the pods' network where none is given, and how much
+// smaller than the whole it may be in IPv6 (kube-controller-manager: app/core.go,
+// controller/nodeipam and its cidrset).
+const (
+	nodeMask4, nodeMask6 = 24, 64
+	mostBits             = 16
+)
+
+// usualPodNetwork is what K3s passes where nothing is configured; on a node that has
+// IPv6 alone it takes another.
+const usualPodNetwork = "10.42.0.0/16"
+
+// nodeNetworks wants the parts that nodes get of the pods' networks to fit into them.
+func nodeNetworks(args []k3s.Argument) []k3s.Problem {
+	if allocate, set := lastOf(args, "allocate-node-cidrs"); set && allocate.Value != "true" {
+		return nil
+	}
+	whole, _ := lastOf(args, "cluster-cidr")
+	var networks []netip.Prefix
+	for _, text := range splitList(whole.Value) {
+		network, err := netip.ParsePrefix(text)
+		if err != nil {
+			return nil // refused elsewhere
+		}
+		networks = append(networks, network)
+	}
+	masks := map[string]k3s.Argument{}
+	for _, name := range []string{"node-cidr-mask-size", "node-cidr-mask-size-ipv4", "node-cidr-mask-size-ipv6"} {
+		if a, set := lastOf(args, name); set && a.Value != "0" {
+			masks[name] = a
+		}
+	}
+	any, four, six := masks["node-cidr-mask-size"], masks["node-cidr-mask-size-ipv4"], masks["node-cidr-mask-size-ipv6"]
+	one := len(networks) == 1 && whole.Value != usualPodNetwork // else the node may be of IPv6
+	switch {
+	case len(networks) == 0:
+		return nil
+	case any.Name != "" && len(networks) > 1:
+		return []k3s.Problem{fatal(any, "usage of --node-cidr-mask-size is not allowed with dual-stack clusters; set node-cidr-mask-size-ipv4 and -ipv6")}
+	case any.Name != "" && len(masks) > 1:
+		return []k3s.Problem{fatal(any, "node-cidr-mask-size does not go together with node-cidr-mask-size-ipv4 and -ipv6; leave one kind")}
+	case one && four.Name != "" && networks[0].Addr().Is6():
+		return []k3s.Problem{fatal(four, "usage of --node-cidr-mask-size-ipv4 is not allowed for a single-stack IPv6 cluster; take it out")}
+	case one && six.Name != "" && networks[0].Addr().Is4():
+		return []k3s.Problem{fatal(six, "usage of --node-cidr-mask-size-ipv6 is not allowed for a single-stack IPv4 cluster; take it out")}
+	}
+	var out []k3s.Problem
+	for _, network := range networks {
+		of, size := four, nodeMask4
+		if network.Addr().Is6() {
+			of, size = six, nodeMask6
+		}
+		of.Value = cmp.Or(of.Value, any.Value)
+		if of.Name == "" && any.Name != "" {
+			of = any
+		}
+		if of.Name != "" {
+			n, err := strconv.Atoi(strings.TrimSpace(of.Value))
+			if err != nil {
+				continue // refused elsewhere
+			}
+			size = n
+		}
+		at := of
+		if at.Name == "" {
+			at = whole
+		}
+		switch bits := network.Addr().BitLen(); {
+		case network.Bits() > size:
+			out = append(out, fatal(at, "a node's part of the pods' network, /%d, is larger than the whole, /%d, and kube-controller-manager exits; set node-cidr-mask-size, or a larger cluster-cidr", size, network.Bits()))
+		case network.Addr().Is6() && size-network.Bits() > mostBits:
+			out = append(out, fatal(at, "a node's part of the pods' network, /%d, is more than %d bits smaller than the whole, /%d, and kube-controller-manager exits; set node-cidr-mask-size-ipv6", size, mostBits, network.Bits()))
+		case size > bits && whole.Value == usualPodNetwork && size >= 56 && size <= 72: // which fits into K3s's own network of IPv6
+		case size > bits:
+			out = append(out, fatal(at, "a node's part of the pods' network, /%d, is no network of %d bits, and no node gets one, so that none becomes ready; set a mask such as %d", size, bits, nodeMask4))
+		}
+	}
+	return out
+}
