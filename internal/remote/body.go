@@ -5,6 +5,7 @@ import (
 	"encoding/base64"
 	"errors"
 	"io"
+	"slices"
 
 	"github.com/k3s-cis/packer-plugin-k3s/internal/node"
 )
@@ -17,6 +18,9 @@ type body []part
 type part struct {
 	data   []byte
 	source *node.Source
+	// member is the number of the file of the build host, from 1, that is nothing
+	// without this part; 0 for what is always sent.
+	member int
 }
 
 // size is that of all parts, in bytes.
@@ -42,12 +46,26 @@ func (b body) onDisk() (n int64) {
 type reading struct {
 	left body
 	at   io.ReadCloser // in the first part that is left; nil before it
+	// optional says that the machine takes it without the files that it has.
+	optional bool
+	progress *progress
 	// failed gets why it could not be read to its end, where that is so.
 	failed chan error
 }
 
-// read begins at the first byte.
-func (b body) read() *reading { return &reading{left: b, failed: make(chan error, 1)} }
+// read begins at the first byte, and tells how far it is.
+func (b body) read(tell func(string)) *reading {
+	return &reading{left: b, failed: make(chan error, 1), progress: newProgress(tell, b.onDisk())}
+}
+
+// leaveOut takes out the files of the build host that the machine has, by number.
+func (r *reading) leaveOut(has []int) {
+	if !r.optional {
+		return
+	}
+	r.left = slices.DeleteFunc(slices.Clone(r.left), func(p part) bool { return p.member > 0 && slices.Contains(has, p.member) })
+	r.progress.total = r.left.onDisk()
+}
 
 func (r *reading) Read(p []byte) (int, error) {
 	for len(r.left) > 0 {
@@ -66,6 +84,9 @@ func (r *reading) readPart(p []byte) (n int, err error) {
 	}
 	if err == nil {
 		n, err = r.at.Read(p)
+	}
+	if r.left[0].source != nil {
+		r.progress.add(n)
 	}
 	if err == nil {
 		return n, nil

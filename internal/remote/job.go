@@ -121,9 +121,9 @@ func (j *job) members() []jobFile {
 	settings := fmt.Sprintf("nonce=%s\nstop=%s\nmode=%s\ndurable=%s\nseconds=%d\nmax_size=%d\nmax_total=%d\nmax_entries=%d\nmax_depth=%d\n",
 		j.nonce, stopFile(j), mode, durable, max(1, int(j.opt.Timeout/time.Second)), node.MaxFileSize, node.MaxTotalSize, node.MaxEntries, node.MaxDepth)
 	list := []jobFile{
-		{name: "guard.sh", mode: 0o600, data: source("guard.sh")},
-		{name: "worker.sh", mode: 0o600, data: source("worker.sh")},
-		{name: "functions.sh", mode: 0o600, data: source(functionScripts...)},
+		{name: "guard.sh", mode: 0o600, data: scriptText("guard.sh")},
+		{name: "worker.sh", mode: 0o600, data: scriptText("worker.sh")},
+		{name: "functions.sh", mode: 0o600, data: scriptText(functionScripts...)},
 		{name: "settings", mode: 0o600, data: []byte(settings)},
 		{name: "plan.sh", mode: 0o600, data: []byte(plan)},
 		{name: "w", mode: 0o700, dir: true},
@@ -132,15 +132,15 @@ func (j *job) members() []jobFile {
 	return append(list, jobFile{name: "end", mode: 0o600, data: []byte(j.nonce + "\n")})
 }
 
-// source returns scripts as they stand on the disk, one behind the other.
-func source(names ...string) []byte {
+// scriptText returns scripts as they stand on the disk, one behind the other.
+func scriptText(names ...string) []byte {
 	var out []byte
 	for _, name := range names {
-		script, err := scripts.ReadFile("scripts/" + name)
+		text, err := scripts.ReadFile("scripts/" + name)
 		if err != nil {
 			panic(err) // the scripts are a part of the plugin
 		}
-		out = append(out, script...)
+		out = append(out, text...)
 	}
 	return out
 }
@@ -159,7 +159,16 @@ func (j *job) archive() (body, []piece, error) {
 	var pieces []piece
 	w := tar.NewWriter(&buf)
 	now := time.Now().Truncate(time.Second)
+	number := 0
 	for _, m := range j.members() {
+		if m.source != nil {
+			// Apart, so that the machine need not get it.
+			if err := w.Flush(); err != nil {
+				return nil, nil, fmt.Errorf("packing %s: %w", m.name, err)
+			}
+			all, number = append(all, part{data: bytes.Clone(buf.Bytes())}), number+1
+			buf.Reset()
+		}
 		h := &tar.Header{
 			Typeflag: tar.TypeReg, Name: m.name, Size: m.size(), Mode: int64(unixMode(m.mode)),
 			Uid: m.uid, Gid: m.gid, ModTime: now, Format: tar.FormatGNU,
@@ -172,9 +181,9 @@ func (j *job) archive() (body, []piece, error) {
 		}
 		pieces = append(pieces, piece{m, all.size() + int64(buf.Len())})
 		if m.source != nil {
-			all = append(all, part{data: bytes.Clone(buf.Bytes())}, part{source: m.source})
+			filling := make([]byte, (tarBlock-m.source.Size%tarBlock)%tarBlock)
+			all = append(all, part{data: bytes.Clone(buf.Bytes()), member: number}, part{source: m.source, member: number}, part{data: filling, member: number})
 			buf.Reset()
-			buf.Write(make([]byte, (tarBlock-m.source.Size%tarBlock)%tarBlock))
 			// The writer would wait for the bytes that go past it.
 			w = tar.NewWriter(&buf)
 			continue
@@ -216,7 +225,8 @@ func (j *job) plan() string {
 		sum := sha256.Sum256(e.Data)
 		if e.Source != nil {
 			sum = e.Source.SHA256
-			call(&sources, quote(name), quote(e.Path), hex.EncodeToString(sum[:]))
+			call(&sources, quote(name), quote(e.Path), hex.EncodeToString(sum[:]), fmt.Sprintf("%o", unixMode(e.Mode)),
+				fmt.Sprintf("%d:%d", e.UID, e.GID), quote(statLine(node.KindFile, e.Mode, e.UID, e.GID)))
 		}
 		number[e.Path] = j.next()
 		call(&files, strconv.Itoa(number[e.Path]), strconv.Itoa(d), quote(base), quote(e.Path), quote(quote(e.Path)),

@@ -27,6 +27,9 @@ type Options struct {
 	// Log gets one line for each thing that is done; nil drops them. No line
 	// holds a command or a file's content.
 	Log func(string)
+	// Progress gets a line every few seconds while files of the build host are on
+	// their way to the machine; nil drops them.
+	Progress func(string)
 	// KernelRead names the parameters to collect from a running kernel into
 	// Node.Kernel; one that the kernel does not have is left out.
 	KernelRead []string

@@ -10,6 +10,7 @@ import (
 	"path"
 	"slices"
 	"sort"
+	"strconv"
 	"strings"
 
 	"github.com/k3s-cis/packer-plugin-k3s/internal/node"
@@ -74,9 +75,9 @@ func excerpt(s string) string {
 
 // parseReply reads the answer to j while it comes in, which may have other
 // output before and after it. Anything but a whole, signed and consistent answer
-// is an error. ready hears whether the machine takes standard input, as soon as
+// is an error. ready hears what the machine says of standard input, as soon as
 // it says so.
-func parseReply(out io.Reader, j *job, ready chan<- bool) (*reply, error) {
+func parseReply(out io.Reader, j *job, ready chan<- readiness) (*reply, error) {
 	sign := "k3s-cis " + j.nonce + " "
 	in := bufio.NewReaderSize(out, maxLine)
 	encoding, err := findReply(in, sign, ready)
@@ -94,11 +95,12 @@ const longestSign = 200
 
 // findReply reads up to the line that begins the answer, and returns how that is
 // encoded. Without one, the error says what else the machine had to say.
-func findReply(in *bufio.Reader, sign string, ready chan<- bool) (encoding string, err error) {
+func findReply(in *bufio.Reader, sign string, ready chan<- readiness) (encoding string, err error) {
 	said, noise := errSilent, 0
-	hear := func(yes bool) {
+	var has []int
+	hear := func(how readiness) {
 		select {
-		case ready <- yes:
+		case ready <- how:
 		default: // nobody listens, or it was heard already
 		}
 	}
@@ -118,11 +120,17 @@ func findReply(in *bufio.Reader, sign string, ready chan<- bool) (encoding strin
 		switch {
 		case len(words) == 0:
 		case words[0] == "ready":
-			hear(true)
+			hear(readiness{takes: true, has: has})
+		case words[0] == "looks":
+			hear(readiness{looks: true})
+		case words[0] == "has" && len(words) == 2:
+			if n, err := strconv.Atoi(words[1]); err == nil && len(has) < maxErrors*10 {
+				has = append(has, n)
+			}
 		case words[0] == "begin" && len(words) == 2:
 			return words[1], nil
 		case words[0] == "cannot":
-			hear(false)
+			hear(readiness{})
 			if errors.Is(said, errSilent) {
 				said = refusal(excerpt(strings.Join(words[1:], " ")))
 			}

@@ -65,7 +65,7 @@ func TestRest(t *testing.T) {
 					Services: []string{"none-of-this-name"}, Programs: []string{dir + "/data/*/bin/*"}, Mounts: []string{dir + "/run/k3s/"},
 					Stop: c.stop, Advice: "stop it before",
 				}}, nil, Options{})
-				require.NoError(t, os.WriteFile(filepath.Join(dir, "functions.sh"), source(functionScripts...), 0o600))
+				require.NoError(t, os.WriteFile(filepath.Join(dir, "functions.sh"), scriptText(functionScripts...), 0o600))
 				require.NoError(t, os.WriteFile(filepath.Join(dir, "plan.sh"), []byte(j.plan()), 0o600))
 				cmd := exec.Command("unshare", append([]string{"-mpf", "--mount-proc", "--propagation", "private"}, append(strings.Fields(shell), "-c", restScript, "sh", dir, name)...)...)
 				out, err := cmd.Output()

@@ -5,6 +5,8 @@ import (
 	"path"
 	"slices"
 	"strings"
+
+	"github.com/k3s-cis/packer-plugin-k3s/internal/node"
 )
 
 // room is what files of the build host need of a file system before any of them is
@@ -47,7 +49,8 @@ func (j *job) rooms() []room {
 		if i < 0 {
 			i, out = len(out), append(out, room{name: "echo " + dir, at: lineage(dir)})
 		}
-		there := fmt.Sprintf("LC_ALL=C sha256sum %s 2>&1 | grep -q -e ^%x -e denied", e.Path, e.Source.SHA256)
+		// Of a pipe nothing would ever be read.
+		there := fmt.Sprintf("{ { test -f %[1]s || ! test -e %[1]s; } && LC_ALL=C sha256sum %[1]s 2>&1 | grep -q -e ^%[2]x -e denied; }", e.Path, e.Source.SHA256)
 		out[i].sizes = append(out[i].sizes, roomSize{there, e.Source.Size})
 	}
 	return shared(out)
@@ -120,10 +123,59 @@ func (j *job) refuseFull(own ...room) string {
 	return out
 }
 
-// stagingRoom is what files with bytes in all need in the staging directory that the
-// shell is in.
-func stagingRoom(bytes int64) room {
-	return room{name: "(cd ..; pwd)", at: []string{"."}, sizes: []roomSize{{"false", bytes}}}
+// stagingRoom is what the files of the build host that are sent need in the staging
+// directory that the shell is in.
+func (j *job) stagingRoom() room {
+	r := room{name: "(cd ..; pwd)", at: []string{"."}}
+	for _, s := range j.sources() {
+		r.sizes = append(r.sizes, roomSize{s.had(), s.Size})
+	}
+	return r
+}
+
+// source is a file of the build host that a request has.
+type source struct {
+	*node.Source
+	path string
+}
+
+// sources are those in the order of their numbers, from 1.
+func (j *job) sources() []source {
+	var out []source
+	if j.change == nil {
+		return nil
+	}
+	for _, e := range j.change.Write {
+		if e.Source != nil {
+			out = append(out, source{e.Source, e.Path})
+		}
+	}
+	return out
+}
+
+// had is a command that succeeds where the machine has the file already. A path that
+// is more than a word for the shell is not asked about.
+func (s source) had() string {
+	if !plainPath.MatchString(s.path) {
+		return "false"
+	}
+	return fmt.Sprintf("{ test -f %[1]s && stat -L -c %%s %[1]s | grep -qx %[2]d && LC_ALL=C sha256sum %[1]s | grep -q ^%[3]x; } 2>/dev/null", s.path, s.Size, s.SHA256)
+}
+
+// tellHad returns commands by which the machine says which files of the build host it
+// has already, so that they need not be sent. What an earlier run left, which was cut
+// off, is taken back first: then nothing is known of what is there.
+func (j *job) tellHad() string {
+	say := "echo k3s-cis " + j.nonce
+	out := say + " looks; if ls -a"
+	for _, base := range stagingBases {
+		out += " " + base + "/"
+	}
+	out += " 2>/dev/null | grep ^.k3s-cis- | grep -qv " + j.nonce + "; then :; else "
+	for i, s := range j.sources() {
+		out += fmt.Sprintf("if %s; then %s has %d; fi; ", s.had(), say, i+1)
+	}
+	return out + "fi </dev/null; "
 }
 
 // uploadRoom is what a request file needs, and what then is unpacked of it beside it

@@ -1,15 +1,20 @@
 package remote
 
 import (
+	"archive/tar"
 	"bytes"
+	"cmp"
 	"context"
 	"crypto/sha256"
+	"errors"
 	"fmt"
 	"io"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
+	"syscall"
 	"testing"
 	"time"
 
@@ -251,6 +256,167 @@ func (c *counted) Read(p []byte) (int, error) {
 	return n, err
 }
 
+// TestSourcesThatAreThere: what the machine has of the files of the build host is not
+// sent again, gets its mode and owner all the same, and is sent where anything is
+// uncertain. A run changes all of it or nothing either way.
+func TestSourcesThatAreThere(t *testing.T) {
+	const binary, archive = "opt/bin/k3s", "var/lib/rancher/k3s/agent/images/airgap.tar"
+	for name, c := range map[string]struct {
+		flavor, wrap string
+		lay          []string
+		spoil        func(t *testing.T, dir string)
+		sent         int // of which the files of the build host are
+		changed      []string
+		err          string
+	}{
+		"all":              {},
+		"all, for busybox": {flavor: "busybox"},
+		"all, for bash":    {flavor: "bash"},
+		"another mode": {
+			spoil:   func(t *testing.T, dir string) { require.NoError(t, os.Chmod(filepath.Join(dir, binary), 0o700)) },
+			changed: []string{"/" + binary},
+		},
+		"another owner, for busybox": {
+			flavor:  "busybox",
+			spoil:   func(t *testing.T, dir string) { require.NoError(t, os.Chown(filepath.Join(dir, archive), 12, 34)) },
+			changed: []string{"/" + archive},
+		},
+		"other bytes": {
+			spoil: func(t *testing.T, dir string) {
+				require.NoError(t, os.WriteFile(filepath.Join(dir, binary), make([]byte, 3<<20+7), 0o755))
+			},
+			sent: 3 << 20, changed: []string{"/" + binary},
+		},
+		"one is missing": {
+			spoil: func(t *testing.T, dir string) { require.NoError(t, os.Remove(filepath.Join(dir, archive))) },
+			sent:  1 << 20, changed: []string{"/" + archive},
+		},
+		"a pipe in its place": {
+			spoil: func(t *testing.T, dir string) {
+				require.NoError(t, os.Remove(filepath.Join(dir, binary)))
+				nodetest.Lay(t, dir, "fifo /"+binary)
+			},
+			sent: 3 << 20, err: "is not a regular file",
+		},
+		"what an earlier run left": {lay: []string{"dir /run/.k3s-cis-0123 0700"}, sent: 4 << 20},
+		"no command takes it":      {wrap: "cat /dev/null | sh %s", sent: 4 << 20},
+	} {
+		t.Run(name, func(t *testing.T) {
+			dir := t.TempDir()
+			chroot := newChroot(t, dir, cmp.Or(c.flavor, "dash"))
+			nodetest.Lay(t, dir, "dir /var/lib 0755", "dir /etc 0755", "dir /run 0755")
+			opt := Options{}
+			if c.wrap != "" {
+				opt.Wrap = template(c.wrap)
+			}
+			change := installing(newSource(t, 3<<20+7), newSource(t, 1<<20))
+			_, err := New(chroot, opt).Apply(t.Context(), change, installedQuery)
+			require.NoError(t, err)
+			if c.spoil != nil {
+				c.spoil(t, dir)
+			}
+			nodetest.Lay(t, dir, c.lay...)
+			before, sent := nodetest.Snapshot(t, dir), &counted{}
+			out, err := New(counting{chroot, sent}, opt).Apply(t.Context(), change, installedQuery)
+			assert.GreaterOrEqual(t, sent.n, c.sent)
+			assert.Less(t, sent.n, c.sent+1<<19)
+			if c.err != "" {
+				require.ErrorContains(t, err, c.err)
+				assert.Equal(t, before, nodetest.Snapshot(t, dir))
+				return
+			}
+			require.NoError(t, err)
+			assert.ElementsMatch(t, c.changed, out.Changed)
+			requireInstalled(t, dir, change)
+			for _, p := range []string{binary, archive} {
+				fi, err := os.Stat(filepath.Join(dir, p))
+				require.NoError(t, err)
+				assert.Zero(t, fi.Sys().(*syscall.Stat_t).Uid, p)
+			}
+		})
+	}
+}
+
+// What a machine says it has is left out where it takes the request so, and nowhere else.
+func TestLeftOut(t *testing.T) {
+	one, two := newSource(t, 700), newSource(t, 900)
+	change := installing(one, two)
+	archive, _, err := newJob(&change, nil, Options{}).archive()
+	require.NoError(t, err)
+	names := func(optional bool, has ...int) (list []string) {
+		in := archive.read(nil)
+		in.optional = optional
+		gate := make(chan readiness, 2)
+		gate <- readiness{looks: true}
+		gate <- readiness{takes: true, has: has}
+		all := tar.NewReader(&gated{ctx: t.Context(), gate: gate, data: in})
+		for {
+			h, err := all.Next()
+			if errors.Is(err, io.EOF) {
+				return list
+			}
+			require.NoError(t, err)
+			list = append(list, h.Name)
+		}
+	}
+	const binary, images = "w/opt/bin/k3s", "w/var/lib/rancher/k3s/agent/images/airgap.tar"
+	all := names(true)
+	assert.Contains(t, all, binary)
+	assert.Contains(t, all, images)
+	assert.Equal(t, "end", all[len(all)-1])
+	without := func(gone ...string) []string {
+		return slices.DeleteFunc(slices.Clone(all), func(name string) bool { return slices.Contains(gone, name) })
+	}
+	assert.Equal(t, without(binary), names(true, 1))
+	assert.Equal(t, without(images), names(true, 2, 7))
+	assert.Equal(t, without(binary, images), names(true, 2, 1, 1))
+	assert.Equal(t, all, names(true, 0, -1, 3), "only files of the build host can be left out")
+	assert.Equal(t, all, names(false, 1, 2), "a file that unpacks itself is whole")
+}
+
+// What takes long is told, and nothing else.
+func TestProgress(t *testing.T) {
+	for name, c := range map[string]struct {
+		second time.Duration // how long a tenth takes
+		want   []string
+	}{
+		"at once":   {0, nil},
+		"nine s":    {time.Second, nil},
+		"a minute":  {6 * time.Second, []string{"Sent 30MB of 100MB (30 %).", "Sent 50MB of 100MB (50 %).", "Sent 70MB of 100MB (70 %).", "Sent 90MB of 100MB (90 %).", "Sent 100MB of 100MB (100 %)."}},
+		"two hours": {12 * time.Minute, []string{"20MB", "30MB", "40MB", "50MB", "60MB", "70MB", "80MB", "90MB", "100MB of"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			var told []string
+			p := newProgress(func(line string) { told = append(told, line) }, 100_000_000)
+			now := time.Unix(1e9, 0)
+			p.now = func() time.Time { return now }
+			for range 10 {
+				p.add(10_000_000)
+				p.add(0)
+				now = now.Add(c.second)
+			}
+			require.Len(t, told, len(c.want))
+			for i, want := range c.want {
+				assert.Contains(t, told[i], want)
+			}
+		})
+	}
+	newProgress(nil, 10).add(10) // nobody listens
+}
+
+// Only files of the build host count as what is on its way.
+func TestProgressOfTheRequest(t *testing.T) {
+	change := installing(newSource(t, 700), newSource(t, 900))
+	archive, _, err := newJob(&change, nil, Options{}).archive()
+	require.NoError(t, err)
+	in := archive.read(func(string) {})
+	in.optional = true
+	in.leaveOut([]int{2})
+	_, err = io.Copy(io.Discard, in)
+	require.NoError(t, err)
+	assert.Equal(t, [2]int64{700, 700}, [2]int64{in.progress.sent, in.progress.total})
+}
+
 // TestSourcesNeedRoom fills the disk to many levels. Where the request does not
 // fit, nothing of the files is sent.
 func TestSourcesNeedRoom(t *testing.T) {
@@ -359,7 +525,7 @@ func TestSourcesTakeTheirTime(t *testing.T) {
 func TestTyping(t *testing.T) {
 	for _, size := range []int{0, 1, typedLine - 1, typedLine, typedLine + 1, 10*typedLine + 5} {
 		data := bytes.Repeat([]byte{0xff}, size)
-		text, err := io.ReadAll(&typing{from: body{{data: data}}.read()})
+		text, err := io.ReadAll(&typing{from: body{{data: data}}.read(nil)})
 		require.NoError(t, err)
 		assert.Len(t, text, int(typedSize(int64(size))), size)
 		for line := range bytes.Lines(text) {

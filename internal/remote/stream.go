@@ -77,8 +77,8 @@ type answer struct {
 	*output
 	in  *io.PipeReader
 	end *io.PipeWriter
-	// ready hears whether the machine takes standard input.
-	ready chan bool
+	// ready hears what the machine says of standard input.
+	ready chan readiness
 	// read gets the reply, or what is wrong with it, as soon as either is known.
 	read chan result
 }
@@ -91,7 +91,7 @@ type result struct {
 // listen reads the reply to j from what is written to the answer.
 func listen(j *job) *answer {
 	in, to := io.Pipe()
-	a := &answer{output: newOutput(to, maxReply), in: in, end: to, ready: make(chan bool, 1), read: make(chan result, 1)}
+	a := &answer{output: newOutput(to, maxReply), in: in, end: to, ready: make(chan readiness, 2), read: make(chan result, 1)}
 	go func() {
 		rep, err := parseReply(in, j, a.ready)
 		a.read <- result{rep, err}
@@ -107,6 +107,13 @@ func (a *answer) ended() { _ = a.end.Close() }
 // refuse reads no more: whatever the command writes from now on is an error.
 func (a *answer) refuse() { _ = a.in.CloseWithError(errOver) }
 
+// readiness is what a machine says of standard input: that it looks for what it has
+// of it, and then whether it takes it, and which files it has, by their numbers.
+type readiness struct {
+	looks, takes bool
+	has          []int
+}
+
 // gated is input that begins when the machine is ready for it. Were it a
 // terminal that reads it, the archive would be typed into that. Waiting costs
 // no round trip: the machine says so while the answer to the request to run
@@ -114,9 +121,11 @@ func (a *answer) refuse() { _ = a.in.CloseWithError(errOver) }
 // the machine then finds that the request is not whole, and does nothing.
 type gated struct {
 	ctx  context.Context
-	gate <-chan bool
+	gate <-chan readiness
 	open bool
 	data io.Reader
+	// waits is true for a machine that says what it does, however long that takes.
+	waits bool
 }
 
 // slowOutput is how long a communicator may keep output back.
@@ -126,15 +135,25 @@ func (g *gated) Read(p []byte) (int, error) {
 	if err := g.ctx.Err(); err != nil {
 		return 0, err
 	}
-	if !g.open {
+	for !g.open {
+		var late <-chan time.Time
+		if !g.waits {
+			late = time.After(slowOutput)
+		}
 		select {
 		case <-g.ctx.Done():
 			return 0, g.ctx.Err()
 		case ready := <-g.gate:
-			if !ready {
+			if g.waits = ready.looks; g.waits {
+				continue
+			}
+			if !ready.takes {
 				return 0, io.EOF
 			}
-		case <-time.After(slowOutput):
+			if r, ok := g.data.(*reading); ok {
+				r.leaveOut(ready.has)
+			}
+		case <-late:
 		}
 		g.open = true
 	}

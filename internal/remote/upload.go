@@ -23,7 +23,7 @@ func (r *Machine) pour(ctx context.Context, j *job, archive body, pieces []piece
 	file := requestFile(j)
 	script := selfExtracting(j, file, archive, pieces)
 	before := receive(j, file, script, archive.onDisk(), "test -t 0", "tty", fmt.Sprintf("head -c %d", script.size()))
-	return r.runFile(ctx, j, file, before, script.read())
+	return r.runFile(ctx, j, file, before, script.read(r.opt.Progress))
 }
 
 // typeIn does the same where the command reads a terminal, which takes only text.
@@ -31,7 +31,7 @@ func (r *Machine) typeIn(ctx context.Context, j *job, archive body, pieces []pie
 	file := requestFile(j)
 	script := selfExtracting(j, file, archive, pieces)
 	before := receive(j, file, script, archive.onDisk(), "! command -v base64 >/dev/null", "base64", fmt.Sprintf("head -c %d | base64 -d", typedSize(script.size())))
-	return r.runFile(ctx, j, file, before, &typing{from: script.read()})
+	return r.runFile(ctx, j, file, before, &typing{from: script.read(r.opt.Progress)})
 }
 
 // upload sends the request file as the communicator sends files.
@@ -135,7 +135,7 @@ func selfExtracting(j *job, file string, archive body, pieces []piece) body {
 	}
 	script := func(header int) string {
 		return fmt.Sprintf(uploadHead, j.nonce, quote(file), header, int64(header)+archive.size(), bases, unpack.String(), j.questions(), keepFree) +
-			string(source("upload.sh"))
+			string(scriptText("upload.sh"))
 	}
 	// The script holds its own length, which depends on how long that number is.
 	header := 0
@@ -172,7 +172,7 @@ func (r *Machine) send(ctx context.Context, j *job, name string, data body) erro
 	defer cancel()
 	fi := fs.FileInfo(upload{path.Base(name), data.size()})
 	done := make(chan error, 1)
-	from := data.read()
+	from := data.read(r.opt.Progress)
 	go func() {
 		err := r.comm.Upload(name, ending{ctx, from}, &fi)
 		done <- cmp.Or(from.failure(), err)

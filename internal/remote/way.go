@@ -84,7 +84,9 @@ func (r *Machine) exchange(ctx context.Context, j *job) (*reply, string, error) 
 			if !ok {
 				return nil, refusal("template")
 			}
-			return r.run(ctx, j, command, archive.read())
+			in := archive.read(r.opt.Progress)
+			in.optional = true
+			return r.run(ctx, j, command, in)
 		}},
 		{wayUpload, func() (*reply, error) { return r.pour(ctx, j, archive, pieces) }},
 		{wayUpload, func() (*reply, error) { return r.typeIn(ctx, j, archive, pieces) }},
@@ -177,7 +179,7 @@ func (r *Machine) streamCommand(j *job, large int64) (string, bool) {
 	unpack := "test -t 0 && { " + say + "tty; exit; }; command -v tar >/dev/null 2>&1 || { " + say + "tar; exit; }; "
 	room := ""
 	if large > 0 {
-		room = j.refuseFull(stagingRoom(large)) + ready + "; "
+		room = j.refuseFull(j.stagingRoom()) + j.tellHad() + ready + "; "
 	} else {
 		unpack += ready + "; "
 	}

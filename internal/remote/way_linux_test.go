@@ -127,7 +127,7 @@ func TestRequestCutOff(t *testing.T) {
 	before := nodetest.Snapshot(t, dir)
 	parts, _, err := newJob(&nodetest.FaultChange, nodetest.FaultQuery, Options{}).archive()
 	require.NoError(t, err)
-	archive, err := io.ReadAll(parts.read())
+	archive, err := io.ReadAll(parts.read(nil))
 	require.NoError(t, err)
 	// The last member is complete before the padding of the archive.
 	end := bytes.LastIndex(archive, []byte("end\x00"))

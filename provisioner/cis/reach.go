@@ -93,6 +93,7 @@ func reach(c Config, comm packersdk.Communicator, data map[string]any, say func(
 		Wrap:       c.wrapper(data),
 		Timeout:    c.CommandTimeout,
 		Log:        say,
+		Progress:   say,
 		KernelRead: kernelNames(),
 		K3sVersion: true,
 		Early:      true,

@@ -2,9 +2,17 @@
 # rename puts them in place, and write down how all of it is taken back.
 # shellcheck shell=sh disable=SC2034,SC2154,SC3013
 
-# arrived NAME PATH SUM ends the run unless what came as NAME, for PATH, has the
-# SHA-256 with which it was sent.
+# arrived NAME PATH SUM MODE OWNER WANT ends the run unless what came as NAME, for
+# PATH, has the SHA-256 with which it was sent. What the machine said that it has was
+# not sent: where it is not as wanted there, a copy is put in its place like any
+# other file.
 arrived() {
+	if ! [ -e "$1" ]; then
+		[ "$(stat -L -c '%f %u %g' "$2" 2>err)" != "$6" ] || return 0
+		try "$2" cp "$2" "$1"
+		try "$2" chown "$5" "$1"
+		try "$2" chmod "0$4" "$1"
+	fi
 	line=$(sha256sum <"$1" 2>err) || quit_path "$2" "$(reason err)"
 	case $line in "$3 "*) ;; *) quit_path "$2" "it did not arrive as it was sent" ;; esac
 }
