@@ -113,7 +113,7 @@ func asks(r *rehearsal.Request) string {
 		out.WriteString(" -e " + remote.Quote(up))
 	}
 	out.WriteString(" \"$1\"; }\n")
-	out.WriteString("environment() {\nunset LC_ALL PWD OLDPWD\n")
+	out.WriteString("environment() {\nunset LC_ALL PWD OLDPWD LIBMOUNT_UTAB\n")
 	for _, v := range r.Environment {
 		if exportable.MatchString(v) {
 			name, value, _ := strings.Cut(v, "=")

@@ -3,7 +3,9 @@ package machine_test
 import (
 	"os"
 	"os/exec"
+	"slices"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -97,4 +99,65 @@ func TestAccMisbehaviour(t *testing.T) {
 			assert.Eventually(t, func() bool { return left(t, m) == "" }, 5*time.Second, 100*time.Millisecond)
 		})
 	}
+}
+
+// begun is what of a rehearsal goes on on the server.
+func begun(t *testing.T, m *sshtest.Machine) string {
+	t.Helper()
+	_, commands := m.Processes(t)
+	return strings.Join(slices.DeleteFunc(commands, func(c string) bool {
+		return !strings.Contains(c, "program.sh") && !strings.Contains(c, "worker.sh") && !strings.Contains(c, "guard.sh") && !strings.Contains(c, "/opt/bin/k3s")
+	}), "\n")
+}
+
+// TestAccSessionKilled kills the session of an OpenSSH server, at several moments of a
+// rehearsal: the process that holds the connection, and the one that has become the user.
+func TestAccSessionKilled(t *testing.T) {
+	m, p := newServer(t, "hang", "forks")
+	before := state(t, m)
+	for _, user := range []string{"root", sshtest.User} {
+		for i := range killMoments() {
+			target := remote.New(m.Connect(t, m.Addr(), user, false), remote.Options{})
+			done := make(chan struct{})
+			go func() {
+				defer close(done)
+				_, _ = machine.Run(t.Context(), target, p.request(t, time.Minute, false))
+			}()
+			requireBegun(t, func() string { return begun(t, m) })
+			time.Sleep(time.Duration(i) * spread / time.Duration(killMoments()))
+			pids, commands := m.Processes(t)
+			// What holds the connection and what has become the user, or the latter alone.
+			var sessions []int
+			for k, c := range commands {
+				if strings.HasPrefix(c, "sshd") {
+					sessions = append(sessions, pids[k])
+				}
+			}
+			require.NotEmpty(t, sessions)
+			for _, pid := range sessions[(len(sessions)-1)*(i%2):] {
+				_ = syscall.Kill(pid, syscall.SIGKILL) // one may have ended with another
+			}
+			assert.Eventually(t, func() bool { return begun(t, m) == "" }, 30*time.Second, 100*time.Millisecond, "the session of %s killed at moment %d", user, i)
+			select {
+			case <-done:
+			case <-time.After(3 * time.Minute):
+				t.Fatalf("the session of %s killed at moment %d: the other end waits", user, i)
+			}
+		}
+	}
+	target := remote.New(m.Connect(t, m.Addr(), "root", false), remote.Options{})
+	_, err := machine.Run(t.Context(), target, p.request(t, 2*time.Second, false))
+	require.NoError(t, err)
+	assert.Eventually(t, func() bool { return left(t, m) == "" }, 10*time.Second, 100*time.Millisecond)
+	assert.Equal(t, before, state(t, m), "the machine is as it was after one more run")
+}
+
+// state is what a rehearsal may not change of the server: its files, and what is mounted
+// and made of cgroups.
+func state(t *testing.T, m *sshtest.Machine) string {
+	t.Helper()
+	out, err := exec.Command("sh", "-c", `cd "$1" && find etc opt root var/lib tmp run -path run -o -path run/sshd.pid -o -path '*launcher/misbehave' -o -exec stat -c '%f %u %g %s %Y %n' {} + | sort
+		cat "$1/../mounts"; find /sys/fs/cgroup -name 'k3s-cis-rehearsal*'; cat /proc/sys/kernel/panic /proc/sys/vm/overcommit_memory`, "sh", m.Path("/")).CombinedOutput()
+	require.NoError(t, err, string(out))
+	return string(out)
 }

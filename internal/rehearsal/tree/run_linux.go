@@ -66,6 +66,8 @@ func Run(ctx context.Context, root string, r *rehearsal.Request) (*rehearsal.Obs
 	if err != nil {
 		return nil, err
 	}
+	ctx, alone := whileOrdered(ctx)
+	defer alone()
 	limited, cancel := context.WithTimeout(ctx, r.Timeout+grace)
 	defer cancel()
 	var transcript []byte
@@ -93,6 +95,35 @@ func Run(ctx context.Context, root string, r *rehearsal.Request) (*rehearsal.Obs
 	}
 	seen.Traces = append(seen.Traces, changed(before, after)...)
 	return seen, nil
+}
+
+// errOrphaned is why a rehearsal ends that nobody waits for any more.
+var errOrphaned = errors.New("the program that ordered the rehearsal is gone")
+
+// watching is how often it is looked whether that program is there.
+const watching = 200 * time.Millisecond
+
+// whileOrdered returns a context that ends with the program that started this one: a
+// plugin whose Packer was killed is told of it only when it has done what it was asked.
+func whileOrdered(ctx context.Context) (context.Context, context.CancelFunc) {
+	ctx, cancel := context.WithCancelCause(ctx)
+	parent := os.Getppid()
+	go func() {
+		look := time.NewTicker(watching)
+		defer look.Stop()
+		for {
+			select {
+			case <-ctx.Done():
+				return
+			case <-look.C:
+				if os.Getppid() != parent {
+					cancel(errOrphaned)
+					return
+				}
+			}
+		}
+	}()
+	return ctx, func() { cancel(nil) }
 }
 
 // play starts the first process and returns what it wrote.

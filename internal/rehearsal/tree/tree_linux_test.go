@@ -211,6 +211,26 @@ func TestKilled(t *testing.T) {
 	assert.Equal(t, before, fingerprint(t, root))
 }
 
+// TestParentKilled kills what has started the plugin, as Packer does: nobody waits for
+// the rehearsal any more, and it ends.
+func TestParentKilled(t *testing.T) {
+	asRoot(t)
+	root := newTree(t, "hang", "forks")
+	before, host := fingerprint(t, root), hostState(t)
+	cmd := exec.CommandContext(t.Context(), "sh", "-c", `"$0" "$1" & wait`, "/proc/self/exe", "-test.run=^$")
+	program, err := os.Executable()
+	require.NoError(t, err)
+	cmd.Args[3] = program
+	cmd.Env = append(os.Environ(), deadParent+"="+root, ofThisTest())
+	require.NoError(t, cmd.Start())
+	require.Eventually(t, func() bool { return strings.Contains(hostState(t), "/usr/local/bin/k3s") }, 20*time.Second, 20*time.Millisecond)
+	require.NoError(t, cmd.Process.Kill())
+	_ = cmd.Wait()
+	assert.Eventually(t, func() bool { return hostState(t) == host }, 10*time.Second, 20*time.Millisecond)
+	assert.Equal(t, host, hostState(t))
+	assert.Equal(t, before, fingerprint(t, root))
+}
+
 func TestUnavailable(t *testing.T) {
 	asRoot(t)
 	lacks := func(t *testing.T, err error) string {

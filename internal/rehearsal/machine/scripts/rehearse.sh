@@ -204,6 +204,7 @@ remember_below() {
 
 # outside is the process that stays on the machine.
 outside() {
+	export LIBMOUNT_UTAB="$PWD/utab" # mount makes the directory of its own on the machine
 	sleep 0.1 2>/dev/null && pause=0.1 || pause=1
 	lacks >lacks.list
 	[ "$agent" = no ] || agent_lacks >agent.list
