@@ -87,6 +87,18 @@ var accountFiles = []secretFile{
 // credential, in bytes; none is as large.
 const maxAccountFile = 1 << 20
 
+// skeleton is what the home directory of a new account is made of.
+const skeleton = "/etc/skel"
+
+// fromSkeleton says whether a file of a home directory is as long as the one that it
+// was made from, which is judged in its place: a secret that was added makes it
+// longer. Nearly every account has such files, and another command would be
+// needed to read them.
+func (x *examination) fromSkeleton(e node.Entry) bool {
+	s, presence := x.node().Lookup(path.Join(skeleton, path.Base(e.Path)))
+	return path.Dir(e.Path) != skeleton && presence == node.Present && s.Kind == node.KindFile && s.Unread == "" && s.Size == e.Size
+}
+
 // sshKeyFiles are all that may be a private key of an account.
 const sshKeyFiles = ".ssh/*"
 
@@ -128,10 +140,10 @@ func (x *examination) elsewhere() node.Query {
 // accounts lists the files of accounts that are there and may hold credentials.
 func (x *examination) accounts() []string {
 	var out []string
-	for _, home := range x.homes() {
+	for _, home := range append(x.homes(), skeleton) {
 		dir, _ := patternRoot(home)
 		for _, e := range x.node().Below(dir) {
-			if e.Kind != node.KindFile {
+			if e.Kind != node.KindFile || x.fromSkeleton(e) {
 				continue
 			}
 			patterns := []string{sshKeyFiles}
@@ -160,7 +172,7 @@ func (x *examination) secretsInAccounts() ([]Evidence, string) {
 		return nil, problem
 	}
 	var out []Evidence
-	homes := x.homes()
+	homes := append(x.homes(), skeleton)
 	for _, f := range files {
 		for _, home := range homes {
 			if ok, _ := path.Match(path.Join(home, sshKeyFiles), f.Path); ok && privateKey.Match(f.Data) {

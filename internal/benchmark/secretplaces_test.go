@@ -1,11 +1,15 @@
 package benchmark_test
 
 import (
+	"slices"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
 
 	"github.com/k3s-cis/packer-plugin-k3s/internal/benchmark"
+	"github.com/k3s-cis/packer-plugin-k3s/internal/k3s"
+	"github.com/k3s-cis/packer-plugin-k3s/internal/node"
 )
 
 // stockCloudConfig is what distributions ship.
@@ -195,6 +199,51 @@ func TestKeysThatLogIn(t *testing.T) {
 			}
 			assert.Equal(t, benchmark.Fail, r.Status, r.Found)
 			assert.Contains(t, r.Found, c.file)
+		})
+	}
+}
+
+// TestSkeleton: what a home directory has from the skeleton is judged there, and is
+// no reason for another command; what differs from it is read.
+func TestSkeleton(t *testing.T) {
+	const stock, secret = "alias ll='ls -l'\n", "export K3S_TOKEN=S3CR3T\n"
+	for name, c := range map[string]struct {
+		skeleton, home string
+		again          bool
+		found          string
+	}{
+		"alike":                {stock, stock, false, ""},
+		"without a skeleton":   {"", stock, true, ""},
+		"a secret in the home": {stock, stock + secret, true, "/home/packer/.bashrc"},
+		"a secret in both":     {stock + secret, stock + secret, false, "/etc/skel/.bashrc"},
+		"a shorter one":        {stock + stock, stock, true, ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			tr := server(t)
+			if c.skeleton != "" {
+				tr.file("/etc/skel/.bashrc", 0o644, c.skeleton)
+			}
+			tr.file("/home/packer/.bashrc", 0o644, c.home)
+			q := benchmark.Query(k3s.Server, "")
+			seen := tr.node(q).Entries()
+			for i, e := range seen {
+				if e.Path == "/home/packer/.bashrc" {
+					seen[i].Data = nil // it was asked for without its content
+				}
+			}
+			n := node.New(q, seen)
+			e, err := k3s.Resolve(n, tr.release, tr.role)
+			require.NoError(t, err)
+			more := benchmark.FollowUp(benchmark.Input{Node: n, Effective: e})
+			assert.Equal(t, c.again, slices.Contains(more, node.Pick{Path: "/home/packer/.bashrc", Content: true}), more)
+			r := tr.result(t, "node.hygiene.access")
+			if c.found == "" {
+				assert.Equal(t, benchmark.Pass, r.Status, r.Found)
+				return
+			}
+			assert.Equal(t, benchmark.Fail, r.Status, r.Found)
+			assert.Contains(t, r.Found, c.found)
+			assert.NotContains(t, r.Found, "S3CR3T")
 		})
 	}
 }

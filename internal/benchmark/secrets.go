@@ -99,6 +99,7 @@ func (s secrets) picks(p paths) node.Query {
 			{Path: sudoersDir, Depth: 1, Content: true},
 			{Path: "/root", Depth: 3},
 			{Path: "/home", Depth: 4},
+			{Path: skeleton, Depth: 1, Content: true},
 		})
 	case "environment":
 		var q node.Query
