@@ -35,23 +35,18 @@ type roomSize struct {
 // already needs none, and what may not be looked at counts as there. A path that is
 // more than a word for the shell is not asked about: what is full shows when the file
 // is put in place.
-func (j *job) rooms() []room {
-	if j.change == nil {
-		return nil
-	}
+func (j *job) rooms(there func(source) string) []room {
 	var out []room
-	for _, e := range j.change.Write {
-		if e.Source == nil || !plainPath.MatchString(e.Path) {
+	for _, s := range j.sources() {
+		if !plainPath.MatchString(s.path) {
 			continue
 		}
-		dir := path.Dir(e.Path)
+		dir := path.Dir(s.path)
 		i := slices.IndexFunc(out, func(r room) bool { return r.at[len(r.at)-1] == dir })
 		if i < 0 {
 			i, out = len(out), append(out, room{name: "echo " + dir, at: lineage(dir)})
 		}
-		// Of a pipe nothing would ever be read.
-		there := fmt.Sprintf("{ { test -f %[1]s || ! test -e %[1]s; } && LC_ALL=C sha256sum %[1]s 2>&1 | grep -q -e ^%[2]x -e denied; }", e.Path, e.Source.SHA256)
-		out[i].sizes = append(out[i].sizes, roomSize{there, e.Source.Size})
+		out[i].sizes = append(out[i].sizes, roomSize{there(s), s.Size})
 	}
 	return shared(out)
 }
@@ -113,11 +108,11 @@ func (r room) sum(operator string) string {
 }
 
 // refuseFull returns commands that refuse the request where there is no room for it,
-// in own or where its files of the build host are to lie.
-func (j *job) refuseFull(own ...room) string {
+// in own or where its files of the build host are to lie, unless they are there.
+func (j *job) refuseFull(there func(source) string, own ...room) string {
 	no := "echo k3s-cis " + j.nonce + " cannot room; exit 1"
 	out := "set -f; "
-	for _, r := range append(own, j.rooms()...) {
+	for _, r := range append(own, j.rooms(there)...) {
 		out += r.refuse(no) + "; "
 	}
 	return out
@@ -128,7 +123,7 @@ func (j *job) refuseFull(own ...room) string {
 func (j *job) stagingRoom() room {
 	r := room{name: "(cd ..; pwd)", at: []string{"."}}
 	for _, s := range j.sources() {
-		r.sizes = append(r.sizes, roomSize{s.had(), s.Size})
+		r.sizes = append(r.sizes, roomSize{fmt.Sprintf("test -e told.%d", s.number), s.Size})
 	}
 	return r
 }
@@ -136,7 +131,8 @@ func (j *job) stagingRoom() room {
 // source is a file of the build host that a request has.
 type source struct {
 	*node.Source
-	path string
+	number int
+	path   string
 }
 
 // sources are those in the order of their numbers, from 1.
@@ -147,35 +143,41 @@ func (j *job) sources() []source {
 	}
 	for _, e := range j.change.Write {
 		if e.Source != nil {
-			out = append(out, source{e.Source, e.Path})
+			out = append(out, source{e.Source, len(out) + 1, e.Path})
 		}
 	}
 	return out
 }
 
-// had is a command that succeeds where the machine has the file already. A path that
-// is more than a word for the shell is not asked about.
-func (s source) had() string {
-	if !plainPath.MatchString(s.path) {
-		return "false"
-	}
-	return fmt.Sprintf("{ test -f %[1]s && stat -L -c %%s %[1]s | grep -qx %[2]d && LC_ALL=C sha256sum %[1]s | grep -q ^%[3]x; } 2>/dev/null", s.path, s.Size, s.SHA256)
+// there is a command that succeeds where the file is there already, or may not be
+// looked at. Of a pipe nothing would ever be read.
+func (s source) there() string {
+	return fmt.Sprintf("{ { test -f %[1]s || ! test -e %[1]s; } && LC_ALL=C sha256sum %[1]s 2>&1 | grep -q -e ^%[2]x -e denied; }", s.path, s.SHA256)
 }
 
+// had succeeds where tellHad has found it.
+func (s source) had() string { return fmt.Sprintf("test -e had.%d", s.number) }
+
 // tellHad returns commands by which the machine says which files of the build host it
-// has already, so that they need not be sent. What an earlier run left, which was cut
-// off, is taken back first: then nothing is known of what is there.
+// has already, so that they need not be sent, and keeps that in the staging directory
+// that the shell is in: reading them takes a while. A path that is more than a word
+// for the shell is not asked about. What an earlier run left, which was cut off, is
+// taken back first: then nothing is known of what will be there.
 func (j *job) tellHad() string {
 	say := "echo k3s-cis " + j.nonce
-	out := say + " looks; if ls -a"
+	out, tell := say+" looks; ", ""
+	for _, s := range j.sources() {
+		if !plainPath.MatchString(s.path) {
+			continue
+		}
+		out += fmt.Sprintf("test -f %[1]s && stat -L -c %%s %[1]s | grep -qx %[2]d && LC_ALL=C sha256sum %[1]s | grep -q ^%[3]x && true >had.%[4]d; ", s.path, s.Size, s.SHA256, s.number)
+		tell += fmt.Sprintf("if %s && true >told.%d; then %s has %[2]d; fi; ", s.had(), s.number, say)
+	}
+	left := "ls -a"
 	for _, base := range stagingBases {
-		out += " " + base + "/"
+		left += " " + base + "/"
 	}
-	out += " 2>/dev/null | grep ^.k3s-cis- | grep -qv " + j.nonce + "; then :; else "
-	for i, s := range j.sources() {
-		out += fmt.Sprintf("if %s; then %s has %d; fi; ", s.had(), say, i+1)
-	}
-	return out + "fi </dev/null; "
+	return "{ " + out + "if " + left + " | grep ^.k3s-cis- | grep -qv " + j.nonce + "; then :; else " + tell + ":; fi; } </dev/null 2>/dev/null; "
 }
 
 // uploadRoom is what a request file needs, and what then is unpacked of it beside it

@@ -92,7 +92,7 @@ func receive(j *job, file string, script body, large int64, refused, why, take s
 	say := "echo k3s-cis " + j.nonce + " cannot "
 	size, room := script.size(), ""
 	if large > 0 {
-		room = j.refuseFull(uploadRoom(size, large)...)
+		room = j.refuseFull(source.there, uploadRoom(size, large)...)
 	}
 	return fmt.Sprintf("sh -c '%[1]s; %[6]s && { %[2]s%[7]s; exit 1; }; %[9]strap : HUP PIPE TERM INT; umask 077; echo k3s-cis %[3]s ready; "+
 		"if %[8]s >%[5]s; then wc -c <%[5]s | grep -qx %[4]d && exit 0; test -s %[5]s && %[2]swhole || %[2]sstdin; else %[2]supload; fi; "+

@@ -179,7 +179,7 @@ func (r *Machine) streamCommand(j *job, large int64) (string, bool) {
 	unpack := "test -t 0 && { " + say + "tty; exit; }; command -v tar >/dev/null 2>&1 || { " + say + "tar; exit; }; "
 	room := ""
 	if large > 0 {
-		room = j.refuseFull(j.stagingRoom()) + j.tellHad() + ready + "; "
+		room = j.tellHad() + j.refuseFull(source.had, j.stagingRoom()) + ready + "; "
 	} else {
 		unpack += ready + "; "
 	}
