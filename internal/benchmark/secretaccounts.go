@@ -68,7 +68,9 @@ var accountFiles = []secretFile{
 	{".terraformrc", tokenSetting, "a token of a registry of modules"},
 	{"*.json", regexp.MustCompile(`"private_key"\s*:\s*"-----BEGIN`), "a private key of a service account"},
 	{"*.pem", privateKey, "a private key"},
-	{"*.key", privateKey, "a private key"},
+	{"*key*", privateKey, "a private key"},
+	{"id_*", privateKey, "a private key"},
+	{"*.ppk", regexp.MustCompile(`^PuTTY-User-Key-File`), "a private key"},
 	{"*.y*ml", regexp.MustCompile(`(?m)^[\s-]*["']?client-key-data["']?\s*:\s*["']?[A-Za-z0-9+/]`), "a key of a cluster"},
 	{"*kubeconfig", regexp.MustCompile(`(?m)^[\s-]*["']?(client-key-data|token)["']?\s*:\s*["']?[A-Za-z0-9+/]`), "a key of a cluster"},
 	{".my.cnf", passwordSetting, "a password of a database"},
@@ -152,7 +154,7 @@ func (x *examination) accounts() []string {
 			}
 			if slices.ContainsFunc(patterns, func(name string) bool {
 				ok, _ := path.Match(path.Join(home, name), e.Path)
-				return ok && !(strings.Contains(name, "*") && e.Size > maxAccountFile)
+				return ok && !(strings.Contains(name, "*") && (e.Size > maxAccountFile || e.Unread == node.UnreadLarge))
 			}) {
 				out = append(out, e.Path)
 			}
@@ -185,7 +187,7 @@ func (x *examination) secretsInAccounts() ([]Evidence, string) {
 			}
 		}
 	}
-	for _, search := range []func() ([]Evidence, string){x.passwords, x.sudoWithoutPassword, x.keysThatLogIn} {
+	for _, search := range []func() ([]Evidence, string){x.passwords, x.sudoWithoutPassword, x.doasWithoutPassword, x.keysThatLogIn} {
 		found, problem := search()
 		if problem != "" {
 			return nil, problem

@@ -372,6 +372,8 @@ func (x *examination) secretsInSystemEnvironment() ([]Evidence, string) {
 const (
 	sudoers     = "/etc/sudoers"
 	sudoersDir  = "/etc/sudoers.d"
+	doasFile    = "/etc/doas.conf"
+	doasDir     = "/etc/doas.d"
 	shadowFile  = "/etc/shadow"
 	accountFile = "/etc/passwd"
 )
@@ -443,6 +445,46 @@ func (x *examination) sudoWithoutPassword() ([]Evidence, string) {
 	}
 	return out, ""
 }
+
+// doasWithoutPassword finds rules of doas that make an account root without a password
+// (doas.conf(5)): permit, its options, who, as whom, and which command.
+func (x *examination) doasWithoutPassword() ([]Evidence, string) {
+	all, problem := x.children(doasDir)
+	if problem != "" {
+		return nil, problem
+	}
+	names := []string{doasFile}
+	for _, e := range all {
+		if path.Ext(e.Path) == ".conf" {
+			names = append(names, e.Path)
+		}
+	}
+	files, problem := x.files(names...)
+	if problem != "" {
+		return nil, problem
+	}
+	known, problem := x.accountNames()
+	var out []Evidence
+	for _, f := range files {
+		line := 0
+		for text := range bytes.Lines(f.Data) {
+			line++
+			m := doasRule.FindSubmatch(text)
+			if m == nil || !bytes.Contains(m[1], []byte("nopass")) {
+				continue
+			}
+			who := string(m[2])
+			if who == "root" || who[0] != ':' && !slices.Contains(known, who) {
+				continue
+			}
+			out = append(out, Evidence{Source: f.Path, Line: line, Detail: fmt.Sprintf("%s may run everything as root without a password", safetext.Name(strings.TrimPrefix(who, ":")))})
+		}
+	}
+	return out, problem
+}
+
+// doasRule is a rule for every command, as root: its options and whom it is for.
+var doasRule = regexp.MustCompile(`^\s*permit\s+((?:(?:nopass|nolog|persist|keepenv|setenv\s*\{[^}]*\})\s+)+)(\S+)(?:\s+as\s+root)?\s*(?:#.*)?$`)
 
 // accountNames are the users that the node knows.
 func (x *examination) accountNames() ([]string, string) {

@@ -97,6 +97,8 @@ func (s secrets) picks(p paths) node.Query {
 			{Path: cloudConfigFile, Content: true},
 			{Path: sudoers, Content: true},
 			{Path: sudoersDir, Depth: 1, Content: true},
+			{Path: doasFile, Content: true},
+			{Path: doasDir, Depth: 1, Content: true},
 			{Path: "/root", Depth: 3},
 			{Path: "/home", Depth: 4},
 			{Path: skeleton, Depth: 1, Content: true},

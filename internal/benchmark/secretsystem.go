@@ -99,6 +99,7 @@ var systemFiles = []secretFile{
 	{"/etc/salt/pki/minion/minion.pem", privateKey, "the machine's identity at its management"},
 	{"/etc/puppetlabs/puppet/ssl/private_keys/*", privateKey, "the machine's identity at its management"},
 	{"/etc/chef/*.pem", privateKey, "the machine's identity at its management"},
+	{"/etc/kubernetes/*.conf", regexp.MustCompile(`(?m)^[\s-]*["']?client-key-data["']?\s*:\s*["']?[A-Za-z0-9+/]`), "a key of a cluster"},
 	{"/etc/pve/priv/*", privateKey, "a private key"},
 	{"/root/.ceph/*", regexp.MustCompile(`(?m)^[ \t]*key[ \t]*=[ \t]*\S`), "a key of a storage cluster"},
 	{"/etc/ceph/*.keyring", regexp.MustCompile(`(?m)^[ \t]*key[ \t]*=[ \t]*\S`), "a key of a storage cluster"},

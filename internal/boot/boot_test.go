@@ -91,6 +91,7 @@ func TestParametersWrittenAtBoot(t *testing.T) {
 		{"/etc/cron.d/x", 0o644, "*/5 * * * * root /sbin/sysctl -w vm.overcommit_memory=0\n", "0"},
 		{"/etc/cron.d/x", 0o644, "# @reboot root sysctl -w vm.overcommit_memory=0\nMAILTO=root\n", ""},
 		{"/var/spool/cron/crontabs/root", 0o600, "@reboot sysctl -w vm.overcommit_memory=0\n", "0"},
+		{"/var/spool/at/a0001", 0o700, "#!/bin/sh\nsysctl -w vm.overcommit_memory=0\n", "0"},
 		{"/etc/crontabs/root", 0o600, "0 0 * * * sysctl -w vm.overcommit_memory=0\n", "0"},
 		{"/etc/cron.daily/x", 0o755, "#!/bin/sh\nsysctl -w vm.overcommit_memory=0\n", "0"},
 		{"/etc/udev/rules.d/9.rules", 0o644, "ACTION==\"add\", RUN+=\"/sbin/sysctl -w vm.overcommit_memory=0\"\n", "0"},

@@ -43,6 +43,7 @@ var sources = []source{
 	{dirs: []string{"/etc/crontab", "/etc/anacrontab"}, read: (*Changes).crontab},
 	{dirs: []string{"/etc/cron.d"}, depth: 1, read: (*Changes).crontab},
 	{dirs: []string{"/var/spool/cron"}, depth: 2, read: (*Changes).userCrontab},
+	{dirs: []string{"/var/spool/cron/atjobs", "/var/spool/at"}, depth: 1, executable: true, read: (*Changes).wholeScript},
 	{dirs: []string{"/etc/crontabs"}, depth: 1, read: (*Changes).userCrontab},
 	{
 		dirs: service.UnitDirectories(), depth: 2,

@@ -270,6 +270,10 @@ func (r *resolver) datastore() Datastore {
 // another: kine takes an endpoint for one whose scheme is http or https (kine,
 // endpoint.ParseStorageEndpoint).
 func (e *Effective) ClientOfEtcd() bool {
+	// What the API server is told itself stands in the place of all that.
+	if servers, from, set := e.Flag(APIServer, "etcd-servers"); set && !from[len(from)-1].Origin.Default {
+		return !strings.HasPrefix(servers, "unix")
+	}
 	if e.Datastore != External {
 		return e.Datastore == EtcdStore
 	}

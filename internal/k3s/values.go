@@ -24,6 +24,7 @@ type form struct {
 
 var (
 	address  = form{"an IP address such as 10.0.0.10", func(s string) bool { return net.ParseIP(s) != nil }, true}
+	one      = form{address.says, address.holds, false}
 	network  = form{"a network such as 10.42.0.0/16", func(s string) bool { _, _, err := net.ParseCIDR(s); return err == nil }, true}
 	period   = form{"a time such as 10m", func(s string) bool { _, err := time.ParseDuration(s); return err == nil }, false}
 	ports    = form{"a range of ports such as 30000-32767", isPortRange, false}
@@ -60,7 +61,7 @@ var (
 // forms are the keys at whose values K3s exits because they are not of a form
 // (pkg/cli/server/server.go, pkg/util/net.go, the flags of pkg/cli/cmds).
 var forms = map[string]form{
-	"node-ip": address, "node-external-ip": address, "cluster-dns": address,
+	"node-ip": address, "advertise-address": one, "node-external-ip": address, "cluster-dns": address,
 	"cluster-cidr": network, "service-cidr": network,
 	"service-node-port-range": ports, "https-listen-port": port, "advertise-port": port, "lb-server-port": port,
 	"server": secure, "flannel-backend": backend, "node-name": nodeName,

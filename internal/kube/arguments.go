@@ -26,7 +26,7 @@ func CheckArguments(r k3s.Release, c k3s.Component, args []k3s.Argument) []k3s.P
 		}
 	}
 	out = append(out, checkValues(c, args)...)
-	out = append(out, checkTogether(c, args)...)
+	out = append(out, checkTogether(r, c, args)...)
 	out = append(out, checkGates(r, c, args)...)
 	if c == k3s.APIServer {
 		out = append(out, checkPlugins(r, args)...)

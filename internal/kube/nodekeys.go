@@ -37,10 +37,10 @@ func CheckNode(e *k3s.Effective) []k3s.Problem {
 }
 
 // checkTogether judges values of flags that are refused because of one another.
-func checkTogether(c k3s.Component, args []k3s.Argument) []k3s.Problem {
+func checkTogether(r k3s.Release, c k3s.Component, args []k3s.Argument) []k3s.Problem {
 	switch c {
 	case k3s.APIServer:
-		return openIDTogether(args)
+		return append(openIDTogether(args), serviceNetworks(r, args)...)
 	case k3s.Kubelet:
 		return kubeletTogether(args)
 	case k3s.ControllerManager:

@@ -88,3 +88,33 @@ func nodeNetworks(args []k3s.Argument) []k3s.Problem {
 	}
 	return out
 }
+
+// serviceBits is how many bits of a network of services may differ, up to the release in
+// which Services' addresses have no common bitmap any more (kube-apiserver:
+// app/options/validation.go; the gate DisableAllocatorDualWrite is on from v1.34).
+const serviceBits = 20
+
+// serviceNetworks wants the networks of Services to be such as the API server takes.
+func serviceNetworks(r k3s.Release, args []k3s.Argument) []k3s.Problem {
+	whole, _ := lastOf(args, "service-cluster-ip-range")
+	var networks []netip.Prefix
+	for _, text := range splitList(whole.Value) {
+		network, err := netip.ParsePrefix(text)
+		if err != nil {
+			return nil // refused elsewhere
+		}
+		networks = append(networks, network)
+	}
+	switch {
+	case len(networks) > 2:
+		return []k3s.Problem{fatal(whole, "service-cluster-ip-range must not contain more than two networks, and the API server exits; set service-cidr to one, or to one of IPv4 and one of IPv6")}
+	case len(networks) == 2 && networks[0].Addr().Is4() == networks[1].Addr().Is4():
+		return []k3s.Problem{fatal(whole, "the two networks of service-cluster-ip-range must be of different IP families, and the API server exits; set service-cidr to one of IPv4 and one of IPv6")}
+	}
+	for _, network := range networks {
+		if bits := network.Addr().BitLen(); !r.AtLeast(1, 34) && bits-network.Bits() > serviceBits {
+			return []k3s.Problem{fatal(whole, "service-cluster-ip-range is too large with /%d: for %d-bit addresses the mask must be %d or more, and the API server exits; set service-cidr", network.Bits(), bits, bits-serviceBits)}
+		}
+	}
+	return nil
+}

@@ -80,6 +80,7 @@ var rules = withCommon(map[k3s.Component]map[string]rule{
 		"max-pods":                   notNegative("--%s %s must not be a negative number"),
 		"memory-manager-policy":      oneOf("None", "Static"),
 		"node-labels":                nodeLabels,
+		"hostname-override":          nodeName,
 		"node-status-max-images":     between(-1, 1<<31-1),
 		"oom-score-adj":              between(-1000, 1000),
 		"pods-per-core":              notNegative("--%s %s must not be a negative number"),
@@ -373,6 +374,16 @@ func NodeLabelFault(key, value string) string {
 		return fmt.Sprintf("unknown 'kubernetes.io' or 'k8s.io' label %s: a kubelet may not give it to its node; set it through the API once the node is there", word(key))
 	}
 	return ""
+}
+
+// nodeName wants a name that the API server registers a node under: the kubelet puts it
+// into lower case, and makes it the value of a label too.
+func nodeName(name string, values []string) string {
+	lower := strings.ToLower(strings.TrimSpace(values[0]))
+	if lower == "" || len(validation.IsDNS1123Subdomain(lower)) == 0 && len(validation.IsValidLabelValue(lower)) == 0 {
+		return ""
+	}
+	return fmt.Sprintf("--%s is no name that the API server registers a node under; write lower-case letters, digits, dots and dashes, 63 at most", name)
 }
 
 func nodeLabels(name string, values []string) string {

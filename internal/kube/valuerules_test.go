@@ -95,6 +95,8 @@ var ValueRules = []ValueRule{
 	{k3s.KubeProxy, "detect-local-mode=ClusterCIDR", "", false},
 	{k3s.KubeProxy, "conntrack-max-per-core=-1", "greater than or equal to 0", false},
 	{k3s.ControllerManager, "cluster-cidr=10.42.0.0/99", "is not a network", false},
+	{k3s.Kubelet, "hostname-override=edge_1", "no name that the API server registers", false},
+	{k3s.Kubelet, "hostname-override=Edge-1.example.org", "", false},
 	{k3s.ControllerManager, "secure-port=0", "", false},
 	{k3s.ControllerManager, "cluster-cidr=10.42.0.0/16 node-cidr-mask-size=40", "no network of 32 bits", false},
 	{k3s.ControllerManager, "cluster-cidr=10.42.0.0/16 node-cidr-mask-size=26", "", false},
@@ -178,4 +180,30 @@ func TestNodeKeys(t *testing.T) {
 	assert.Len(t, CheckNode(setting("node-label", "rack=a1", "node-role.kubernetes.io/worker=true")), 1)
 	assert.Empty(t, CheckNode(setting("node-taint", "a=b:NoSchedule", "CriticalAddonsOnly=true:NoExecute")))
 	assert.Len(t, CheckNode(setting("node-taint", "a=b:NoScedule")), 1)
+}
+
+// TestServiceNetworks: what the API server takes for the networks of Services, by its
+// release.
+func TestServiceNetworks(t *testing.T) {
+	for _, c := range []struct{ release, value, says string }{
+		{"1.36", "10.43.0.0/16", ""},
+		{"1.36", "10.0.0.0/8", ""},
+		{"1.33", "10.0.0.0/8", "too large with /8: for 32-bit addresses the mask must be 12 or more"},
+		{"1.33", "10.0.0.0/12", ""},
+		{"1.33", "10.43.0.0/16,fd00:43::/64", "too large with /64: for 128-bit addresses the mask must be 108"},
+		{"1.33", "10.43.0.0/16,fd00:43::/112", ""},
+		{"1.36", "10.43.0.0/16,10.44.0.0/16", "must be of different IP families"},
+		{"1.36", "10.43.0.0/16,fd00::/112,10.44.0.0/16", "more than two networks"},
+	} {
+		args := []k3s.Argument{{Name: "service-cluster-ip-range", Value: c.value, Origin: k3s.Origin{Source: "config.yaml", Line: 1, Default: true}}}
+		got := CheckArguments(release(t, c.release), k3s.APIServer, args)
+		if c.says == "" {
+			assert.Empty(t, got, c.value)
+			continue
+		}
+		if assert.Len(t, got, 1, c.value) {
+			assert.Contains(t, got[0].Text, c.says)
+			assert.Equal(t, k3s.Fatal, got[0].Consequence)
+		}
+	}
 }

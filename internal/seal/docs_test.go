@@ -25,7 +25,7 @@ func TestDocumented(t *testing.T) {
 		case "sudo-rule":
 			paths = []string{"files in `/etc/sudoers.d` and `/etc/doas.d` that are about the build's user alone, or make users root without a password and nothing else"}
 		case "private-keys":
-			paths = append(paths, "every private key in `~/.ssh` and in `~/*.json`, `~/*.pem` and `~/*.key`")
+			paths = append(paths, "every private key in `~/.ssh` and in `~/*.json`, `~/*.pem`, `~/*key*` and `~/id_*`")
 		}
 		row := fmt.Sprintf("| `%s` | %s | %s |\n", it.Name, strings.Join(paths, ", "), it.Why)
 		if !strings.Contains(string(page), row) {

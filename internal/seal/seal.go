@@ -120,7 +120,7 @@ func FollowUp(o Options, n *node.Node) node.Query {
 }
 
 // keyFiles are patterns of the files that are private keys if they say so.
-var keyFiles = []string{"~/.ssh/*", "~/*.json", "~/*.pem", "~/*.key"}
+var keyFiles = []string{"~/.ssh/*", "~/*.json", "~/*.pem", "~/*key*", "~/id_*"}
 
 // maxKeyFile is how large a file with a private key is at most, in bytes.
 const maxKeyFile = 1 << 20
