@@ -164,7 +164,8 @@ func TestMadeAlready(t *testing.T) {
 	link := made(tls+"/link.crt", 0o644)
 	link.Target = "/srv/a.crt"
 	entries := []node.Entry{
-		{Path: tls, Kind: node.KindDirectory, Mode: 0o700}, {Path: tls + "/etcd", Kind: node.KindDirectory, Mode: 0o700},
+		{Path: tls, Kind: node.KindDirectory, Mode: 0o700},
+		{Path: tls + "/etcd", Kind: node.KindDirectory, Mode: 0o700},
 		made(tls+"/client-ca.crt", 0o644), made(tls+"/etcd/peer.crt", 0o664), made(tls+"/client-ca.key", 0o600), made(tls+"/narrow.crt", 0o400),
 		made(cred+"/admin.kubeconfig", 0o644), made(cred+"/passwd", 0o644), link,
 	}

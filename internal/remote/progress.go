@@ -36,7 +36,7 @@ func (p *progress) add(n int) {
 	}
 	p.sent += int64(n)
 	done := p.sent == p.total
-	if now.Sub(p.last) < progressEvery && !(done && p.told) {
+	if now.Sub(p.last) < progressEvery && (!done || !p.told) {
 		return
 	}
 	p.last, p.told = now, true
