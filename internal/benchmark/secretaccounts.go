@@ -154,7 +154,8 @@ func (x *examination) accounts() []string {
 			}
 			if slices.ContainsFunc(patterns, func(name string) bool {
 				ok, _ := path.Match(path.Join(home, name), e.Path)
-				return ok && !(strings.Contains(name, "*") && (e.Size > maxAccountFile || e.Unread == node.UnreadLarge))
+				large := e.Size > maxAccountFile || e.Unread == node.UnreadLarge
+				return ok && (!large || !strings.Contains(name, "*"))
 			}) {
 				out = append(out, e.Path)
 			}

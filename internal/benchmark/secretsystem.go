@@ -121,7 +121,7 @@ var logFiles = []string{
 }
 
 // debconfPasswords is where debconf keeps answers that are passwords, and nothing else.
-const debconfPasswords = "/var/cache/debconf/passwords.dat"
+const debconfPasswords = "/var/cache/debconf/passwords.dat" //nolint:gosec // a path, no password
 
 // Texts that are secrets in logs.
 var (

@@ -41,15 +41,15 @@ func nodeNetworks(args []k3s.Argument) []k3s.Problem {
 			masks[name] = a
 		}
 	}
-	any, four, six := masks["node-cidr-mask-size"], masks["node-cidr-mask-size-ipv4"], masks["node-cidr-mask-size-ipv6"]
+	either, four, six := masks["node-cidr-mask-size"], masks["node-cidr-mask-size-ipv4"], masks["node-cidr-mask-size-ipv6"]
 	one := len(networks) == 1 && whole.Value != usualPodNetwork // else the node may be of IPv6
 	switch {
 	case len(networks) == 0:
 		return nil
-	case any.Name != "" && len(networks) > 1:
-		return []k3s.Problem{fatal(any, "usage of --node-cidr-mask-size is not allowed with dual-stack clusters; set node-cidr-mask-size-ipv4 and -ipv6")}
-	case any.Name != "" && len(masks) > 1:
-		return []k3s.Problem{fatal(any, "node-cidr-mask-size does not go together with node-cidr-mask-size-ipv4 and -ipv6; leave one kind")}
+	case either.Name != "" && len(networks) > 1:
+		return []k3s.Problem{fatal(either, "usage of --node-cidr-mask-size is not allowed with dual-stack clusters; set node-cidr-mask-size-ipv4 and -ipv6")}
+	case either.Name != "" && len(masks) > 1:
+		return []k3s.Problem{fatal(either, "node-cidr-mask-size does not go together with node-cidr-mask-size-ipv4 and -ipv6; leave one kind")}
 	case one && four.Name != "" && networks[0].Addr().Is6():
 		return []k3s.Problem{fatal(four, "usage of --node-cidr-mask-size-ipv4 is not allowed for a single-stack IPv6 cluster; take it out")}
 	case one && six.Name != "" && networks[0].Addr().Is4():
@@ -61,9 +61,9 @@ func nodeNetworks(args []k3s.Argument) []k3s.Problem {
 		if network.Addr().Is6() {
 			of, size = six, nodeMask6
 		}
-		of.Value = cmp.Or(of.Value, any.Value)
-		if of.Name == "" && any.Name != "" {
-			of = any
+		of.Value = cmp.Or(of.Value, either.Value)
+		if of.Name == "" && either.Name != "" {
+			of = either
 		}
 		if of.Name != "" {
 			n, err := strconv.Atoi(strings.TrimSpace(of.Value))

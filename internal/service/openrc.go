@@ -92,9 +92,7 @@ func FromOpenRC(n *node.Node, name string) (*Service, error) {
 		return nil, err
 	}
 	all = append(all, sourced...)
-	for _, v := range lastOfEach(all, nil) {
-		s.Environment = append(s.Environment, v)
-	}
+	s.Environment = append(s.Environment, lastOfEach(all, nil)...)
 	return s, nil
 }
 
@@ -163,9 +161,7 @@ func sourcedEnvironment(n *node.Node, s *Service, script, text string, known []s
 			if err != nil {
 				return nil, err
 			}
-			for _, v := range shellEnvironment(e.Path, data) {
-				all = append(all, v)
-			}
+			all = append(all, shellEnvironment(e.Path, data)...)
 		}
 	}
 	_ = known

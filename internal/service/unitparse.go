@@ -259,7 +259,7 @@ func (p *unitParser) setPass(file string, s iniSetting) error {
 	})
 }
 
-func (p *unitParser) setUnset(file string, s iniSetting) error {
+func (p *unitParser) setUnset(_ string, s iniSetting) error {
 	if s.value == "" {
 		p.unset = nil
 		return nil
@@ -328,9 +328,7 @@ func (p *unitParser) environment(manager []Variable) error {
 		}
 		all = append(all, vars...)
 	}
-	for _, v := range lastOfEach(all, p.unset) {
-		p.service.Environment = append(p.service.Environment, v)
-	}
+	p.service.Environment = append(p.service.Environment, lastOfEach(all, p.unset)...)
 	if len(p.pass) == 0 {
 		return nil
 	}
