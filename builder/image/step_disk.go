@@ -36,11 +36,6 @@ func (s *stepTree) mountDisk(ctx context.Context, state multistep.StateBag) erro
 	if err := disk.CopyDisk(ctx, w.base, w.kind, w.disk, w.scratch, progressOf(w, ui)); err != nil {
 		return fmt.Errorf("iso_url: %w", err)
 	}
-	if s.Format == disk.Raw {
-		// The copy becomes the image: its blocks are on their way to the host's
-		// disk while the tree is provisioned, and publishing waits for the rest.
-		s.writing.Go(func() { disk.WriteOut(w.disk) })
-	}
 	return s.mount(ctx, state, w.disk, dir)
 }
 

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"sync"
 
 	"github.com/hashicorp/packer-plugin-sdk/multistep"
 	packersdk "github.com/hashicorp/packer-plugin-sdk/packer"
@@ -23,8 +22,6 @@ type stepTree struct {
 	Partition    string
 	DiskSize     int64
 	Architecture string
-
-	writing sync.WaitGroup
 }
 
 func (s *stepTree) Run(ctx context.Context, state multistep.StateBag) multistep.StepAction {
@@ -130,7 +127,6 @@ func (s *stepTree) checkArchitecture(w *work) error {
 // Cleanup unmounts a disk that the build did not get to unmount.
 func (s *stepTree) Cleanup(state multistep.StateBag) {
 	w, _ := of(state)
-	s.writing.Wait()
 	failCleanup(state, errors.Join(unmount(w), w.place.close()))
 }
 

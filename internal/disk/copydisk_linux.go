@@ -57,18 +57,6 @@ func cloneOrCopy(ctx context.Context, from, to string) (err error) {
 	return errors.Join(err, out.Close())
 }
 
-// WriteOut has the kernel write what it still holds of a file to the disk, and
-// returns when it is on its way. It proves nothing and says nothing: whoever
-// needs the file on the disk syncs it, and waits less.
-func WriteOut(file string) {
-	f, err := os.Open(file)
-	if err != nil {
-		return
-	}
-	defer f.Close()
-	_ = unix.SyncFileRange(int(f.Fd()), 0, 0, unix.SYNC_FILE_RANGE_WRITE)
-}
-
 // copiers is how many pieces of a disk are copied at the same time: two fill
 // one another's pauses, and more take their turns on the same disk.
 const copiers = 2

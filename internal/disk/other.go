@@ -63,9 +63,6 @@ func CheckRoot(string) error { return ErrNotLinux }
 // CopyDisk needs Linux.
 func CopyDisk(context.Context, string, Kind, string, string, Progress) error { return ErrNotLinux }
 
-// WriteOut needs Linux.
-func WriteOut(string) {}
-
 // Grow needs Linux.
 func Grow(context.Context, string, *Layout, Partition, int64) (Partition, error) {
 	return Partition{}, ErrNotLinux
