@@ -152,8 +152,10 @@ func TestMakeDirectories(t *testing.T) {
 				require.NoError(t, r.err)
 				all = append(all, r.made...)
 			}
-			assert.ElementsMatch(t, []string{filepath.Dir(parent), parent,
-				filepath.Join(parent, "1"), filepath.Join(parent, "2"), filepath.Join(parent, "3"), filepath.Join(parent, "4")}, all)
+			assert.ElementsMatch(t, []string{
+				filepath.Dir(parent), parent,
+				filepath.Join(parent, "1"), filepath.Join(parent, "2"), filepath.Join(parent, "3"), filepath.Join(parent, "4"),
+			}, all)
 		}
 	})
 	t.Run("in the way", func(t *testing.T) {
