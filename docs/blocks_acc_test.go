@@ -201,7 +201,7 @@ func TestAccGuides(t *testing.T) {
 			"report.html: OK", "platform@example.com", "Jo Smith",
 		},
 		"reading-a-failure": {
-			"of 169 controls 2 failed: node.k3s-starts, node.kernel-parameters; reports are in example/output/report", "packer build ended with 1",
+			"of 170 controls 2 failed: node.k3s-starts, node.kernel-parameters; reports are in example/output/report", "packer build ended with 1",
 			"vm.overcommit_memory=0 from /etc/sysctl.d/99-tuning.conf:1", "k3s-cis: control node.kernel-parameters: fail, by /etc/sysctl.d/99-tuning.conf:1",
 		},
 	} {

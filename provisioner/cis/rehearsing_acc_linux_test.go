@@ -145,12 +145,12 @@ func TestAccKilledWhileRehearsing(t *testing.T) {
 		_, there := m.Processes(t)
 		return strings.Join(append(here, there...), "\n")
 	}
-	const moments = 20
+	const moments = 20 // for each of the two
 	for name, c := range map[string]struct{ dir, begun string }{
 		"over SSH":  {overSSH, "program.sh first"},
 		"in a tree": {inTree, "packer-k3s-rehearsal"},
 	} {
-		for i := range moments {
+		for i := range 2 * moments {
 			cmd := p.Command(t.Context(), c.dir, "build", ".")
 			cmd.Env = append(cmd.Env, mark)
 			said, err := os.Create(filepath.Join(t.TempDir(), "said"))
@@ -170,7 +170,7 @@ func TestAccKilledWhileRehearsing(t *testing.T) {
 				t.Fatalf("%s", text)
 			}
 			require.NoError(t, said.Close())
-			time.Sleep(time.Duration(i) * 40 * time.Millisecond)
+			time.Sleep(time.Duration(i/2) * 40 * time.Millisecond)
 			pids, commands := marked(t, mark)
 			what := "packer build" // which starts itself once more
 			if i%2 == 1 {
@@ -184,7 +184,7 @@ func TestAccKilledWhileRehearsing(t *testing.T) {
 			}
 			require.True(t, killed, "%s: no %s in %v", name, what, commands)
 			_ = cmd.Wait()
-			assert.Eventually(t, func() bool { return goesOn() == "" }, 30*time.Second, 100*time.Millisecond, "%s: %s killed at moment %d", name, what, i)
+			assert.Eventually(t, func() bool { return goesOn() == "" }, 30*time.Second, 100*time.Millisecond, "%s: %s killed at moment %d", name, what, i/2)
 			if t.Failed() {
 				t.Fatal(goesOn())
 			}
