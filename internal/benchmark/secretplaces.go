@@ -174,8 +174,8 @@ func assignedSecrets(file string, data []byte) []Evidence {
 	line := 0
 	for text := range bytes.Lines(data) {
 		line++
-		if bytes.HasPrefix(bytes.TrimSpace(text), []byte("#")) {
-			continue
+		if !bytes.ContainsAny(text, "=-") || bytes.HasPrefix(bytes.TrimSpace(text), []byte("#")) {
+			continue // neither an assignment nor an option
 		}
 		for _, m := range secretOptions.FindAllSubmatch(text, -1) {
 			if key := string(m[1]); k3s.HoldsSecret(key, string(m[2])) {
@@ -206,11 +206,14 @@ var credentialURL = regexp.MustCompile(`://[^/\s:@"']*:[^/\s@"'${]+@`)
 
 // credentialURLs finds such addresses in lines that are no comments.
 func credentialURLs(file string, data []byte) []Evidence {
+	if !bytes.Contains(data, []byte("://")) {
+		return nil // as most of the files of tens of megabytes that a node may have
+	}
 	var out []Evidence
 	line := 0
 	for text := range bytes.Lines(data) {
 		line++
-		if !bytes.HasPrefix(bytes.TrimSpace(text), []byte("#")) && credentialURL.Match(text) {
+		if bytes.Contains(text, []byte("://")) && !bytes.HasPrefix(bytes.TrimSpace(text), []byte("#")) && credentialURL.Match(text) {
 			out = append(out, Evidence{Source: file, Line: line, Detail: "a URL with a password (not shown)"})
 		}
 	}
@@ -257,7 +260,8 @@ const maxManifests = 8 << 20
 // mayHoldSecret says whether a manifest has the word Secret, be it written with
 // escapes.
 func mayHoldSecret(data []byte) bool {
-	return bytes.Contains(data, []byte("Secret")) || bytes.IndexByte(data, '\\') >= 0 || passwordKey.Match(data) || bytes.Contains(data, []byte("env"))
+	return bytes.Contains(data, []byte("Secret")) || bytes.IndexByte(data, '\\') >= 0 || bytes.Contains(data, []byte("env")) ||
+		bytes.Contains(bytes.ToLower(data), []byte("passw")) && passwordKey.Match(data)
 }
 
 // passwordKey is how keys and variables of passwords end.
