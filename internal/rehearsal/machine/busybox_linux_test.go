@@ -35,6 +35,7 @@ func TestBusybox(t *testing.T) {
 		assert.True(t, a.Found, "%s: %+v", name, a)
 	}
 	assert.Eventually(t, func() bool { return p.state(t) == before }, 5*time.Second, 100*time.Millisecond)
+	assert.Equal(t, before, p.state(t), "the machine is as it was")
 }
 
 // modules gives the machine those of a kernel.
