@@ -55,7 +55,7 @@ func (p *planner) preconditions() {
 	}
 	if p.current == nil && p.c.Role == k3s.Server {
 		// What afterStart takes for granted.
-		for _, name := range append(service.OpenRCPrograms(), p.c.layout().TLS()+"/server-ca.crt") {
+		for _, name := range append(slices.Clone(service.OpenRCManager.Programs()), p.c.layout().TLS()+"/server-ca.crt") {
 			add(name)
 		}
 	}

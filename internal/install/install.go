@@ -16,15 +16,7 @@ import (
 
 	"github.com/k3s-cis/packer-plugin-k3s/internal/k3s"
 	"github.com/k3s-cis/packer-plugin-k3s/internal/node"
-)
-
-// Manager is what starts services.
-type Manager string
-
-// The service managers that K3s's own installer knows.
-const (
-	Systemd Manager = "systemd"
-	OpenRC  Manager = "openrc"
+	"github.com/k3s-cis/packer-plugin-k3s/internal/service"
 )
 
 // Options say what is installed.
@@ -33,7 +25,7 @@ type Options struct {
 	Binary Binary
 	BinDir string
 	// Manager starts the service; empty for the one that the node has.
-	Manager Manager
+	Manager service.Manager
 	// Roles are those that the node can have. With more than one each has its
 	// service, and none is enabled.
 	Roles []k3s.Role
@@ -67,23 +59,12 @@ type Plan struct {
 	Notes, Warnings []string
 }
 
-// managers are the programs of the service managers.
-var managers = map[Manager][]string{
-	Systemd: {"/usr/lib/systemd/systemd", "/lib/systemd/systemd"},
-	OpenRC:  {"/sbin/openrc-run", "/usr/sbin/openrc-run"},
-}
-
 // Query returns what Make wants to know of a node.
 func Query(o Options) node.Query {
 	q := node.Query{{Path: path.Join(o.BinDir, "k3s")}}
-	for _, name := range []Manager{Systemd, OpenRC} {
-		for _, p := range managers[name] {
-			q = append(q, node.Pick{Path: p})
-		}
-	}
-	q = append(q, LoaderQuery()...)
+	q = append(append(q, service.ManagersQuery()...), LoaderQuery()...)
 	for _, role := range o.Roles {
-		for _, m := range []Manager{Systemd, OpenRC} {
+		for _, m := range service.Managers() {
 			for _, e := range o.service(m, role) {
 				q = append(q, node.Pick{Path: e.Path, Content: true})
 			}
@@ -287,26 +268,23 @@ func (p *Plan) Text() string {
 }
 
 // manager is the service manager of the node.
-func (o Options) manager(have *node.Node) (Manager, error) {
+func (o Options) manager(have *node.Node) (service.Manager, error) {
 	if o.Manager != "" {
 		return o.Manager, nil
 	}
-	var found []Manager
-	for _, m := range []Manager{Systemd, OpenRC} {
-		if slices.ContainsFunc(managers[m], func(p string) bool {
-			_, presence := have.Lookup(p)
-			return presence == node.Present
-		}) {
+	var found []service.Manager
+	for _, m := range service.Managers() {
+		if m.On(have) {
 			found = append(found, m)
 		}
 	}
 	switch len(found) {
 	case 0:
-		return "", fmt.Errorf("install.service: the node has neither systemd nor OpenRC, so that nothing would start K3s: install one of them first, or write service = %q or %q if it comes later", Systemd, OpenRC)
+		return "", fmt.Errorf("install.service: the node has neither systemd nor service.OpenRCManager, so that nothing would start K3s: install one of them first, or write service = %q or %q if it comes later", service.SystemdManager, service.OpenRCManager)
 	case 1:
 		return found[0], nil
 	}
-	return "", fmt.Errorf("install.service: the node has both systemd and OpenRC: write which of them starts it, service = %q or %q", Systemd, OpenRC)
+	return "", fmt.Errorf("install.service: the node has both systemd and OpenRC: write which of them starts it, service = %q or %q", service.SystemdManager, service.OpenRCManager)
 }
 
 // sourced is a file with the content of one of the build host.
@@ -320,7 +298,7 @@ var files embed.FS
 var templates = template.Must(template.ParseFS(files, "files/*"))
 
 // service is what starts K3s in a role: what is run, and what sets its environment.
-func (o Options) service(m Manager, role k3s.Role) []node.Entry {
+func (o Options) service(m service.Manager, role k3s.Role) []node.Entry {
 	name := role.ServiceName()
 	values := map[string]string{
 		"Role": string(role), "Service": name, "Binary": path.Join(o.BinDir, "k3s"), "Type": "notify",
@@ -334,7 +312,7 @@ func (o Options) service(m Manager, role k3s.Role) []node.Entry {
 	add := func(p string, mode fs.FileMode, data []byte) {
 		out = append(out, node.Entry{Path: p, Kind: node.KindFile, Mode: mode, Data: data, Size: int64(len(data))})
 	}
-	if m == OpenRC {
+	if m == service.OpenRCManager {
 		values["Environment"] = k3s.ConfigDir + "/" + name + ".env"
 		add("/etc/init.d/"+name, 0o755, render("openrc"))
 	} else {

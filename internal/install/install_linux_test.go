@@ -12,6 +12,7 @@ import (
 
 	"github.com/k3s-cis/packer-plugin-k3s/internal/k3s"
 	"github.com/k3s-cis/packer-plugin-k3s/internal/node"
+	"github.com/k3s-cis/packer-plugin-k3s/internal/service"
 )
 
 // systemd finds nothing wrong with the units.
@@ -25,7 +26,7 @@ func TestUnitsVerify(t *testing.T) {
 			dir := t.TempDir()
 			o := Options{BinDir: dir, Roles: []k3s.Role{role}}
 			require.NoError(t, os.WriteFile(filepath.Join(dir, "k3s"), []byte("#!/bin/sh\n"), 0o755))
-			for _, e := range o.service(Systemd, role) {
+			for _, e := range o.service(service.SystemdManager, role) {
 				p := filepath.Join(dir, strings.TrimPrefix(e.Path, k3s.SystemdDir))
 				require.NoError(t, os.MkdirAll(filepath.Dir(p), 0o755))
 				require.NoError(t, os.WriteFile(p, e.Data, 0o644))

@@ -6,6 +6,7 @@ import (
 
 	"github.com/k3s-cis/packer-plugin-k3s/internal/k3s"
 	"github.com/k3s-cis/packer-plugin-k3s/internal/node"
+	"github.com/k3s-cis/packer-plugin-k3s/internal/service"
 )
 
 // link is a symbolic link that goes with K3s.
@@ -15,7 +16,7 @@ type link struct {
 	// the image's own.
 	elsewhere []string
 	// manager is the one that it is for; "" for any.
-	manager Manager
+	manager service.Manager
 }
 
 // places are all that may have what the link is for.
@@ -41,7 +42,7 @@ func (o Options) links() []link {
 		out = append(out, l)
 	}
 	if o.Module != nil {
-		out = append(out, link{path: k3s.SystemdDir + "/multi-user.target.wants/" + moduleService, to: k3s.SystemdDir + "/" + moduleService, manager: Systemd})
+		out = append(out, link{path: k3s.SystemdDir + "/multi-user.target.wants/" + moduleService, to: k3s.SystemdDir + "/" + moduleService, manager: service.SystemdManager})
 	}
 	if len(o.Roles) > 1 {
 		return out
@@ -49,8 +50,8 @@ func (o Options) links() []link {
 	for _, role := range o.Roles {
 		name := role.ServiceName()
 		out = append(out,
-			link{path: k3s.SystemdDir + "/multi-user.target.wants/" + name + ".service", to: k3s.SystemdDir + "/" + name + ".service", manager: Systemd},
-			link{path: "/etc/runlevels/default/" + name, to: "/etc/init.d/" + name, manager: OpenRC})
+			link{path: k3s.SystemdDir + "/multi-user.target.wants/" + name + ".service", to: k3s.SystemdDir + "/" + name + ".service", manager: service.SystemdManager},
+			link{path: "/etc/runlevels/default/" + name, to: "/etc/init.d/" + name, manager: service.OpenRCManager})
 	}
 	return out
 }

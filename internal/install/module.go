@@ -17,6 +17,7 @@ import (
 
 	"github.com/k3s-cis/packer-plugin-k3s/internal/k3s"
 	"github.com/k3s-cis/packer-plugin-k3s/internal/node"
+	"github.com/k3s-cis/packer-plugin-k3s/internal/service"
 )
 
 // Module is a module of the SELinux policy, which the node loads.
@@ -161,7 +162,7 @@ func moduleQuery() node.Query {
 }
 
 // module refuses a module on a node that would never load it.
-func (o Options) module(manager Manager, have *node.Node) error {
+func (o Options) module(manager service.Manager, have *node.Node) error {
 	if o.Module == nil {
 		return nil
 	}
@@ -169,8 +170,8 @@ func (o Options) module(manager Manager, have *node.Node) error {
 	wrong := func(format string, args ...any) {
 		errs = append(errs, fmt.Errorf("install.selinux_policy: "+format, args...))
 	}
-	if manager == OpenRC {
-		wrong("the node has OpenRC, and it is a service of systemd that loads the module: load it in the build with semodule -i, and leave the option out")
+	if manager == service.OpenRCManager {
+		wrong("the node has service.OpenRCManager, and it is a service of systemd that loads the module: load it in the build with semodule -i, and leave the option out")
 	}
 	e, presence := have.Lookup(selinuxConfig)
 	switch mode := selinuxMode(e.Data); {
@@ -216,7 +217,7 @@ func programOf(name string, have *node.Node) string {
 func (o Options) loader(have *node.Node, dataDirs []string) node.Entry {
 	paths := []string{path.Join(o.BinDir, "k3s"), k3s.ConfigDir}
 	for _, role := range o.Roles {
-		for _, e := range o.service(Systemd, role) {
+		for _, e := range o.service(service.SystemdManager, role) {
 			paths = append(paths, e.Path)
 		}
 	}

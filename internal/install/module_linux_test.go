@@ -12,6 +12,7 @@ import (
 
 	"github.com/k3s-cis/packer-plugin-k3s/internal/k3s"
 	"github.com/k3s-cis/packer-plugin-k3s/internal/node"
+	"github.com/k3s-cis/packer-plugin-k3s/internal/service"
 )
 
 func TestCheckModuleName(t *testing.T) {
@@ -73,19 +74,19 @@ func FuzzIsCIL(f *testing.F) {
 func TestModuleNeedsSELinux(t *testing.T) {
 	all := map[string]string{selinuxConfig: "# a\nSELINUX=Enforcing\nSELINUXTYPE=targeted\n", "/usr/sbin/semodule": "", "/usr/sbin/restorecon": ""}
 	for name, c := range map[string]struct {
-		manager Manager
+		manager service.Manager
 		without string
 		config  string
 		want    string
 	}{
-		"enforcing":  {manager: Systemd},
-		"permissive": {manager: Systemd, config: "SELINUX=permissive\n"},
-		"off":        {manager: Systemd, config: "SELINUX=disabled\n", want: "install.selinux_policy: /etc/selinux/config: found SELINUX=disabled"},
-		"not said":   {manager: Systemd, config: "#SELINUX=enforcing\n", want: "found SELINUX=, with"},
-		"none":       {manager: Systemd, without: selinuxConfig, want: "the node has no /etc/selinux/config"},
-		"semodule":   {manager: Systemd, without: "/usr/sbin/semodule", want: "the node has no semodule"},
-		"restorecon": {manager: Systemd, without: "/usr/sbin/restorecon", want: "the node has no restorecon"},
-		"OpenRC":     {manager: OpenRC, want: "a service of systemd that loads"},
+		"enforcing":  {manager: service.SystemdManager},
+		"permissive": {manager: service.SystemdManager, config: "SELINUX=permissive\n"},
+		"off":        {manager: service.SystemdManager, config: "SELINUX=disabled\n", want: "install.selinux_policy: /etc/selinux/config: found SELINUX=disabled"},
+		"not said":   {manager: service.SystemdManager, config: "#SELINUX=enforcing\n", want: "found SELINUX=, with"},
+		"none":       {manager: service.SystemdManager, without: selinuxConfig, want: "the node has no /etc/selinux/config"},
+		"semodule":   {manager: service.SystemdManager, without: "/usr/sbin/semodule", want: "the node has no semodule"},
+		"restorecon": {manager: service.SystemdManager, without: "/usr/sbin/restorecon", want: "the node has no restorecon"},
+		"OpenRC":     {manager: service.OpenRCManager, want: "a service of systemd that loads"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			o := Options{BinDir: "/usr/local/bin", Module: &Module{Name: "k3s.pp"}}

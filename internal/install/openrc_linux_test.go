@@ -13,6 +13,7 @@ import (
 
 	"github.com/k3s-cis/packer-plugin-k3s/internal/k3s"
 	"github.com/k3s-cis/packer-plugin-k3s/internal/node/nodetest"
+	"github.com/k3s-cis/packer-plugin-k3s/internal/service"
 )
 
 // A service of OpenRC's in a tree: OpenRC's own programs run its script and its
@@ -127,7 +128,7 @@ func TestAccOpenRCService(t *testing.T) {
 				require.NoError(t, os.MkdirAll(filepath.Dir(at), 0o755))
 				require.NoError(t, os.WriteFile(at, []byte(text), mode))
 			}
-			for _, e := range o.service(OpenRC, k3s.Server) {
+			for _, e := range o.service(service.OpenRCManager, k3s.Server) {
 				put(e.Path, e.Mode, string(e.Data))
 			}
 			put("/etc/conf.d/k3s", 0o644, k3s.TightenScript(k3s.LayoutOf("")))

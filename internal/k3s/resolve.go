@@ -27,7 +27,7 @@ func Query(role Role, dataDir string) node.Query {
 		{Path: layout.DB(), Depth: 1},
 		{Path: FindProgram},
 	}
-	q = append(append(q, servicesQuery()...), managersQuery()...)
+	q = append(append(q, servicesQuery()...), service.ManagersQuery()...)
 	q = append(q, service.SystemdQuery(role.ServiceName(), role.EnvironmentFiles()...)...)
 	return append(q, service.OpenRCQuery(role.ServiceName())...)
 }
@@ -44,7 +44,7 @@ type resolver struct {
 	// command is what the user declares that a wrapper runs; "" for nothing.
 	command string
 	// manager is whose services count; see whichManager.
-	manager manager
+	manager service.Manager
 	// added are words behind those of the service's command.
 	added       []string
 	node        *node.Node
@@ -154,7 +154,7 @@ func (r *resolver) otherService() {
 		return
 	}
 	script := path.Join(initDir, name)
-	if r.manager == openRCManager && !there(script) {
+	if r.manager == service.OpenRCManager && !there(script) {
 		return
 	}
 	if !there(script) || path.Dir(r.effective.Service.Path) != initDir {

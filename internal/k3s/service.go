@@ -120,8 +120,8 @@ func (r *resolver) readCommand(s *service.Service) []service.Word {
 
 // readService reads a service of systemd or, where there is none, of OpenRC.
 func (r *resolver) readService(systemd *service.Systemd, name string) (*service.Service, error) {
-	if r.manager != openRCManager {
-		if s, err := systemd.Service(name); s != nil || err != nil || r.manager == systemdManager {
+	if r.manager != service.OpenRCManager {
+		if s, err := systemd.Service(name); s != nil || err != nil || r.manager == service.SystemdManager {
 			return s, err
 		}
 	}
@@ -200,7 +200,7 @@ func (r *resolver) serviceNames() []string {
 		found[name] = true
 	}
 	for _, dir := range service.UnitDirectories() {
-		if r.manager == openRCManager {
+		if r.manager == service.OpenRCManager {
 			break
 		}
 		for _, e := range r.node.Below(dir) {
@@ -210,7 +210,7 @@ func (r *resolver) serviceNames() []string {
 		}
 	}
 	for _, e := range r.node.Below(initDir) {
-		if path.Dir(e.Path) == initDir && r.manager != systemdManager {
+		if path.Dir(e.Path) == initDir && r.manager != service.SystemdManager {
 			consider(path.Base(e.Path), e)
 		}
 	}

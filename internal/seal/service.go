@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"github.com/k3s-cis/packer-plugin-k3s/internal/node"
+	"github.com/k3s-cis/packer-plugin-k3s/internal/service"
 )
 
 // ServiceName is the service that does what has to wait for the shutdown or the
@@ -40,7 +41,8 @@ var (
 )
 
 func serviceQuery() node.Query {
-	q := node.Query{{Path: removeFile, Content: true}, {Path: serviceDir + "/run", Content: true}, {Path: "/usr/lib/systemd/systemd"}, {Path: "/lib/systemd/systemd"}, {Path: "/sbin/openrc-run"}}
+	q := node.Query{{Path: removeFile, Content: true}, {Path: serviceDir + "/run", Content: true}}
+	q = append(q, service.ManagersQuery()...)
 	for _, program := range sshPrograms {
 		q = append(q, node.Pick{Path: program})
 	}
@@ -63,7 +65,7 @@ func (p *planner) has(names ...string) bool {
 // manager that starts it.
 func (p *planner) service() error {
 	keys := p.keys && p.has(sshPrograms...)
-	systemd, openRC := p.has("/usr/lib/systemd/systemd", "/lib/systemd/systemd"), p.has("/sbin/openrc-run")
+	systemd, openRC := service.SystemdManager.On(p.have), service.OpenRCManager.On(p.have)
 	switch {
 	case len(p.script) == 0 && !keys:
 		return nil

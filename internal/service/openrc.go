@@ -20,9 +20,6 @@ func openRCPaths(name string) (script, conf string, environment []string) {
 // (openrc-run.sh).
 const openRCSettings = "/etc/rc.conf"
 
-// OpenRCPrograms are the places of the program that runs OpenRC's scripts.
-func OpenRCPrograms() []string { return []string{"/sbin/openrc-run", "/usr/sbin/openrc-run"} }
-
 // OpenRCQuery returns what FromOpenRC wants to know of a node.
 func OpenRCQuery(name string) node.Query {
 	script, conf, environment := openRCPaths(name)

@@ -19,6 +19,7 @@ import (
 	"github.com/k3s-cis/packer-plugin-k3s/internal/k3s/deploy"
 	"github.com/k3s-cis/packer-plugin-k3s/internal/node"
 	"github.com/k3s-cis/packer-plugin-k3s/internal/report"
+	"github.com/k3s-cis/packer-plugin-k3s/internal/service"
 )
 
 // binary is where the binary for an architecture comes from.
@@ -64,7 +65,7 @@ func (c *InstallConfig) validateModule() []error {
 	if err := install.CheckModuleName(source.Name()); err != nil {
 		errs = append(errs, fmt.Errorf("%s: %w", source.Option, err))
 	}
-	if c.Service == string(install.OpenRC) {
+	if c.Service == string(service.OpenRCManager) {
 		errs = append(errs, fmt.Errorf("%s: a service of systemd loads the module, and install.service is %q", source.Option, c.Service))
 	}
 	return errs
@@ -110,8 +111,8 @@ func (c *InstallConfig) validate() []error {
 	if dirs := install.BinDirs(); !slices.Contains(dirs, c.BinDir) {
 		wrong("install.bin_dir: %q is not one of %s", c.BinDir, quoted(dirs))
 	}
-	if c.Service != "" && c.Service != string(install.Systemd) && c.Service != string(install.OpenRC) {
-		wrong("install.service: %q is not one of %s", c.Service, quoted([]string{string(install.Systemd), string(install.OpenRC)}))
+	if c.Service != "" && c.Service != string(service.SystemdManager) && c.Service != string(service.OpenRCManager) {
+		wrong("install.service: %q is not one of %s", c.Service, quoted([]string{string(service.SystemdManager), string(service.OpenRCManager)}))
 	}
 	return errs
 }
@@ -124,7 +125,7 @@ func (s *session) fetched(ctx context.Context, mode string) (*install.Options, e
 		return nil, nil
 	}
 	o := &install.Options{
-		BinDir: c.BinDir, Manager: install.Manager(c.Service), Roles: s.inputs.options.Role.Roles(), Architecture: s.access.architecture(),
+		BinDir: c.BinDir, Manager: service.Manager(c.Service), Roles: s.inputs.options.Role.Roles(), Architecture: s.access.architecture(),
 		Registries: s.inputs.registries,
 	}
 	var err error
