@@ -51,12 +51,14 @@ func (r *resolver) checkDatastore() {
 		return
 	}
 	text, origin := endpoint[0].Text, endpoint[0].Origin
-	if r.effective.Bool("cluster-init") && r.effective.Datastore != EtcdStore {
+	if r.effective.Datastore == EtcdStore { // K3s's own
+		return
+	}
+	if r.effective.Bool("cluster-init") {
 		r.problem(Ignored, r.effective.Settings["cluster-init"].Values[0].Origin, "cluster-init is not heeded, since datastore-endpoint at %s names a datastore: K3s starts no etcd; take one of them out", origin)
 	}
 	scheme, _, has := strings.Cut(text, "://")
 	switch {
-	case strings.SplitN(text, ":", 2)[0] == "etcd": // K3s's own
 	case !has && r.release.AtLeast(1, 33):
 		r.problem(Fatal, origin, "datastore-endpoint is no address such as postgres://…, and K3s exits")
 	case !has:

@@ -23,15 +23,14 @@ type form struct {
 }
 
 var (
-	address  = form{"an IP address such as 10.0.0.10", func(s string) bool { return net.ParseIP(s) != nil }, true}
-	one      = form{address.says, address.holds, false}
-	network  = form{"a network such as 10.42.0.0/16", func(s string) bool { _, _, err := net.ParseCIDR(s); return err == nil }, true}
-	period   = form{"a time such as 10m", func(s string) bool { _, err := time.ParseDuration(s); return err == nil }, false}
-	ports    = form{"a range of ports such as 30000-32767", isPortRange, false}
-	secure   = form{"an address such as https://10.0.0.10:6443", func(s string) bool { u, err := url.Parse(s); return err == nil && u.Scheme == "https" && u.Host != "" }, false}
-	backend  = form{"a backend of flannel: " + strings.Join(backends, ", ") + " or none", func(s string) bool { return slices.Contains(append(goneBackends, backends...), s) || s == "none" }, false}
-	nodeName = form{"a name of lower-case letters, digits, dots and dashes, of 63 at most, which alone the API server registers a node under", isNodeName, false}
-	port     = form{"a port", func(s string) bool { _, err := strconv.ParseUint(s, 0, 16); return err == nil }, false}
+	address = form{"an IP address such as 10.0.0.10", func(s string) bool { return net.ParseIP(s) != nil }, true}
+	single  = form{address.says, address.holds, false}
+	network = form{"a network such as 10.42.0.0/16", func(s string) bool { _, _, err := net.ParseCIDR(s); return err == nil }, true}
+	period  = form{"a time such as 10m", func(s string) bool { _, err := time.ParseDuration(s); return err == nil }, false}
+	ports   = form{"a range of ports such as 30000-32767", isPortRange, false}
+	secure  = form{"an address such as https://10.0.0.10:6443", func(s string) bool { u, err := url.Parse(s); return err == nil && u.Scheme == "https" && u.Host != "" }, false}
+	backend = form{"a backend of flannel: " + strings.Join(backends, ", ") + " or none", func(s string) bool { return slices.Contains(append(goneBackends, backends...), s) || s == "none" }, false}
+	port    = form{"a port", func(s string) bool { _, err := strconv.ParseUint(s, 0, 16); return err == nil }, false}
 )
 
 // portRange is the first port, and the last one or how many follow
@@ -61,23 +60,12 @@ var (
 // forms are the keys at whose values K3s exits because they are not of a form
 // (pkg/cli/server/server.go, pkg/util/net.go, the flags of pkg/cli/cmds).
 var forms = map[string]form{
-	"node-ip": address, "advertise-address": one, "node-external-ip": address, "cluster-dns": address,
+	"node-ip": address, "advertise-address": single, "node-external-ip": address, "cluster-dns": address,
 	"cluster-cidr": network, "service-cidr": network,
 	"service-node-port-range": ports, "https-listen-port": port, "advertise-port": port, "lb-server-port": port,
-	"server": secure, "flannel-backend": backend, "node-name": nodeName,
+	"server": secure, "flannel-backend": backend,
 	"etcd-s3-timeout": period, "etcd-snapshot-reconcile-interval": period,
 }
-
-// isNodeName says whether a node may have that name: K3s puts it into lower case
-// (pkg/util/net.go, GetHostnameAndIPs), the API server wants a DNS subdomain, and the
-// kubelet makes it the value of a label.
-func isNodeName(s string) bool {
-	return len(s) <= maxLabel && subdomain.MatchString(strings.ToLower(s))
-}
-
-const maxLabel = 63
-
-var subdomain = regexp.MustCompile(`^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$`)
 
 // zone is the time zone before a schedule (robfig/cron).
 var zone = regexp.MustCompile(`^(?:CRON_)?TZ=(\S*)( ?)`)

@@ -1,7 +1,6 @@
 package k3s_test
 
 import (
-	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
@@ -44,10 +43,6 @@ func TestForms(t *testing.T) {
 		"advertise-address: k3s.example.org\n":            "advertise-address is not an IP address",
 		"advertise-address: 10.0.0.1,10.0.0.2\n":          "advertise-address is not an IP address",
 		"advertise-address: 10.0.0.1\n":                   "",
-		"node-name: edge_1\n":                             "node-name is not a name",
-		"node-name: -edge\n":                              "node-name is not a name",
-		"node-name: " + strings.Repeat("a", 64) + "\n":    "node-name is not a name",
-		"node-name: Edge-1.example.org\n":                 "",
 		"lb-server-port: 70000\n":                         "lb-server-port is not a port",
 	} {
 		e := resolve(t, "v1.36", k3s.Server, map[string]string{mainFile: text})

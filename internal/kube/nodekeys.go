@@ -9,7 +9,7 @@ import (
 )
 
 // CheckNode returns what in K3s's own keys makes the kubelet, which it passes
-// them to as they are, exit: labels and taints of the node.
+// them to as they are, exit or never get its node: the node's name, labels and taints.
 func CheckNode(e *k3s.Effective) []k3s.Problem {
 	var out []k3s.Problem
 	for _, key := range []struct {
@@ -31,6 +31,11 @@ func CheckNode(e *k3s.Effective) []k3s.Problem {
 					out = append(out, k3s.Problem{Consequence: k3s.Fatal, Origin: v.Origin, Text: fmt.Sprintf("the kubelet exits at %s: %s", key.name, why)})
 				}
 			}
+		}
+	}
+	for _, v := range e.Settings["node-name"].Values {
+		if why := nodeNameFault(k3s.StandIn(v.Text, v.Open)); why != "" {
+			out = append(out, k3s.Problem{Consequence: k3s.Fatal, Origin: v.Origin, Text: "node-name " + why})
 		}
 	}
 	return out

@@ -17,24 +17,26 @@ const (
 	mostBits             = 16
 )
 
-// usualPodNetwork is what K3s passes where nothing is configured; on a node that has
-// IPv6 alone it takes another.
-const usualPodNetwork = "10.42.0.0/16"
+// networksOf are the networks that a flag lists, with the argument that does; none
+// where one of them is no network, which another rule refuses.
+func networksOf(args []k3s.Argument, flag string) (networks []netip.Prefix, from k3s.Argument) {
+	from, _ = lastOf(args, flag)
+	for _, text := range splitList(from.Value) {
+		network, err := netip.ParsePrefix(text)
+		if err != nil {
+			return nil, from
+		}
+		networks = append(networks, network)
+	}
+	return networks, from
+}
 
 // nodeNetworks wants the parts that nodes get of the pods' networks to fit into them.
 func nodeNetworks(args []k3s.Argument) []k3s.Problem {
 	if allocate, set := lastOf(args, "allocate-node-cidrs"); set && allocate.Value != "true" {
 		return nil
 	}
-	whole, _ := lastOf(args, "cluster-cidr")
-	var networks []netip.Prefix
-	for _, text := range splitList(whole.Value) {
-		network, err := netip.ParsePrefix(text)
-		if err != nil {
-			return nil // refused elsewhere
-		}
-		networks = append(networks, network)
-	}
+	networks, whole := networksOf(args, "cluster-cidr")
 	masks := map[string]k3s.Argument{}
 	for _, name := range []string{"node-cidr-mask-size", "node-cidr-mask-size-ipv4", "node-cidr-mask-size-ipv6"} {
 		if a, set := lastOf(args, name); set && a.Value != "0" {
@@ -42,7 +44,8 @@ func nodeNetworks(args []k3s.Argument) []k3s.Problem {
 		}
 	}
 	either, four, six := masks["node-cidr-mask-size"], masks["node-cidr-mask-size-ipv4"], masks["node-cidr-mask-size-ipv6"]
-	one := len(networks) == 1 && whole.Value != usualPodNetwork // else the node may be of IPv6
+	// On a node that has IPv6 alone K3s takes another network by default than is known here.
+	one := len(networks) == 1 && !whole.Origin.Default
 	switch {
 	case len(networks) == 0:
 		return nil
@@ -81,7 +84,7 @@ func nodeNetworks(args []k3s.Argument) []k3s.Problem {
 			out = append(out, fatal(at, "a node's part of the pods' network, /%d, is larger than the whole, /%d, and kube-controller-manager exits; set node-cidr-mask-size, or a larger cluster-cidr", size, network.Bits()))
 		case network.Addr().Is6() && size-network.Bits() > mostBits:
 			out = append(out, fatal(at, "a node's part of the pods' network, /%d, is more than %d bits smaller than the whole, /%d, and kube-controller-manager exits; set node-cidr-mask-size-ipv6", size, mostBits, network.Bits()))
-		case size > bits && whole.Value == usualPodNetwork && size >= 56 && size <= 72: // which fits into K3s's own network of IPv6
+		case size > bits && whole.Origin.Default && size >= 56 && size <= 72: // which fits into K3s's own network of IPv6
 		case size > bits:
 			out = append(out, fatal(at, "a node's part of the pods' network, /%d, is no network of %d bits, and no node gets one, so that none becomes ready; set a mask such as %d", size, bits, nodeMask4))
 		}
@@ -96,15 +99,7 @@ const serviceBits = 20
 
 // serviceNetworks wants the networks of Services to be such as the API server takes.
 func serviceNetworks(r k3s.Release, args []k3s.Argument) []k3s.Problem {
-	whole, _ := lastOf(args, "service-cluster-ip-range")
-	var networks []netip.Prefix
-	for _, text := range splitList(whole.Value) {
-		network, err := netip.ParsePrefix(text)
-		if err != nil {
-			return nil // refused elsewhere
-		}
-		networks = append(networks, network)
-	}
+	networks, whole := networksOf(args, "service-cluster-ip-range")
 	switch {
 	case len(networks) > 2:
 		return []k3s.Problem{fatal(whole, "service-cluster-ip-range must not contain more than two networks, and the API server exits; set service-cidr to one, or to one of IPv4 and one of IPv6")}

@@ -376,14 +376,22 @@ func NodeLabelFault(key, value string) string {
 	return ""
 }
 
-// nodeName wants a name that the API server registers a node under: the kubelet puts it
-// into lower case, and makes it the value of a label too.
-func nodeName(name string, values []string) string {
-	lower := strings.ToLower(strings.TrimSpace(values[0]))
+// nodeNameFault says why a node cannot be registered under a name: the kubelet puts it
+// into lower case, as K3s does with its node-name (pkg/util/net.go, GetHostnameAndIPs),
+// and makes it the value of a label too.
+func nodeNameFault(name string) string {
+	lower := strings.ToLower(strings.TrimSpace(name))
 	if lower == "" || len(validation.IsDNS1123Subdomain(lower)) == 0 && len(validation.IsValidLabelValue(lower)) == 0 {
 		return ""
 	}
-	return fmt.Sprintf("--%s is no name that the API server registers a node under; write lower-case letters, digits, dots and dashes, 63 at most", name)
+	return "is no name that the API server registers a node under; write lower-case letters, digits, dots and dashes, 63 at most"
+}
+
+func nodeName(name string, values []string) string {
+	if why := nodeNameFault(values[0]); why != "" {
+		return "--" + name + " " + why
+	}
+	return ""
 }
 
 func nodeLabels(name string, values []string) string {

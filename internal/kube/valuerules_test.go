@@ -5,6 +5,7 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
 
 	"github.com/k3s-cis/packer-plugin-k3s/internal/k3s"
 )
@@ -101,7 +102,7 @@ var ValueRules = []ValueRule{
 	{k3s.ControllerManager, "cluster-cidr=10.42.0.0/16 node-cidr-mask-size=40", "no network of 32 bits", false},
 	{k3s.ControllerManager, "cluster-cidr=10.42.0.0/16 node-cidr-mask-size=26", "", false},
 	{k3s.ControllerManager, "cluster-cidr=10.42.0.0/16 node-cidr-mask-size=0", "", false},
-	{k3s.ControllerManager, "cluster-cidr=10.42.0.0/16 node-cidr-mask-size=60", "", false},
+	{k3s.ControllerManager, "cluster-cidr=10.42.0.0/16 node-cidr-mask-size=60", "no network of 32 bits", false},
 	{k3s.ControllerManager, "cluster-cidr=10.44.0.0/16 node-cidr-mask-size=60", "no network of 32 bits", false},
 	{k3s.ControllerManager, "cluster-cidr=10.42.0.0/16 node-cidr-mask-size=12", "larger than the whole", false},
 	{k3s.ControllerManager, "cluster-cidr=10.42.0.0/26", "larger than the whole", false},
@@ -143,6 +144,21 @@ func TestValueRules(t *testing.T) {
 	}
 }
 
+// TestNodeNetworksByDefault: by default a node with IPv6 alone gets another network than
+// the one that K3s is known to pass.
+func TestNodeNetworksByDefault(t *testing.T) {
+	for size, says := range map[string]string{"26": "", "40": "no network of 32 bits", "60": "", "80": "no network of 32 bits"} {
+		got := CheckArguments(release(t, "1.36"), k3s.ControllerManager, []k3s.Argument{
+			{Name: "cluster-cidr", Value: "10.42.0.0/16", Origin: k3s.Origin{Default: true}}, {Name: "node-cidr-mask-size", Value: size},
+		})
+		if says == "" {
+			assert.Empty(t, got, size)
+		} else if assert.Len(t, got, 1, size) {
+			assert.Contains(t, got[0].Text, says)
+		}
+	}
+}
+
 // Arguments are those of the rule, as K3s gives them.
 func (c ValueRule) Arguments() []k3s.Argument {
 	var args []k3s.Argument
@@ -180,6 +196,16 @@ func TestNodeKeys(t *testing.T) {
 	assert.Len(t, CheckNode(setting("node-label", "rack=a1", "node-role.kubernetes.io/worker=true")), 1)
 	assert.Empty(t, CheckNode(setting("node-taint", "a=b:NoSchedule", "CriticalAddonsOnly=true:NoExecute")))
 	assert.Len(t, CheckNode(setting("node-taint", "a=b:NoScedule")), 1)
+	for name, good := range map[string]bool{"Edge-1.example.org": true, "": true, "edge_1": false, "-edge": false, "a,b": false, strings.Repeat("a", 64): false} {
+		found := CheckNode(setting("node-name", name))
+		if good {
+			assert.Empty(t, found, name)
+			continue
+		}
+		require.Len(t, found, 1, name)
+		assert.Equal(t, k3s.Fatal, found[0].Consequence)
+		assert.Contains(t, found[0].Text, "node-name is no name that the API server registers")
+	}
 }
 
 // TestServiceNetworks: what the API server takes for the networks of Services, by its
