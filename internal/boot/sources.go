@@ -38,19 +38,19 @@ var sources = []source{
 	{dirs: []string{"/etc/network", "/etc/networkd-dispatcher", "/etc/NetworkManager/dispatcher.d", "/usr/lib/networkd-dispatcher", "/usr/lib/NetworkManager/dispatcher.d"}, depth: 2, executable: true, read: (*Changes).wholeScript},
 	{dirs: []string{"/etc/systemd/system-generators", "/etc/systemd/system-shutdown", "/etc/systemd/system-sleep"}, depth: 1, executable: true, read: (*Changes).wholeScript},
 	{dirs: []string{"/var/lib/cloud/scripts"}, depth: 2, executable: true, read: (*Changes).wholeScript},
-	{dirs: []string{"/etc/network/interfaces"}, read: (*Changes).interfaces},
-	{dirs: []string{"/etc/network/interfaces.d"}, depth: 1, read: (*Changes).interfaces},
-	{dirs: []string{"/etc/crontab", "/etc/anacrontab"}, read: (*Changes).crontab},
-	{dirs: []string{"/etc/cron.d"}, depth: 1, read: (*Changes).crontab},
-	{dirs: []string{"/var/spool/cron"}, depth: 2, read: (*Changes).userCrontab},
+	{dirs: []string{"/etc/network/interfaces"}, read: eachCommand(ifupdownCommand)},
+	{dirs: []string{"/etc/network/interfaces.d"}, depth: 1, read: eachCommand(ifupdownCommand)},
+	{dirs: []string{"/etc/crontab", "/etc/anacrontab"}, read: eachCommand(crontabCommand)},
+	{dirs: []string{"/etc/cron.d"}, depth: 1, read: eachCommand(crontabCommand)},
+	{dirs: []string{"/var/spool/cron"}, depth: 2, read: eachCommand(userCrontabCommand)},
 	{dirs: []string{"/var/spool/cron/atjobs", "/var/spool/at"}, depth: 1, executable: true, read: (*Changes).wholeScript},
-	{dirs: []string{"/etc/crontabs"}, depth: 1, read: (*Changes).userCrontab},
+	{dirs: []string{"/etc/crontabs"}, depth: 1, read: eachCommand(userCrontabCommand)},
 	{
 		dirs: service.UnitDirectories(), depth: 2,
 		suffix: []string{".service", ".conf"}, starts: true, read: (*Changes).unit,
 	},
 	{dirs: []string{"/etc/udev/rules.d", "/usr/local/lib/udev/rules.d", "/usr/lib/udev/rules.d", "/lib/udev/rules.d"}, depth: 1, suffix: []string{".rules"}, read: (*Changes).udev},
-	{dirs: []string{"/etc/modprobe.d", "/usr/local/lib/modprobe.d", "/usr/lib/modprobe.d", "/lib/modprobe.d"}, depth: 1, suffix: []string{".conf"}, read: (*Changes).modprobe},
+	{dirs: []string{"/etc/modprobe.d", "/usr/local/lib/modprobe.d", "/usr/lib/modprobe.d", "/lib/modprobe.d"}, depth: 1, suffix: []string{".conf"}, read: eachCommand(modprobeCommand)},
 	{dirs: []string{"/etc/cloud/cloud.cfg"}, read: (*Changes).cloudConfig},
 	{dirs: []string{"/etc/cloud/cloud.cfg.d"}, depth: 1, suffix: []string{".cfg"}, read: (*Changes).cloudConfig},
 	{dirs: []string{"/var/lib/cloud/seed"}, depth: 2, suffix: []string{"/user-data", "/vendor-data"}, read: (*Changes).userData},
@@ -62,11 +62,11 @@ var sources = []source{
 	// What package managers run, at each of the upgrades that a timer starts.
 	{dirs: []string{"/etc/apt/apt.conf"}, read: (*Changes).apt},
 	{dirs: []string{"/etc/apt/apt.conf.d"}, depth: 1, read: (*Changes).apt},
-	{dirs: []string{"/etc/dpkg/dpkg.cfg"}, read: (*Changes).dpkg},
-	{dirs: []string{"/etc/dpkg/dpkg.cfg.d"}, depth: 1, read: (*Changes).dpkg},
-	{dirs: []string{"/etc/dnf/plugins/post-transaction-actions.d"}, depth: 1, suffix: []string{".action"}, read: (*Changes).dnfAction},
-	{dirs: []string{"/etc/dnf/libdnf5-plugins/actions.d"}, depth: 1, suffix: []string{".actions"}, read: (*Changes).dnf5Action},
-	{dirs: []string{"/etc/pacman.d/hooks"}, depth: 1, suffix: []string{".hook"}, read: (*Changes).pacmanHook},
+	{dirs: []string{"/etc/dpkg/dpkg.cfg"}, read: eachCommand(dpkgHook)},
+	{dirs: []string{"/etc/dpkg/dpkg.cfg.d"}, depth: 1, read: eachCommand(dpkgHook)},
+	{dirs: []string{"/etc/dnf/plugins/post-transaction-actions.d"}, depth: 1, suffix: []string{".action"}, read: eachCommand(dnfAction)},
+	{dirs: []string{"/etc/dnf/libdnf5-plugins/actions.d"}, depth: 1, suffix: []string{".actions"}, read: eachCommand(dnf5Action)},
+	{dirs: []string{"/etc/pacman.d/hooks"}, depth: 1, suffix: []string{".hook"}, read: eachCommand(pacmanHook)},
 	{dirs: []string{"/etc/apk/commit_hooks.d"}, depth: 1, executable: true, read: (*Changes).wholeScript},
 	{dirs: []string{"/etc/kernel/postinst.d", "/etc/kernel/postrm.d", "/etc/kernel/preinst.d", "/etc/kernel/prerm.d"}, depth: 1, executable: true, read: (*Changes).wholeScript},
 
@@ -74,22 +74,59 @@ var sources = []source{
 	{dirs: []string{"/etc/profile", "/etc/bash.bashrc", "/etc/bashrc", "/root/.profile", "/root/.bash_profile", "/root/.bash_login", "/root/.bashrc", "/root/.ssh/rc", "/etc/ssh/sshrc"}, read: (*Changes).wholeScript},
 	{dirs: []string{"/etc/profile.d"}, depth: 1, suffix: []string{".sh"}, read: (*Changes).wholeScript},
 	{dirs: []string{"/etc/update-motd.d"}, depth: 1, executable: true, read: (*Changes).wholeScript},
-	{dirs: []string{"/etc/pam.d"}, depth: 1, read: (*Changes).pam},
+	{dirs: []string{"/etc/pam.d"}, depth: 1, read: eachCommand(pamProgram)},
 
 	// What daemons of the network run when something changes.
-	{dirs: []string{"/etc/wireguard"}, depth: 1, suffix: []string{".conf"}, read: (*Changes).wireguard},
-	{dirs: []string{"/etc/openvpn"}, depth: 2, suffix: []string{".conf"}, read: (*Changes).openvpn},
+	{dirs: []string{"/etc/wireguard"}, depth: 1, suffix: []string{".conf"}, read: eachCommand(wireguardHook)},
+	{dirs: []string{"/etc/openvpn"}, depth: 2, suffix: []string{".conf"}, read: eachCommand(openvpnScript)},
 	{dirs: []string{"/etc/ppp/ip-up.d", "/etc/ppp/ip-down.d"}, depth: 1, executable: true, read: (*Changes).wholeScript},
-	{dirs: []string{"/etc/keepalived/keepalived.conf"}, read: (*Changes).keepalived},
+	{dirs: []string{"/etc/keepalived/keepalived.conf"}, read: eachCommand(keepalivedScript)},
 	{dirs: []string{"/sbin/ifup-local", "/sbin/ifup-pre-local", "/sbin/ifdown-local"}, executable: true, read: (*Changes).wholeScript},
 
 	// What init runs where it is not systemd, and what OpenRC's services read first.
-	{dirs: []string{"/etc/inittab"}, starts: true, read: (*Changes).inittab},
-	{dirs: []string{"/etc/rc.conf"}, starts: true, read: (*Changes).openrcVariables},
-	{dirs: []string{"/etc/conf.d"}, depth: 1, starts: true, read: (*Changes).openrcVariables},
+	{dirs: []string{"/etc/inittab"}, starts: true, read: eachCommand(inittabProcess)},
+	{dirs: []string{"/etc/rc.conf"}, starts: true, read: (*Changes).wholeScript},
+	{dirs: []string{"/etc/conf.d"}, depth: 1, starts: true, read: (*Changes).wholeScript},
 
 	// What Raspberry Pi's imager has the first boot run.
 	{dirs: []string{"/boot/firstrun.sh", "/boot/firmware/firstrun.sh"}, read: (*Changes).wholeScript},
+}
+
+// What a line has to be like to be a command in the files of sources; the command is
+// the group.
+const (
+	// Of ifupdown (interfaces(5)).
+	ifupdownCommand = `^\s*(?:pre-up|up|post-up|down|pre-down|post-down)\s+(.*)$`
+	// A table of cron that names users.
+	crontabCommand = `^\s*(?:@[a-z]+\s+|(?:[\d*]\S*\s+){5}|@?\w+\s+\d+\s+)\S+\s+(.*)$`
+	// A table of one user.
+	userCrontabCommand = `^\s*(?:@[a-z]+|(?:\S+\s+){4}\S+)\s+(.*)$`
+	// What is run in the place of loading a module.
+	modprobeCommand = `^\s*(?:install|remove)\s+\S+\s+(.*)$`
+	// What dpkg runs before and after its own.
+	dpkgHook = `^\s*(?:pre-invoke|post-invoke|status-logger)(?:\s*=\s*|\s+)["']?(.*?)["']?\s*$`
+	// Behind dnf's transactions: package, state, command.
+	dnfAction = `^(?:[^:]*:){2}(.*)$`
+	// Behind those of dnf5: hook, package, direction, options, command.
+	dnf5Action = `^(?:[^:]*:){4}(.*)$`
+	// A hook of pacman's.
+	pacmanHook = `^\s*Exec\s*=\s*(.*)$`
+	// A program that logins run as root.
+	pamProgram = `\bpam_exec\.so\s+(?:[^\s/]\S*\s+)*(/.*)$`
+	// Before and behind what wg-quick does.
+	wireguardHook = `^\s*(?i:pre|post)(?i:up|down)\s*=\s*(.*)$`
+	// A script of a tunnel.
+	openvpnScript = `^\s*(?:up|down|route-up|route-pre-down|ipchange|tls-verify|client-connect|client-disconnect|learn-address)\s+["']?(.*?)["']?\s*$`
+	// A script that tells of a change, or looks for one.
+	keepalivedScript = `^\s*(?:script|notify(?:_\w+)?)\s+["']?(.*?)["']?\s*$`
+	// A process of init: id, levels, action, command.
+	inittabProcess = `^[^:]*:[^:]*:(?:sysinit|boot|bootwait|wait|once|respawn|askfirst|shutdown|ctrlaltdel):-?(.*)$`
+)
+
+// eachCommand reads the commands that a pattern finds in lines.
+func eachCommand(pattern string) func(*Changes, node.Entry, string) {
+	command := regexp.MustCompile(pattern)
+	return func(c *Changes, e node.Entry, text string) { c.lines(e, text, command) }
 }
 
 // Query returns what Read wants to know of a node; the scripts that are run
@@ -196,77 +233,6 @@ func (c *Changes) script(file string) {
 
 // maxScripts is how many scripts outside the usual places are read.
 const maxScripts = 200
-
-// interfaces reads the commands of ifupdown.
-func (c *Changes) interfaces(e node.Entry, text string) {
-	c.lines(e, text, regexp.MustCompile(`^\s*(?:pre-up|up|post-up|down|pre-down|post-down)\s+(.*)$`))
-}
-
-// crontab reads a table that names users.
-func (c *Changes) crontab(e node.Entry, text string) {
-	c.lines(e, text, regexp.MustCompile(`^\s*(?:@[a-z]+\s+|(?:[\d*]\S*\s+){5}|@?\w+\s+\d+\s+)\S+\s+(.*)$`))
-}
-
-// userCrontab reads a table of one user.
-func (c *Changes) userCrontab(e node.Entry, text string) {
-	c.lines(e, text, regexp.MustCompile(`^\s*(?:@[a-z]+|(?:\S+\s+){4}\S+)\s+(.*)$`))
-}
-
-// modprobe reads the commands that are run in the place of loading a module.
-func (c *Changes) modprobe(e node.Entry, text string) {
-	c.lines(e, text, regexp.MustCompile(`^\s*(?:install|remove)\s+\S+\s+(.*)$`))
-}
-
-// dpkg reads the commands that dpkg runs before and after its own.
-func (c *Changes) dpkg(e node.Entry, text string) {
-	c.lines(e, text, regexp.MustCompile(`^\s*(?:pre-invoke|post-invoke|status-logger)(?:\s*=\s*|\s+)["']?(.*?)["']?\s*$`))
-}
-
-// dnfAction reads the commands behind dnf's transactions: package, state, command.
-func (c *Changes) dnfAction(e node.Entry, text string) {
-	c.lines(e, text, regexp.MustCompile(`^(?:[^:]*:){2}(.*)$`))
-}
-
-// dnf5Action reads those of dnf5: hook, package, direction, options, command.
-func (c *Changes) dnf5Action(e node.Entry, text string) {
-	c.lines(e, text, regexp.MustCompile(`^(?:[^:]*:){4}(.*)$`))
-}
-
-// pacmanHook reads the command of a hook of pacman's.
-func (c *Changes) pacmanHook(e node.Entry, text string) {
-	c.lines(e, text, regexp.MustCompile(`^\s*Exec\s*=\s*(.*)$`))
-}
-
-// pam reads the programs that logins run as root.
-func (c *Changes) pam(e node.Entry, text string) {
-	c.lines(e, text, regexp.MustCompile(`\bpam_exec\.so\s+(?:[^\s/]\S*\s+)*(/.*)$`))
-}
-
-// wireguard reads the commands of wg-quick.
-func (c *Changes) wireguard(e node.Entry, text string) {
-	c.lines(e, text, regexp.MustCompile(`^\s*(?i:pre|post)(?i:up|down)\s*=\s*(.*)$`))
-}
-
-// openvpn reads the scripts of a tunnel.
-func (c *Changes) openvpn(e node.Entry, text string) {
-	c.lines(e, text, regexp.MustCompile(`^\s*(?:up|down|route-up|route-pre-down|ipchange|tls-verify|client-connect|client-disconnect|learn-address)\s+["']?(.*?)["']?\s*$`))
-}
-
-// keepalived reads the scripts that tell of a change, and those that look for one.
-func (c *Changes) keepalived(e node.Entry, text string) {
-	c.lines(e, text, regexp.MustCompile(`^\s*(?:script|notify(?:_\w+)?)\s+["']?(.*?)["']?\s*$`))
-}
-
-// inittab reads the commands of init: id, levels, action, command.
-func (c *Changes) inittab(e node.Entry, text string) {
-	c.lines(e, text, regexp.MustCompile(`^[^:]*:[^:]*:(?:sysinit|boot|bootwait|wait|once|respawn|askfirst|shutdown|ctrlaltdel):-?(.*)$`))
-}
-
-// openrcVariables reads a file of variables, which OpenRC's own shell reads, and so
-// whatever else stands there. One with names of settings alone changes nothing.
-func (c *Changes) openrcVariables(e node.Entry, text string) {
-	c.run(e.Path, 1, text)
-}
 
 // apt reads the commands among apt's settings. Of its directory apt reads files
 // without a suffix and those of .conf (apt.conf(5)).
