@@ -36,21 +36,21 @@ func (s secretFile) finds(f node.Entry) []Evidence {
 
 // What in files of accounts is a credential.
 var (
+	npmToken         = regexp.MustCompile(`(?m)(_authToken|_auth|_password)[ \t]*=[ \t]*[^\s$]`)
+	clusterKey       = regexp.MustCompile(`(?m)^[\s-]*["']?client-key-data["']?\s*:\s*["']?[A-Za-z0-9+/]`)
 	registryPassword = regexp.MustCompile(`"(auth|identitytoken|password|registrytoken)"\s*:\s*"[^"]+"`)
-	indexPassword    = regexp.MustCompile(`://[^/\s:@]*:[^/\s@$]+@`)
 	kickstart        = regexp.MustCompile(`(?m)^\s*(rootpw\s+(--iscrypted\s+|--plaintext\s+)*[^\s-]|user\s.*--password=\S)`)
 	tokenSetting     = regexp.MustCompile(`(?m)^\s*(access-|oauth_|auth_)?token\s*[=:]\s*["']?[^\s"'$]`)
 	cloudSecret      = regexp.MustCompile(`(?m)^\s*(aws_secret_access_key|aws_session_token|gs_secret_access_key|gs_oauth2_refresh_token|secret_key|secret_access_key|access_token|client_secret)\s*=\s*[^\s$]`)
 	passwordSetting  = regexp.MustCompile(`(?m)^\s*password\s*[:=]\s*[^\s$]`)
-	shellSecret      = regexp.MustCompile(`(?m)^\s*(export\s+|declare\s+-x\s+)?(K3S_(AGENT_)?TOKEN|AWS_(SECRET_ACCESS_KEY|SESSION_TOKEN)|[A-Z0-9_]*(PASSWORD|PASSWD|_TOKEN|SECRET_KEY|API_KEY|ACCESS_KEY|CLIENT_SECRET))=["']?[^\s"'$` + "`" + `<{(/]`)
 )
 
 var accountFiles = []secretFile{
 	{".docker/config.json", registryPassword, "a registry's password"},
 	{".config/containers/auth.json", registryPassword, "a registry's password"},
-	{".npmrc", regexp.MustCompile(`(?m)(_authToken|_auth|_password)\s*=\s*[^\s$]`), "a token of a package registry"},
-	{".config/pip/pip.conf", indexPassword, "a password of a package index"},
-	{".pip/pip.conf", indexPassword, "a password of a package index"},
+	{".npmrc", npmToken, "a token of a package registry"},
+	{".config/pip/pip.conf", credentialURL, "a password of a package index"},
+	{".pip/pip.conf", credentialURL, "a password of a package index"},
 	{"anaconda-ks.cfg", kickstart, "a password of the installation"},
 	{"original-ks.cfg", kickstart, "a password of the installation"},
 	{".pypirc", passwordSetting, "a password of a package index"},
@@ -71,19 +71,15 @@ var accountFiles = []secretFile{
 	{"*key*", privateKey, "a private key"},
 	{"id_*", privateKey, "a private key"},
 	{"*.ppk", regexp.MustCompile(`^PuTTY-User-Key-File`), "a private key"},
-	{"*.y*ml", regexp.MustCompile(`(?m)^[\s-]*["']?client-key-data["']?\s*:\s*["']?[A-Za-z0-9+/]`), "a key of a cluster"},
+	{"*.y*ml", clusterKey, "a key of a cluster"},
 	{"*kubeconfig", regexp.MustCompile(`(?m)^[\s-]*["']?(client-key-data|token)["']?\s*:\s*["']?[A-Za-z0-9+/]`), "a key of a cluster"},
 	{".my.cnf", passwordSetting, "a password of a database"},
 	{".pgpass", regexp.MustCompile(`(?m)^[^#\s:][^:\n]*:[^:\n]*:[^:\n]*:[^:\n]*:\S`), "a password of a database"},
 	{".vault_pass*", regexp.MustCompile(`(?m)^[^#\s]`), "a password of a vault"},
-	{".env", shellSecret, "a variable with a secret"},
-	{".profile", shellSecret, "a variable with a secret"},
-	{".bash_profile", shellSecret, "a variable with a secret"},
-	{".bashrc", shellSecret, "a variable with a secret"},
-	{".zshrc", shellSecret, "a variable with a secret"},
-	{".zshenv", shellSecret, "a variable with a secret"},
-	{".pam_environment", shellSecret, "a variable with a secret"},
 }
+
+// shellFiles are what shells read at the logins of an account, or beside a program.
+var shellFiles = []string{".env", ".profile", ".bash_profile", ".bashrc", ".zshrc", ".zshenv", ".pam_environment"}
 
 // maxAccountFile is how large a file may be that a pattern alone brings up for a
 // credential, in bytes; none is as large.
@@ -104,10 +100,15 @@ func (x *examination) fromSkeleton(e node.Entry) bool {
 // sshKeyFiles are all that may be a private key of an account.
 const sshKeyFiles = ".ssh/*"
 
-// homes are the directories that people and builds have files in: the usual ones,
-// and those of accounts that can log in and live elsewhere.
-func (x *examination) homes() []string {
-	out := []string{"/root", "/home/*"}
+// usualHomes are the directories that people and builds have files in.
+var usualHomes = []string{"/root", "/home/*"}
+
+// homes are those, and the directories of accounts that live elsewhere.
+func (x *examination) homes() []string { return slices.Concat(usualHomes, x.otherHomes()) }
+
+// otherHomes are the directories of accounts that can log in and live elsewhere.
+func (x *examination) otherHomes() []string {
+	var out []string
 	files, _ := x.files(accountFile) // without it, a control of its own is an error
 	for _, f := range files {
 		for text := range strings.Lines(string(f.Data)) {
@@ -128,7 +129,7 @@ func (x *examination) homes() []string {
 // elsewhere asks for the files of accounts that do not live in the usual place.
 func (x *examination) elsewhere() node.Query {
 	var q node.Query
-	for _, home := range x.homes()[2:] {
+	for _, home := range x.otherHomes() {
 		q = append(q, node.Pick{Path: home, Depth: 1}, node.Pick{Path: path.Join(home, ".ssh"), Depth: 1})
 		for _, f := range accountFiles {
 			if dir := path.Dir(f.path); dir != "." {
@@ -142,15 +143,12 @@ func (x *examination) elsewhere() node.Query {
 // accounts lists the files of accounts that are there and may hold credentials.
 func (x *examination) accounts() []string {
 	var out []string
+	patterns := slices.Concat([]string{sshKeyFiles}, shellFiles, patternsOf(accountFiles))
 	for _, home := range append(x.homes(), skeleton) {
 		dir, _ := patternRoot(home)
 		for _, e := range x.node().Below(dir) {
 			if e.Kind != node.KindFile || x.fromSkeleton(e) {
 				continue
-			}
-			patterns := []string{sshKeyFiles}
-			for _, f := range accountFiles {
-				patterns = append(patterns, f.path)
 			}
 			if slices.ContainsFunc(patterns, func(name string) bool {
 				ok, _ := path.Match(path.Join(home, name), e.Path)
@@ -175,15 +173,25 @@ func (x *examination) secretsInAccounts() ([]Evidence, string) {
 		return nil, problem
 	}
 	var out []Evidence
-	homes := append(x.homes(), skeleton)
+	homes, left := append(x.homes(), skeleton), allowance(maxSearched)
 	for _, f := range files {
+		if problem := left.take(f.Path, len(f.Data), "accounts' files"); problem != "" {
+			return nil, problem
+		}
 		for _, home := range homes {
-			if ok, _ := path.Match(path.Join(home, sshKeyFiles), f.Path); ok && privateKey.Match(f.Data) {
+			is := func(pattern string) bool {
+				ok, _ := path.Match(path.Join(home, pattern), f.Path)
+				return ok
+			}
+			if is(sshKeyFiles) && privateKey.Match(f.Data) {
 				out = append(out, Evidence{Source: f.Path, Line: 1, Detail: "a private key (not shown)"})
 			}
+			if slices.ContainsFunc(shellFiles, is) {
+				out = alsoFound(out, assignedSecrets(f.Path, f.Data))
+			}
 			for _, a := range accountFiles {
-				if ok, _ := path.Match(path.Join(home, a.path), f.Path); ok {
-					out = alsoIn(out, a.finds(f))
+				if is(a.path) {
+					out = alsoFound(out, a.finds(f))
 				}
 			}
 		}
@@ -196,16 +204,6 @@ func (x *examination) secretsInAccounts() ([]Evidence, string) {
 		out = append(out, found...)
 	}
 	return out, ""
-}
-
-// alsoIn adds to found what more has in other places.
-func alsoIn(found, more []Evidence) []Evidence {
-	for _, e := range more {
-		if !slices.ContainsFunc(found, func(o Evidence) bool { return o.Source == e.Source && o.Line == e.Line }) {
-			found = append(found, e)
-		}
-	}
-	return found
 }
 
 // Where sshd is configured.
@@ -230,7 +228,7 @@ var keysFile = regexp.MustCompile(`(?im)^[ \t]*AuthorizedKeysFile(?:[ \t]*=[ \t]
 // of accounts elsewhere, and what sshd's own configuration names.
 func (x *examination) keyPatterns() ([]string, string) {
 	out := slices.Clone(keyFiles)
-	for _, home := range x.homes()[2:] {
+	for _, home := range x.otherHomes() {
 		out = append(out, path.Join(home, ".ssh/authorized_keys"), path.Join(home, ".ssh/authorized_keys2"))
 	}
 	var names []string
@@ -253,7 +251,11 @@ func (x *examination) keyPatterns() ([]string, string) {
 	for _, f := range files {
 		for _, m := range keysFile.FindAllSubmatch(f.Data, -1) {
 			for _, name := range strings.Fields(string(m[1])) {
-				out = append(out, x.keyPattern(strings.Trim(name, `"`))...)
+				patterns, problem := x.keyPattern(strings.Trim(name, `"`))
+				if problem != "" {
+					return nil, f.Path + ": " + problem
+				}
+				out = append(out, patterns...)
 			}
 		}
 	}
@@ -264,23 +266,22 @@ func (x *examination) keyPatterns() ([]string, string) {
 // keyPattern are the patterns of one value of AuthorizedKeysFile, in which %u is the
 // account's name, %U its number and %h its home directory. That each account's usual
 // file is empty is another expectation.
-func (x *examination) keyPattern(name string) []string {
+func (x *examination) keyPattern(name string) (patterns []string, problem string) {
 	if base := strings.TrimPrefix(name, "%h/"); name == "none" || base == ".ssh/authorized_keys" || base == ".ssh/authorized_keys2" {
-		return nil
+		return nil, ""
 	}
 	name = strings.NewReplacer("%u", "*", "%U", "*", "%%", "%").Replace(name)
 	home, below := strings.CutPrefix(name, "%h")
 	if !below && path.IsAbs(name) {
 		if dir, _ := patternRoot(name); dir == "/" {
-			return nil // all of the node
+			return nil, "AuthorizedKeysFile names files all over the node, which are not searched: have them below one directory"
 		}
-		return []string{path.Clean(name)}
+		return []string{path.Clean(name)}, ""
 	}
-	var out []string
 	for _, dir := range x.homes() {
-		out = append(out, path.Join(dir, home))
+		patterns = append(patterns, path.Join(dir, home))
 	}
-	return out
+	return patterns, ""
 }
 
 // keyQuery asks for the files of keys that sshd's configuration names.
@@ -310,7 +311,7 @@ func (x *examination) keysThatLogIn() ([]Evidence, string) {
 			if e.Kind == node.KindDirectory || e.Kind == node.KindFile && e.Size == 0 {
 				continue
 			}
-			out = alsoIn(out, []Evidence{{Source: e.Path, Line: 1, Detail: "has keys that " + safetext.Name(path.Base(e.Path)) + " or others can log in with"}})
+			out = alsoFound(out, []Evidence{{Source: e.Path, Line: 1, Detail: "has keys that " + safetext.Name(path.Base(e.Path)) + " or others can log in with"}})
 		}
 	}
 	return out, ""

@@ -54,7 +54,7 @@ func (x *examination) secretsInUserData() ([]Evidence, string) {
 	}
 	files, problem := x.files(names...)
 	var out []Evidence
-	left := maxManifests
+	left := allowance(maxSearched)
 	if e := x.in.Effective; e != nil && e.Service != nil { // which has a control of its own
 		names = append(names, e.Service.Files...)
 	}
@@ -67,8 +67,8 @@ func (x *examination) secretsInUserData() ([]Evidence, string) {
 	for _, f := range files {
 		for _, p := range boot.UserData(f.Data) {
 			text := []byte(p.Text)
-			if left -= len(text); left < 0 {
-				return out, fmt.Sprintf("%s and more: over %d MiB of user data are not searched", f.Path, maxManifests>>20)
+			if problem := left.take(f.Path, len(text), "user data"); problem != "" {
+				return out, problem
 			}
 			for _, e := range slices.Concat(looksOfSecrets(f.Path, text), assignedSecrets(f.Path, text), insideTexts(f.Path, text), credentialURLs(f.Path, text)) {
 				e.Line += p.Line - 1
@@ -174,18 +174,22 @@ func assignedSecrets(file string, data []byte) []Evidence {
 	line := 0
 	for text := range bytes.Lines(data) {
 		line++
-		if !bytes.ContainsAny(text, "=-") || bytes.HasPrefix(bytes.TrimSpace(text), []byte("#")) {
-			continue // neither an assignment nor an option
+		if bytes.HasPrefix(bytes.TrimSpace(text), []byte("#")) {
+			continue
 		}
-		for _, m := range secretOptions.FindAllSubmatch(text, -1) {
-			if key := string(m[1]); k3s.HoldsSecret(key, string(m[2])) {
-				out = append(out, Evidence{Source: file, Line: line, Detail: "--" + key + " has a value (not shown)"})
+		if bytes.Contains(text, []byte("--")) {
+			for _, m := range secretOptions.FindAllSubmatch(text, -1) {
+				if key := string(m[1]); k3s.HoldsSecret(key, string(m[2])) {
+					out = append(out, Evidence{Source: file, Line: line, Detail: "--" + key + " has a value (not shown)"})
+				}
 			}
 		}
-		for _, m := range assignments.FindAllSubmatch(text, -1) {
-			name, value := string(m[1]), strings.Trim(string(m[2]), `"'`)
-			if strings.HasPrefix(name, "K3S_") && k3s.HoldsSecret(name, value) && !strings.HasPrefix(value, "$") || secretVariable.MatchString(name) && writtenOut(value) {
-				out = append(out, Evidence{Source: file, Line: line, Detail: name + " has a value (not shown)"})
+		if bytes.Contains(text, []byte("=")) {
+			for _, m := range assignments.FindAllSubmatch(text, -1) {
+				name, value := string(m[1]), strings.Trim(string(m[2]), `"'`)
+				if strings.HasPrefix(name, "K3S_") && k3s.HoldsSecret(name, value) && !strings.HasPrefix(value, "$") || secretVariable.MatchString(name) && writtenOut(value) {
+					out = append(out, Evidence{Source: file, Line: line, Detail: name + " has a value (not shown)"})
+				}
 			}
 		}
 	}
@@ -232,15 +236,15 @@ func (x *examination) secretsInManifests() ([]Evidence, string) {
 	}
 	files, problem := x.files(names...)
 	var out []Evidence
-	decoded := 0
+	left := allowance(maxSearched)
 	for _, f := range files {
 		out = append(out, looksOfSecrets(f.Path, f.Data)...)
 		out = append(out, credentialURLs(f.Path, f.Data)...)
 		if !mayHoldSecret(f.Data) {
 			continue
 		}
-		if decoded += len(f.Data); decoded > maxManifests {
-			return out, fmt.Sprintf("%s and more: over %d MiB of manifests in which Secrets may be are not searched", f.Path, maxManifests>>20)
+		if problem := left.take(f.Path, len(f.Data), "manifests in which Secrets may be"); problem != "" {
+			return out, problem
 		}
 		dec := yaml.NewDecoder(bytes.NewReader(f.Data))
 		for {
@@ -254,8 +258,19 @@ func (x *examination) secretsInManifests() ([]Evidence, string) {
 	return out, problem
 }
 
-// maxManifests is how much of the manifests is decoded to find Secrets, in bytes.
-const maxManifests = 8 << 20
+// maxSearched is how much text one search for secrets goes through, in bytes.
+const maxSearched = 8 << 20
+
+// allowance is how many bytes are left of it.
+type allowance int
+
+// take goes through bytes of a file, and says why it does not where that is too much.
+func (a *allowance) take(file string, size int, of string) (problem string) {
+	if *a -= allowance(size); *a < 0 {
+		return fmt.Sprintf("%s and more: over %d MiB of %s are not searched", file, maxSearched>>20, of)
+	}
+	return ""
+}
 
 // mayHoldSecret says whether a manifest has the word Secret, be it written with
 // escapes.

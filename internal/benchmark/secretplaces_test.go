@@ -1,7 +1,9 @@
 package benchmark_test
 
 import (
+	"fmt"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
@@ -206,6 +208,39 @@ func TestKeysThatLogIn(t *testing.T) {
 			assert.Equal(t, benchmark.Fail, r.Status, r.Found)
 			assert.Contains(t, r.Found, c.file)
 		})
+	}
+}
+
+// TestKeysAllOverTheNode: files of keys that are not searched are no evidence.
+func TestKeysAllOverTheNode(t *testing.T) {
+	tr := server(t)
+	tr.file("/etc/ssh/sshd_config", 0o600, "AuthorizedKeysFile /%u/keys\n")
+	r := tr.result(t, "node.hygiene.access")
+	assert.Equal(t, benchmark.Error, r.Status)
+	assert.Contains(t, r.Found, "/etc/ssh/sshd_config: AuthorizedKeysFile names files all over the node")
+}
+
+// TestLargeFiles: a file that is too large to be searched is no evidence.
+func TestLargeFiles(t *testing.T) {
+	for file, control := range map[string]string{"/etc/wireguard/wg0.conf": "system-secrets", "/etc/netplan/1.yaml": "system-secrets", "/var/log/cloud-init.log": "logs"} {
+		tr := server(t)
+		tr.put(node.Entry{Path: file, Kind: node.KindFile, Mode: 0o600, Size: 5 << 20, Unread: node.UnreadLarge})
+		r := tr.result(t, "node.hygiene."+control)
+		assert.Equal(t, benchmark.Error, r.Status, file)
+		assert.Contains(t, r.Found, file)
+	}
+	tr := server(t)
+	tr.file("/etc/wireguard/wg0.conf", 0o600, strings.Repeat("# nothing\n", 200_000)+"PrivateKey = aGVsbG8=\n")
+	r := tr.result(t, "node.hygiene.system-secrets")
+	assert.Equal(t, benchmark.Fail, r.Status, "of two megabytes all is searched")
+	for file, control := range map[string]string{"/etc/apt/sources.list.d/%d": "system-secrets", "/etc/netplan/%d.yaml": "system-secrets", "/var/log/anaconda/%d": "logs", "/root/%d.json": "access"} {
+		tr := server(t)
+		for i := range 10 {
+			tr.file(fmt.Sprintf(file, i), 0o600, strings.Repeat("\n", 1<<20))
+		}
+		r := tr.result(t, "node.hygiene."+control)
+		assert.Equal(t, benchmark.Error, r.Status, file)
+		assert.Contains(t, r.Found, "over 8 MiB of")
 	}
 }
 

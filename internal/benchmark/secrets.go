@@ -291,10 +291,10 @@ func (x *examination) secretsBeside(known []node.Entry) ([]Evidence, string) {
 	return out, problem
 }
 
-// alsoFound adds to found what more has in other lines of the same file.
+// alsoFound adds to found what more has in other lines.
 func alsoFound(found, more []Evidence) []Evidence {
 	for _, e := range more {
-		if !slices.ContainsFunc(found, func(o Evidence) bool { return o.Line == e.Line }) {
+		if !slices.ContainsFunc(found, func(o Evidence) bool { return o.Source == e.Source && o.Line == e.Line }) {
 			found = append(found, e)
 		}
 	}

@@ -1,7 +1,6 @@
 package benchmark
 
 import (
-	"fmt"
 	"path"
 	"regexp"
 	"slices"
@@ -15,7 +14,8 @@ import (
 // What in files of a network's configuration is a key or a password. A value that
 // names a file, a credential of systemd's or another store is none.
 var (
-	wireguardKey   = regexp.MustCompile(`(?m)^[ \t]*(?i:PrivateKey|PresharedKey)[ \t]*=[ \t]*[A-Za-z0-9+]`)
+	wireguardKey = regexp.MustCompile(`(?m)^[ \t]*(?i:PrivateKey|PresharedKey)[ \t]*=[ \t]*[A-Za-z0-9+]`)
+	// A public key has the same form.
 	bareKey        = regexp.MustCompile(`^\s*[A-Za-z0-9+/]{43}=\s*$`)
 	managerKey     = regexp.MustCompile(`(?m)^[ \t]*(psk|sae-password|password|password-raw|private-key|private-key-password|phase2-private-key-password|client-key-password|preshared-key|wep-key\d|leap-password|pin|secret|mka-cak|Xauth password|IPSec secret)[ \t]*=[ \t]*[^\s/]`)
 	supplicantKey  = regexp.MustCompile(`(?m)^[ \t]*(psk|password|sae_password|wep_key\d|private_key_passwd|wpa_passphrase|wpa_psk|pin)[ \t]*=[ \t]*(?:[^\se]|e[^x]|ex[^t]|ext[^:])`)
@@ -29,6 +29,10 @@ var (
 	directoryBind  = regexp.MustCompile(`(?m)^[ \t]*(ldap_default_authtok|bindpw|rootpwmodpw)[ \t=]+\S`)
 	mailPassword   = regexp.MustCompile(`(?m)^[ \t]*(password[ \t]+|[^#\s]\S*[ \t]+\S+:|[^#:\s]+:[^:\s]+:)\S`)
 	cifsPassword   = regexp.MustCompile(`(?m)^(?:[^#\n]*[ \t,](?:password|pass)=[^\s,]|[ \t]*password[ \t]*=[ \t]*\S)`)
+	interfacesKey  = regexp.MustCompile(`(?m)^[ \t]*(wpa-psk|wpa-password|wireless-key\d?|wpa-private-key-passwd)[ \t]+[^\s/]`)
+	imagerPassword = regexp.MustCompile(`(?m)^[ \t]*password[ \t]*=[ \t]*["']\S`)
+	imagerAccount  = regexp.MustCompile(`^[^#\s:]+:\S`)
+	cephKey        = regexp.MustCompile(`(?m)^[ \t]*key[ \t]*=[ \t]*\S`)
 	anything       = regexp.MustCompile(`\S`)
 )
 
@@ -49,8 +53,8 @@ var networkFiles = []secretFile{
 	{"/etc/systemd/network/*.netdev", networkdKey, "a key of a network"},
 	{"/etc/systemd/network/*.d/*.conf", networkdKey, "a key of a network"},
 	{"/usr/lib/systemd/network/*.netdev", networkdKey, "a key of a network"},
-	{"/etc/network/interfaces", regexp.MustCompile(`(?m)^[ \t]*(wpa-psk|wpa-password|wireless-key\d?|wpa-private-key-passwd)[ \t]+[^\s/]`), "a password of a network"},
-	{"/etc/network/interfaces.d/*", regexp.MustCompile(`(?m)^[ \t]*(wpa-psk|wpa-password|wireless-key\d?|wpa-private-key-passwd)[ \t]+[^\s/]`), "a password of a network"},
+	{"/etc/network/interfaces", interfacesKey, "a password of a network"},
+	{"/etc/network/interfaces.d/*", interfacesKey, "a password of a network"},
 	{"/etc/openvpn/*", tunnelKey, "a key of a tunnel"},
 	{"/etc/openvpn/*/*", tunnelKey, "a key of a tunnel"},
 	{"/etc/ipsec.secrets", ipsecSecret, "a secret of IPsec"},
@@ -61,12 +65,12 @@ var networkFiles = []secretFile{
 	{"/etc/swanctl/private/*", tunnelKey, "a key of IPsec"},
 	{"/etc/ppp/chap-secrets", pppSecret, "a password of a line"},
 	{"/etc/ppp/pap-secrets", pppSecret, "a password of a line"},
-	{"/boot/custom.toml", regexp.MustCompile(`(?m)^[ \t]*password[ \t]*=[ \t]*["']\S`), "a password of a network or an account"},
-	{"/boot/firmware/custom.toml", regexp.MustCompile(`(?m)^[ \t]*password[ \t]*=[ \t]*["']\S`), "a password of a network or an account"},
-	{"/boot/userconf", regexp.MustCompile(`^[^#\s:]+:\S`), "a password of an account"},
-	{"/boot/userconf.txt", regexp.MustCompile(`^[^#\s:]+:\S`), "a password of an account"},
-	{"/boot/firmware/userconf", regexp.MustCompile(`^[^#\s:]+:\S`), "a password of an account"},
-	{"/boot/firmware/userconf.txt", regexp.MustCompile(`^[^#\s:]+:\S`), "a password of an account"},
+	{"/boot/custom.toml", imagerPassword, "a password of a network or an account"},
+	{"/boot/firmware/custom.toml", imagerPassword, "a password of a network or an account"},
+	{"/boot/userconf", imagerAccount, "a password of an account"},
+	{"/boot/userconf.txt", imagerAccount, "a password of an account"},
+	{"/boot/firmware/userconf", imagerAccount, "a password of an account"},
+	{"/boot/firmware/userconf.txt", imagerAccount, "a password of an account"},
 }
 
 // systemFiles are where package managers, directories, mail and the agents of a
@@ -83,7 +87,7 @@ var systemFiles = []secretFile{
 	{"/etc/zypp/credentials.d/*", sourcePassword, "a password of a package source"},
 	{"/etc/apk/repositories", sourcePassword, "a password of a package source"},
 	{"/etc/pip.conf", sourcePassword, "a password of a package index"},
-	{"/etc/npmrc", regexp.MustCompile(`(?m)(_authToken|_auth|_password)[ \t]*=[ \t]*[^\s$]`), "a token of a package registry"},
+	{"/etc/npmrc", npmToken, "a token of a package registry"},
 	{"/etc/wgetrc", sourcePassword, "a password of a proxy"},
 	{"/etc/pki/consumer/key.pem", privateKey, "the machine's identity at its subscription"},
 	{"/etc/pki/entitlement/*-key.pem", privateKey, "a key of a subscription"},
@@ -99,10 +103,10 @@ var systemFiles = []secretFile{
 	{"/etc/salt/pki/minion/minion.pem", privateKey, "the machine's identity at its management"},
 	{"/etc/puppetlabs/puppet/ssl/private_keys/*", privateKey, "the machine's identity at its management"},
 	{"/etc/chef/*.pem", privateKey, "the machine's identity at its management"},
-	{"/etc/kubernetes/*.conf", regexp.MustCompile(`(?m)^[\s-]*["']?client-key-data["']?\s*:\s*["']?[A-Za-z0-9+/]`), "a key of a cluster"},
+	{"/etc/kubernetes/*.conf", clusterKey, "a key of a cluster"},
 	{"/etc/pve/priv/*", privateKey, "a private key"},
-	{"/root/.ceph/*", regexp.MustCompile(`(?m)^[ \t]*key[ \t]*=[ \t]*\S`), "a key of a storage cluster"},
-	{"/etc/ceph/*.keyring", regexp.MustCompile(`(?m)^[ \t]*key[ \t]*=[ \t]*\S`), "a key of a storage cluster"},
+	{"/root/.ceph/*", cephKey, "a key of a storage cluster"},
+	{"/etc/ceph/*.keyring", cephKey, "a key of a storage cluster"},
 }
 
 // networkDocuments are files in netplan's form, cloud-init's own among them.
@@ -156,33 +160,34 @@ func patternsOf(files []secretFile) []string {
 	return out
 }
 
-// matching lists the files that match a pattern.
-func (x *examination) matching(pattern string) ([]node.Entry, string) {
+// filesMatching are the files that match a pattern, with their content.
+func (x *examination) filesMatching(pattern string) ([]node.Entry, string) {
 	entries, problem := gone{}.entries(x, pattern)
 	if problem != "" {
 		return nil, problem
 	}
-	return slices.DeleteFunc(slices.Clone(entries), func(e node.Entry) bool { return e.Kind != node.KindFile }), ""
+	var names []string
+	for _, e := range entries {
+		names = append(names, e.Path)
+	}
+	return x.files(names...)
 }
 
 // secretsIn searches files of a table.
 func (x *examination) secretsIn(table []secretFile) ([]Evidence, string) {
 	var out []Evidence
+	left := allowance(maxSearched)
 	for _, row := range table {
-		entries, problem := x.matching(row.path)
+		files, problem := x.filesMatching(row.path)
 		if problem != "" {
 			return nil, problem
 		}
-		for _, e := range entries {
-			if e.Size > maxAccountFile || row.is == bareKey && strings.Contains(strings.ToLower(path.Base(e.Path)), "pub") {
-				continue // a public key has the same form
-			}
-			files, problem := x.files(e.Path)
-			if problem != "" {
+		for _, f := range files {
+			if problem := left.take(f.Path, len(f.Data), "files that may hold keys and passwords"); problem != "" {
 				return nil, problem
 			}
-			for _, f := range files {
-				out = alsoIn(out, row.finds(f))
+			if row.is != bareKey || !strings.Contains(strings.ToLower(path.Base(f.Path)), "pub") {
+				out = alsoFound(out, row.finds(f))
 			}
 		}
 	}
@@ -194,23 +199,21 @@ func (x *examination) secretsInNetwork() ([]Evidence, string) {
 	if problem != "" {
 		return nil, problem
 	}
+	left := allowance(maxSearched)
 	for _, pattern := range networkDocuments {
-		entries, problem := x.matching(pattern)
+		files, problem := x.filesMatching(pattern)
 		if problem != "" {
 			return nil, problem
 		}
-		for _, e := range entries {
-			files, problem := x.files(e.Path)
-			if problem != "" {
+		for _, f := range files {
+			if problem := left.take(f.Path, len(f.Data), "networks' documents"); problem != "" {
 				return nil, problem
 			}
-			for _, f := range files {
-				var doc yaml.Node
-				if yaml.Unmarshal(f.Data, &doc) != nil {
-					return nil, f.Path + " is not valid YAML, so it cannot be searched"
-				}
-				out = append(out, networkValues(f.Path, &doc)...)
+			var doc yaml.Node
+			if yaml.Unmarshal(f.Data, &doc) != nil {
+				return nil, f.Path + " is not valid YAML, so it cannot be searched"
 			}
+			out = append(out, networkValues(f.Path, &doc)...)
 		}
 	}
 	return out, ""
@@ -242,32 +245,26 @@ func (x *examination) secretsInServices() ([]Evidence, string) { return x.secret
 
 func (x *examination) secretsInLogs() ([]Evidence, string) {
 	var out []Evidence
+	left := allowance(maxSearched)
 	for _, pattern := range logFiles {
-		entries, problem := x.matching(pattern)
+		files, problem := x.filesMatching(pattern)
 		if problem != "" {
 			return nil, problem
 		}
-		for _, e := range entries {
-			if e.Unread == node.UnreadLarge {
-				out = append(out, Evidence{Source: e.Path, Detail: fmt.Sprintf("is %s, so that it cannot be searched for secrets", e.Unread)})
-				continue
-			}
-			files, problem := x.files(e.Path)
-			if problem != "" {
+		for _, f := range files {
+			if problem := left.take(f.Path, len(f.Data), "logs"); problem != "" {
 				return nil, problem
 			}
-			for _, f := range files {
-				if strings.HasSuffix(f.Path, ".dat") {
-					out = append(out, debconfValues(f)...)
-					continue
-				}
-				found := looksOfSecrets(f.Path, f.Data)
-				for _, is := range []secretFile{{is: madePasswords, says: "passwords that cloud-init made up"}, {is: passwordHash, says: "the hash of a password"}} {
-					found = alsoFound(found, is.finds(f))
-				}
-				found = alsoFound(found, assignedSecrets(f.Path, f.Data))
-				out = append(out, alsoFound(found, credentialURLs(f.Path, f.Data))...)
+			if strings.HasSuffix(f.Path, ".dat") {
+				out = append(out, debconfValues(f)...)
+				continue
 			}
+			out = alsoFound(out, looksOfSecrets(f.Path, f.Data))
+			for _, is := range []secretFile{{is: madePasswords, says: "passwords that cloud-init made up"}, {is: passwordHash, says: "the hash of a password"}} {
+				out = alsoFound(out, is.finds(f))
+			}
+			out = alsoFound(out, assignedSecrets(f.Path, f.Data))
+			out = alsoFound(out, credentialURLs(f.Path, f.Data))
 		}
 	}
 	return out, ""
