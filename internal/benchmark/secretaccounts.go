@@ -88,13 +88,13 @@ const maxAccountFile = 1 << 20
 // skeleton is what the home directory of a new account is made of.
 const skeleton = "/etc/skel"
 
-// fromSkeleton says whether a file of a home directory is as long as the one that it
-// was made from, which is judged in its place: a secret that was added makes it
-// longer. Nearly every account has such files, and another command would be
+// fromSkeleton says whether a file of a home directory that was not read is as long as
+// the one that it was made from, which is judged in its place: a secret that was added
+// makes it longer. Nearly every account has such files, and another command would be
 // needed to read them.
 func (x *examination) fromSkeleton(e node.Entry) bool {
 	s, presence := x.node().Lookup(path.Join(skeleton, path.Base(e.Path)))
-	return path.Dir(e.Path) != skeleton && presence == node.Present && s.Kind == node.KindFile && s.Unread == "" && s.Size == e.Size
+	return e.Data == nil && path.Dir(e.Path) != skeleton && presence == node.Present && s.Kind == node.KindFile && s.Unread == "" && s.Size == e.Size
 }
 
 // sshKeyFiles are all that may be a private key of an account.
