@@ -280,7 +280,7 @@ func (o Options) manager(have *node.Node) (service.Manager, error) {
 	}
 	switch len(found) {
 	case 0:
-		return "", fmt.Errorf("install.service: the node has neither systemd nor service.OpenRCManager, so that nothing would start K3s: install one of them first, or write service = %q or %q if it comes later", service.SystemdManager, service.OpenRCManager)
+		return "", fmt.Errorf("install.service: the node has neither systemd nor OpenRC, so that nothing would start K3s: install one of them first, or write service = %q or %q if it comes later", service.SystemdManager, service.OpenRCManager)
 	case 1:
 		return found[0], nil
 	}

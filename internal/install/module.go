@@ -171,7 +171,7 @@ func (o Options) module(manager service.Manager, have *node.Node) error {
 		errs = append(errs, fmt.Errorf("install.selinux_policy: "+format, args...))
 	}
 	if manager == service.OpenRCManager {
-		wrong("the node has service.OpenRCManager, and it is a service of systemd that loads the module: load it in the build with semodule -i, and leave the option out")
+		wrong("the node has OpenRC, and it is a service of systemd that loads the module: load it in the build with semodule -i, and leave the option out")
 	}
 	e, presence := have.Lookup(selinuxConfig)
 	switch mode := selinuxMode(e.Data); {
