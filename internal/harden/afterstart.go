@@ -23,8 +23,7 @@ func (p *planner) afterStart() {
 	}
 	name, unit := k3s.TightenDropIn(p.c.Role.ServiceName()), true
 	if p.current != nil {
-		name, unit = p.eff.TightenPlace(p.current)
-		if _, presence := p.current.Lookup(k3s.FindProgram); name == "" || presence != node.Present {
+		if name, unit = p.eff.TightenPlace(p.current); name == "" {
 			return
 		}
 	}

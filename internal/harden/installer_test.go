@@ -49,7 +49,7 @@ func TestInstallerUnits(t *testing.T) {
 					}
 				}
 				assert.Contains(t, either, hash([]byte(text)))
-				seen, err := Make(o, having(t, o, map[string]string{name: text, k3s.FindProgram: "find"}))
+				seen, err := Make(o, having(t, o, map[string]string{name: text}))
 				require.NoError(t, err)
 				written := slices.Clone(blind.Change.Write)
 				if role == k3s.Server && kind == "exec" {
@@ -102,4 +102,24 @@ func TestTightenedWithoutANode(t *testing.T) {
 	plan, err = Make(o, nil)
 	require.NoError(t, err)
 	assert.Contains(t, strings.Join(plan.Notes, "\n"), "needs quotes")
+}
+
+// TestTightenedBeforeTheService: on a node that has no service of K3s's yet, a plan
+// writes what one without a node does, unless its service will be OpenRC's.
+func TestTightenedBeforeTheService(t *testing.T) {
+	o := newest(t)
+	blind, err := Make(o, nil)
+	require.NoError(t, err)
+	dropIn := k3s.TightenDropIn("k3s")
+	for program, same := range map[string]bool{"/usr/lib/systemd/systemd": true, "/etc/hostname": true, "/usr/sbin/openrc-run": false} {
+		seen, err := Make(o, having(t, o, map[string]string{program: "x"}))
+		require.NoError(t, err)
+		if same {
+			assert.Equal(t, blind.Change.Write, seen.Change.Write, program)
+			continue
+		}
+		for _, e := range seen.Change.Write {
+			assert.NotEqual(t, dropIn, e.Path, program)
+		}
+	}
 }

@@ -85,12 +85,20 @@ func TightenScript(l Layout) string {
 var startPost = regexp.MustCompile(`(?m)^\s*(function\s+)?start_post\b`)
 
 // TightenPlace is the file that makes the service do it after each start, and
-// whether it is a drop-in of a unit. It is "" where no file could: the service is
-// not known, its unit counts as started before K3s has made the files, or its script
-// does something of its own then.
+// whether it is a drop-in of a unit. Of a service that is still to come it is the
+// drop-in of K3s's own unit. It is "" where no file could: the node runs OpenRC and
+// has no script of the service yet, the unit counts as started before K3s has made the
+// files, or the script does something of its own then.
 func (e *Effective) TightenPlace(n *node.Node) (name string, unit bool) {
 	s := e.Service
-	if s == nil || s.Masked || e.Role != Server || e.Wrapper != (Origin{}) {
+	switch {
+	case e.Role != Server || e.Wrapper != (Origin{}):
+		return "", false
+	case s == nil && service.OpenRCManager.On(n):
+		return "", false
+	case s == nil:
+		return TightenDropIn(e.Role.ServiceName()), true
+	case s.Masked:
 		return "", false
 	}
 	if path.Dir(s.Path) != initDir {
@@ -116,7 +124,7 @@ func TightenDropIn(service string) string {
 // to.
 func (e *Effective) TightenedBy(n *node.Node, dir, match string, mode fs.FileMode) (Origin, bool) {
 	name, unit := e.TightenPlace(n)
-	if _, presence := n.Lookup(FindProgram); name == "" || presence != node.Present {
+	if _, presence := n.Lookup(FindProgram); name == "" || e.Service == nil || presence != node.Present {
 		return Origin{}, false
 	}
 	l := LayoutOf(e.DataDir)

@@ -17,8 +17,8 @@ type ValueRule struct {
 	Args string
 	// Says is why the component exits; "" where it takes them.
 	Says string
-	// Late says that a kubelet exits only once it has a container runtime, so that
-	// it was read in its source and not tried.
+	// Late says that a kubelet fails only once it has a container runtime or registers
+	// its node, so that it was read in its source and not tried.
 	Late bool
 }
 
@@ -96,7 +96,7 @@ var ValueRules = []ValueRule{
 	{k3s.KubeProxy, "detect-local-mode=ClusterCIDR", "", false},
 	{k3s.KubeProxy, "conntrack-max-per-core=-1", "greater than or equal to 0", false},
 	{k3s.ControllerManager, "cluster-cidr=10.42.0.0/99", "is not a network", false},
-	{k3s.Kubelet, "hostname-override=edge_1", "no name that the API server registers", false},
+	{k3s.Kubelet, "hostname-override=edge_1", "no name that the API server registers", true},
 	{k3s.Kubelet, "hostname-override=Edge-1.example.org", "", false},
 	{k3s.ControllerManager, "secure-port=0", "", false},
 	{k3s.ControllerManager, "cluster-cidr=10.42.0.0/16 node-cidr-mask-size=40", "no network of 32 bits", false},
