@@ -13,20 +13,44 @@ import (
 	"github.com/k3s-cis/packer-plugin-k3s/internal/safetext"
 )
 
-// sudoRule is a line that lets somebody run everything without a password.
+// sudoRule is a line that lets somebody run everything without a password: who.
 var sudoRule = regexp.MustCompile(`^\s*"?([^\s#"][^\s="]*)"?\s+[^\s=]+\s*=.*\bNOPASSWD\s*:\s*(?:[A-Z]+\s*:\s*)*ALL\b`)
+
+// doasRule is such a line of doas (doas.conf(5)): permit, its options, nopass among
+// them, and who; as nobody else than root, and for no command in particular.
+var doasRule = regexp.MustCompile(`^\s*permit\s+(?:(?:nolog|persist|keepenv|setenv\s*\{[^}]*\})\s+)*nopass\s+(?:(?:nopass|nolog|persist|keepenv|setenv\s*\{[^}]*\})\s+)*(\S+)(?:\s+as\s+root)?\s*(?:#.*)?$`)
 
 // sudoWithoutPassword finds rules of sudo that make an account root without a
 // password. Those that cloud-init makes again at each first boot for the
 // distribution's own user are no rest of a build.
 func (x *examination) sudoWithoutPassword() ([]Evidence, string) {
-	all, problem := x.children(sudoersDir)
+	passedOver := func(name string) bool { return strings.Contains(name, ".") || strings.HasSuffix(name, "~") }
+	usual := x.defaultUser()
+	return x.rootWithoutPassword(sudoers, sudoersDir, passedOver, sudoRule, func(who string, known []string) bool {
+		plain := who[0] != '%' && who[0] != '+' && who != "ALL" && strings.ToUpper(who) != who
+		return who == usual || who == "%google-sudoers" || plain && !slices.Contains(known, who)
+	})
+}
+
+// doasWithoutPassword finds rules of doas that do.
+func (x *examination) doasWithoutPassword() ([]Evidence, string) {
+	passedOver := func(name string) bool { return path.Ext(name) != ".conf" }
+	return x.rootWithoutPassword(doasFile, doasDir, passedOver, doasRule, func(who string, known []string) bool {
+		return who[0] != ':' && !slices.Contains(known, who)
+	})
+}
+
+// rootWithoutPassword finds rules in a file, and in those of a directory that are not
+// passed over, by which somebody becomes root without a password; unless that is root,
+// or somebody who is harmless.
+func (x *examination) rootWithoutPassword(file, dir string, passedOver func(name string) bool, rule *regexp.Regexp, harmless func(who string, accounts []string) bool) ([]Evidence, string) {
+	all, problem := x.children(dir)
 	if problem != "" {
 		return nil, problem
 	}
-	names := []string{sudoers}
+	names := []string{file}
 	for _, e := range all {
-		if base := path.Base(e.Path); !strings.Contains(base, ".") && !strings.HasSuffix(base, "~") { // which sudo passes over
+		if !passedOver(path.Base(e.Path)) {
 			names = append(names, e.Path)
 		}
 	}
@@ -38,66 +62,22 @@ func (x *examination) sudoWithoutPassword() ([]Evidence, string) {
 	if problem != "" {
 		return nil, problem
 	}
-	usual := x.defaultUser()
 	var out []Evidence
 	for _, f := range files {
 		line := 0
 		for text := range bytes.Lines(f.Data) {
 			line++
-			m := sudoRule.FindSubmatch(text)
+			m := rule.FindSubmatch(text)
 			if m == nil {
 				continue
 			}
-			who := string(m[1])
-			plain := who[0] != '%' && who[0] != '+' && who != "ALL" && strings.ToUpper(who) != who
-			if who == "root" || who == usual || who == "%google-sudoers" || plain && !slices.Contains(known, who) {
-				continue
+			if who := string(m[1]); who != "root" && !harmless(who, known) {
+				out = append(out, Evidence{Source: f.Path, Line: line, Detail: fmt.Sprintf("%s may run everything as root without a password", safetext.Name(strings.TrimLeft(who, "%:")))})
 			}
-			out = append(out, Evidence{Source: f.Path, Line: line, Detail: fmt.Sprintf("%s may run everything as root without a password", safetext.Name(strings.TrimPrefix(who, "%")))})
 		}
 	}
 	return out, ""
 }
-
-// doasWithoutPassword finds rules of doas that make an account root without a password
-// (doas.conf(5)): permit, its options, who, as whom, and which command.
-func (x *examination) doasWithoutPassword() ([]Evidence, string) {
-	all, problem := x.children(doasDir)
-	if problem != "" {
-		return nil, problem
-	}
-	names := []string{doasFile}
-	for _, e := range all {
-		if path.Ext(e.Path) == ".conf" {
-			names = append(names, e.Path)
-		}
-	}
-	files, problem := x.files(names...)
-	if problem != "" {
-		return nil, problem
-	}
-	known, problem := x.accountNames()
-	var out []Evidence
-	for _, f := range files {
-		line := 0
-		for text := range bytes.Lines(f.Data) {
-			line++
-			m := doasRule.FindSubmatch(text)
-			if m == nil || !bytes.Contains(m[1], []byte("nopass")) {
-				continue
-			}
-			who := string(m[2])
-			if who == "root" || who[0] != ':' && !slices.Contains(known, who) {
-				continue
-			}
-			out = append(out, Evidence{Source: f.Path, Line: line, Detail: fmt.Sprintf("%s may run everything as root without a password", safetext.Name(strings.TrimPrefix(who, ":")))})
-		}
-	}
-	return out, problem
-}
-
-// doasRule is a rule for every command, as root: its options and whom it is for.
-var doasRule = regexp.MustCompile(`^\s*permit\s+((?:(?:nopass|nolog|persist|keepenv|setenv\s*\{[^}]*\})\s+)+)(\S+)(?:\s+as\s+root)?\s*(?:#.*)?$`)
 
 // accountNames are the users that the node knows.
 func (x *examination) accountNames() ([]string, string) {

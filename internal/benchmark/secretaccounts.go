@@ -231,20 +231,7 @@ func (x *examination) keyPatterns() ([]string, string) {
 	for _, home := range x.otherHomes() {
 		out = append(out, path.Join(home, ".ssh/authorized_keys"), path.Join(home, ".ssh/authorized_keys2"))
 	}
-	var names []string
-	for _, pick := range sshdConfigurations {
-		names = append(names, pick.Path)
-		if pick.Depth > 0 {
-			all, problem := x.children(pick.Path)
-			if problem != "" {
-				return nil, problem
-			}
-			for _, e := range all {
-				names = append(names, e.Path)
-			}
-		}
-	}
-	files, problem := x.files(names...)
+	files, problem := x.filesOf(sshdConfigurations)
 	if problem != "" {
 		return nil, problem
 	}

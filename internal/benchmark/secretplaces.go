@@ -361,29 +361,13 @@ var systemEnvironment = []node.Pick{
 // secretsInSystemEnvironment finds variables with secrets, and passwords of
 // proxies, in the environment that is not its service's alone.
 func (x *examination) secretsInSystemEnvironment() ([]Evidence, string) {
+	files, problem := x.filesOf(systemEnvironment)
 	var out []Evidence
-	for _, pick := range systemEnvironment {
-		names := []string{pick.Path}
-		if pick.Depth > 0 {
-			all, problem := x.children(pick.Path)
-			if problem != "" {
-				return nil, problem
-			}
-			names = nil
-			for _, e := range all {
-				names = append(names, e.Path)
-			}
-		}
-		files, problem := x.files(names...)
-		if problem != "" {
-			return nil, problem
-		}
-		for _, f := range files {
-			out = append(out, assignedSecrets(f.Path, f.Data)...)
-			out = append(out, credentialURLs(f.Path, f.Data)...)
-		}
+	for _, f := range files {
+		out = append(out, assignedSecrets(f.Path, f.Data)...)
+		out = append(out, credentialURLs(f.Path, f.Data)...)
 	}
-	return out, ""
+	return out, problem
 }
 
 // Files of accounts that are looked into.

@@ -72,6 +72,7 @@ func TestPlacesOfSecrets(t *testing.T) {
 		{"/etc/sudoers.d/x.rpmsave", "packer ALL=(ALL) NOPASSWD: ALL\n", "access", false},
 		{"/etc/doas.d/p.conf", "permit nopass keepenv packer\n", "access", true},
 		{"/etc/doas.conf", "permit nopass :wheel as root\n", "access", true},
+		{"/etc/doas.conf", "permit setenv { LANG } nopass nolog packer\n", "access", true},
 		{"/etc/doas.d/p.conf", "permit persist packer\npermit nopass packer as www\npermit nopass packer cmd reboot\npermit nopass root\npermit nopass gone\n# permit nopass packer\n", "access", false},
 		{"/root/deploy_key", "-----BEGIN OPENSSH PRIVATE KEY-----\nS3CR3T\n", "access", true},
 		{"/root/monkey.txt", "banana\n", "access", false},

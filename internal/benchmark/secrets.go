@@ -180,6 +180,25 @@ func (x *examination) files(names ...string) ([]node.Entry, string) {
 	return out, ""
 }
 
+// filesOf are the files that a query names, and those in the directories that it does.
+func (x *examination) filesOf(q node.Query) ([]node.Entry, string) {
+	var names []string
+	for _, pick := range q {
+		if pick.Depth == 0 {
+			names = append(names, pick.Path)
+			continue
+		}
+		all, problem := x.children(pick.Path)
+		if problem != "" {
+			return nil, problem
+		}
+		for _, e := range all {
+			names = append(names, e.Path)
+		}
+	}
+	return x.files(names...)
+}
+
 func (x *examination) configFile() string {
 	if x.in.Effective != nil && x.in.Effective.ConfigFile != "" {
 		return x.in.Effective.ConfigFile
