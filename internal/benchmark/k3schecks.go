@@ -8,6 +8,7 @@ import (
 
 	"go.yaml.in/yaml/v3"
 
+	"github.com/k3s-cis/packer-plugin-k3s/internal/boot"
 	"github.com/k3s-cis/packer-plugin-k3s/internal/k3s"
 	"github.com/k3s-cis/packer-plugin-k3s/internal/k3s/deploy"
 	"github.com/k3s-cis/packer-plugin-k3s/internal/kube"
@@ -214,8 +215,40 @@ func (x *examination) startedBeside() []k3s.Problem {
 			Text: fmt.Sprintf("%s starts k3s %s, and what that runs with is not judged: start it as a service", call.Place, call.Args[role]),
 		})
 	}
+	return append(out, x.serviceToCome()...)
+}
+
+// serviceToCome tells where boot gives K3s's service settings that no file of the
+// image has.
+func (x *examination) serviceToCome() []k3s.Problem {
+	name := x.serviceName()
+	problem := func(at boot.Place, format string, args ...any) k3s.Problem {
+		return k3s.Problem{Consequence: k3s.Unreadable, Origin: k3s.Origin{Source: at.Path, Line: at.Line}, Text: at.String() + " " + fmt.Sprintf(format, args...)}
+	}
+	var out []k3s.Problem
+	for _, u := range x.boot().Units() {
+		if u.Name == name {
+			out = append(out, problem(u.Place, "writes settings of %s at boot, which are not judged: bake a drop-in", name))
+		}
+	}
+	for _, call := range x.boot().Calls("systemctl") {
+		if slices.Contains(call.Args, "set-environment") && slices.ContainsFunc(call.Args, ofK3s) {
+			out = append(out, problem(call.Place, "gives variables to every service at boot, which are not judged: set them with Environment= in the service"))
+		}
+	}
 	return out
 }
+
+// serviceName is that of the unit that starts K3s.
+func (x *examination) serviceName() string {
+	if s := x.in.Effective.Service; s != nil && path.Ext(s.Path) == ".service" {
+		return path.Base(s.Path)
+	}
+	return x.in.Role.ServiceName() + ".service"
+}
+
+// ofK3s says whether a text assigns a variable that K3s takes options from.
+func ofK3s(text string) bool { return strings.HasPrefix(text, "K3S_") && strings.Contains(text, "=") }
 
 // ofAService says whether p is a file of a service, or one that K3s's service
 // starts, which are judged as services are.

@@ -16,7 +16,7 @@ import (
 
 // secretNames are the keys of registries, kubeconfigs and encryption
 // configurations under which a secret stands.
-var secretNames = append([]string{"secret", "client-key-data", "passwd"}, registryKeys...)
+var secretNames = append([]string{"secret", "client-key-data", "passwd", "k3s_token", "k3s_agent_token", "k3s_datastore_endpoint"}, registryKeys...)
 
 // Texts that are secrets wherever they stand.
 var (

@@ -5,6 +5,7 @@ import (
 	"io/fs"
 	"maps"
 	"path"
+	"regexp"
 	"slices"
 	"strings"
 
@@ -68,6 +69,7 @@ type Changes struct {
 	texts   []node.Entry               // files that were read
 	calls   map[string][]Call          // by base name
 	missing node.Query
+	units   []Unit
 	seen    map[string]bool // scripts that were read
 	left    int             // how many bytes may still be read
 	problem error
@@ -108,6 +110,29 @@ func (c *Changes) called(at Place, name string, args []word) {
 		call.Args = append(call.Args, w.text)
 	}
 	c.calls[name] = append(c.calls[name], call)
+}
+
+// Unit is a file of a service manager's that is written at boot to a place that no
+// image has, or that only the running machine knows.
+type Unit struct {
+	Place
+	// Name is the unit's, such as app.service.
+	Name string
+}
+
+// Units lists what is written of services at boot, besides files that After tells of.
+func (c *Changes) Units() []Unit { return c.units }
+
+// unitFile is how a unit ends, or a drop-in of one.
+var unitFile = regexp.MustCompile(`/([\w@.:-]+\.service)(?:\.d/[^/]*\.conf)?["']?$`)
+
+// wroteUnit notes that a unit, or a drop-in of one, is written with a text that is
+// not known or says what matters.
+func (c *Changes) wroteUnit(at Place, w word, value string) {
+	m := unitFile.FindStringSubmatch(w.text)
+	if m != nil && (!w.known || node.Within("/run", w.text)) && (value == "" || concerns.MatchString(value)) {
+		c.units = append(c.units, Unit{at, m[1]})
+	}
 }
 
 // Calls lists where a program of that base name is run.
@@ -198,6 +223,10 @@ func (c *Changes) After() *node.Node {
 // names of what is in its directory.
 func (c *Changes) isNews(p string) bool {
 	_, presence := c.node.Lookup(p)
+	if skipped, skips := strings.CutSuffix(p, ".skip"); skips {
+		_, there := c.node.Lookup(skipped)
+		return there == node.Present && presence == node.Absent
+	}
 	dir := path.Dir(p)
 	return presence == node.Absent && (strings.HasSuffix(dir, ".d") || path.Base(dir) == "manifests") &&
 		slices.Contains([]string{".yaml", ".yml", ".json", ".conf"}, path.Ext(p))

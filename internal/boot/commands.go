@@ -18,8 +18,12 @@ func (s *shell) call(at Place, words []word, input string, known bool) {
 	if len(words) == 0 {
 		return
 	}
+	if len(words) == 1 && words[0].known && strings.Contains(words[0].text, " ") {
+		s.changes.run(at.Path, at.Line, words[0].text) // as a wrapper is given behind -c
+		return
+	}
 	name := path.Base(words[0].text)
-	c := command{shell: s, at: at, args: words[1:], input: input, inputKnown: known}
+	c := command{shell: s, at: at, name: name, args: words[1:], input: input, inputKnown: known}
 	if does, ok := commands[name]; ok && words[0].known && s.functions[words[0].text] == nil {
 		does(c)
 		return
@@ -27,8 +31,27 @@ func (s *shell) call(at Place, words []word, input string, known bool) {
 	if words[0].known {
 		s.changes.called(at, name, words[1:])
 	}
-	if words[0].known && path.IsAbs(words[0].text) {
+	switch {
+	case !words[0].known:
+	case path.IsAbs(words[0].text):
 		s.follow(at, words[0].text, words[1:])
+	case !strings.Contains(words[0].text, "/"):
+		s.lookUp(at, words)
+	}
+}
+
+// ownPrograms are where a node's own programs are found by their bare names.
+var ownPrograms = []string{"/usr/local/sbin", "/usr/local/bin"}
+
+// lookUp follows a program that is run by its bare name, where it is one of the
+// node's own.
+func (s *shell) lookUp(at Place, words []word) {
+	for _, dir := range ownPrograms {
+		p := path.Join(dir, words[0].text)
+		if _, presence := s.changes.node.Lookup(p); presence == node.Present {
+			s.follow(at, p, words[1:])
+			return
+		}
 	}
 }
 
@@ -37,7 +60,8 @@ func (s *shell) call(at Place, words []word, input string, known bool) {
 var wrappers = map[string]int{
 	"sudo": 0, "doas": 0, "env": 0, "nice": 0, "ionice": 0, "nohup": 0, "exec": 0, "command": 0, "builtin": 0, "busybox": 0, "toybox": 0,
 	"timeout": 1, "flock": 1, "chronic": 0, "time": 0, "setsid": 0, "systemd-run": 0, "chroot": 1, "unshare": 0, "nsenter": 0, "stdbuf": 0,
-	"systemd-cat": 0, "start-stop-daemon": 0,
+	"systemd-cat": 0, "start-stop-daemon": 0, "setpriv": 0, "chrt": 1, "taskset": 1, "systemd-inhibit": 0, "watch": 0, "cgexec": 0, "capsh": 0,
+	"unbuffer": 0, "parallel": 0,
 }
 
 // bare takes wrappers, and the variables they set, off a command.
@@ -47,16 +71,43 @@ func (s *shell) bare(words []word) []word {
 		if !wraps || !words[0].known {
 			break
 		}
-		words = words[1:]
-		for len(words) > 1 && (strings.HasPrefix(words[0].text, "-") || assignment.MatchString(words[0].text) || own > 0) {
-			if !strings.HasPrefix(words[0].text, "-") && !assignment.MatchString(words[0].text) {
-				own--
-			}
-			words = words[1:]
-		}
+		words = s.behind(words[1:], own)
 	}
 	return words
 }
+
+// behind takes a wrapper's options, with their values, and its own words off what
+// it runs.
+func (s *shell) behind(words []word, own int) []word {
+	after := false // an option, whose value a word may be
+	for ; len(words) > 1; words = words[1:] {
+		w := words[0].text
+		option := strings.HasPrefix(w, "-")
+		switch {
+		case option, assignment.MatchString(w), amount.MatchString(w) && own == 0:
+		case s.runs(w), own == 0 && (path.IsAbs(w) || !after):
+			return words
+		default:
+			own = max(own-1, 0)
+		}
+		after = option && w != "--" && !strings.Contains(w, "=")
+	}
+	return words
+}
+
+// amount is a number, or a time, as only a wrapper is given.
+var amount = regexp.MustCompile(`^-?\d+[smhd]?$`)
+
+// runs says whether a word is a program that matters, and not the value of a
+// wrapper's option.
+func (s *shell) runs(text string) bool {
+	name := path.Base(text)
+	_, wraps := wrappers[name]
+	return commands[name] != nil || wraps || s.functions[name] != nil || slices.Contains(watched, name)
+}
+
+// watched are the programs that others than this room ask for by name.
+var watched = []string{"k3s", "kubectl", "systemctl"}
 
 var assignment = regexp.MustCompile(`^[A-Za-z_]\w*=`)
 
@@ -64,6 +115,7 @@ var assignment = regexp.MustCompile(`^[A-Za-z_]\w*=`)
 type command struct {
 	*shell
 	at         Place
+	name       string
 	args       []word
 	input      string
 	inputKnown bool
@@ -85,6 +137,8 @@ func init() { //nolint:gochecknoinits // the table's functions use it
 		"ed": command.covers, "ex": command.covers, "patch": command.covers, "crudini": command.covers, "augtool": command.covers,
 		"python": command.interpret, "python3": command.interpret, "ruby": command.interpret,
 		"curl": command.fetch, "wget": command.fetch, "find": command.find,
+		"tar": command.unpack, "bsdtar": command.unpack, "unzip": command.unpack, "cpio": command.unpack, "git": command.checkOut,
+		"sponge": command.tee, "sort": command.fetch, "touch": command.touch, "su": command.asUser, "runuser": command.asUser, "trap": command.trap,
 		"sh": command.interpret, "bash": command.interpret, "dash": command.interpret, "ash": command.interpret,
 		"ksh": command.interpret, "zsh": command.interpret, ".": command.source, "source": command.source, "eval": command.eval,
 	}
@@ -130,6 +184,101 @@ func (c command) each(all []word, f fileChange) {
 			f.name, f.inside = c.only, !itself
 		}
 		c.changes.change(f)
+	}
+}
+
+// unpack puts what is in an archive into a directory.
+func (c command) unpack() {
+	operands, options := c.operands("-C", "--directory", "-d", "-D", "-f", "--file")
+	name := path.Base(c.name)
+	extracts := name == "unzip" || name == "cpio" && short(options, "i") || short(options, "x") ||
+		slices.ContainsFunc(options, func(o string) bool { return o == "--extract" || o == "--get" }) ||
+		strings.HasSuffix(name, "tar") && len(c.args) > 0 && bundle.MatchString(c.args[0].text)
+	if !extracts || len(operands) == 0 && len(options) == 0 {
+		return
+	}
+	into := []word{{c.dir, c.dir != ""}}
+	for i, w := range c.args {
+		if slices.Contains([]string{"-C", "--directory", "-d", "-D"}, w.text) && i+1 < len(c.args) && (name != "unzip" || w.text == "-d") {
+			into[0] = c.args[i+1]
+		}
+		if dir, ok := strings.CutPrefix(w.text, "--directory="); ok {
+			into[0] = word{dir, w.known}
+		}
+	}
+	c.into(into)
+}
+
+// bundle is how tar's options are written without a dash.
+var bundle = regexp.MustCompile(`^[a-zA-Z]*x[a-zA-Z]*$`)
+
+// into says that anything below a directory may be changed.
+func (c command) into(dirs []word) {
+	f := asItIs
+	f.action, f.deep, f.inside = covers, true, true
+	c.each(slices.DeleteFunc(dirs, func(w word) bool { return w.text == "" }), f)
+}
+
+// checkOut is a command of git that changes files of a directory.
+func (c command) checkOut() {
+	into, rest := word{c.dir, c.dir != ""}, c.args
+	for len(rest) > 1 && strings.HasPrefix(rest[0].text, "-") {
+		if rest[0].text == "-C" {
+			into = rest[1]
+		}
+		if rest[0].text == "-C" || rest[0].text == "-c" {
+			rest = rest[1:]
+		}
+		rest = rest[1:]
+	}
+	if len(rest) == 0 {
+		return
+	}
+	switch rest[0].text {
+	case "pull", "checkout", "reset", "switch", "restore", "merge", "rebase", "clean", "stash", "apply", "am":
+		c.into([]word{into})
+	case "clone":
+		c.into(rest[len(rest)-1:])
+	}
+}
+
+// touch makes files that are not there.
+func (c command) touch() {
+	operands, _ := c.operands("-d", "-r", "-t")
+	f := asItIs
+	f.news = true
+	c.each(operands, f)
+}
+
+// asUser is su or runuser, which runs the text behind -c, or what follows a user's
+// name.
+func (c command) asUser() {
+	if u := slices.IndexFunc(c.args, func(w word) bool { return w.text == "-u" || w.text == "--user" }); c.name == "runuser" && u >= 0 && u+2 < len(c.args) {
+		rest := c.args[u+2:]
+		if rest[0].text == "--" {
+			rest = rest[1:]
+		}
+		c.call(c.at, rest, c.input, c.inputKnown)
+		return
+	}
+	for i, w := range c.args {
+		text, given := strings.CutPrefix(w.text, "--command=")
+		if (w.text == "-c" || w.text == "-lc" || w.text == "--command") && i+1 < len(c.args) {
+			w, text, given = c.args[i+1], c.args[i+1].text, true
+		}
+		switch {
+		case given && w.known:
+			c.changes.run(c.at.Path, c.at.Line, text)
+		case given:
+			c.changes.named(c.at, text)
+		}
+	}
+}
+
+// trap runs its first operand, some time.
+func (c command) trap() {
+	if operands, _ := c.operands(); len(operands) > 0 && operands[0].known {
+		c.changes.run(c.at.Path, c.at.Line, operands[0].text)
 	}
 }
 

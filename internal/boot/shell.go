@@ -364,6 +364,7 @@ func (s *shell) absolute(p string) string {
 
 // written notes a write to the file that w names.
 func (s *shell) written(at Place, w word, value string, known bool) {
+	s.changes.wroteUnit(at, w, value)
 	switch {
 	case w.known && strings.HasPrefix(w.text, "/dev/"):
 	case w.known:
@@ -376,7 +377,8 @@ func (s *shell) written(at Place, w word, value string, known bool) {
 }
 
 // concerns are the keys in whose place a new configuration file could put others.
-var concerns = regexp.MustCompile(`-arg\b|protect-kernel|secrets-encryption|disable|ubelet|NetworkPolicy|\bkernel\b|\bvm\b|Exec`)
+var concerns = regexp.MustCompile(`-arg\b|protect-kernel|secrets-encryption|disable|ubelet|NetworkPolicy|\bkernel\b|\bvm\b|Exec|write-kubeconfig-|` +
+	`data-dir|rootless|datastore-endpoint|K3S_(?:KUBECONFIG|CONFIG|DATA)|ServiceAccount|pod-security|\bUser=|EnvironmentFile`)
 
 // named notes that what a text names may be changed: the parameters and the
 // paths in it.

@@ -31,12 +31,18 @@ type source struct {
 
 var sources = []source{
 	{dirs: []string{"/etc/rc.local", "/etc/rc.d/rc.local"}, executable: true, read: (*Changes).wholeScript},
-	{dirs: []string{"/etc/init.d"}, depth: 1, executable: true, starts: true, read: (*Changes).wholeScript},
+	{dirs: []string{"/etc/init.d", "/etc/rc.d/init.d"}, depth: 1, executable: true, starts: true, read: (*Changes).wholeScript},
 	{dirs: []string{"/etc/local.d"}, depth: 1, executable: true, read: (*Changes).wholeScript},
 	{dirs: []string{"/etc/cron.hourly", "/etc/cron.daily", "/etc/cron.weekly", "/etc/cron.monthly"}, depth: 1, executable: true, read: (*Changes).wholeScript},
 	{dirs: []string{"/etc/periodic"}, depth: 2, executable: true, read: (*Changes).wholeScript},
 	{dirs: []string{"/etc/network", "/etc/networkd-dispatcher", "/etc/NetworkManager/dispatcher.d", "/usr/lib/networkd-dispatcher", "/usr/lib/NetworkManager/dispatcher.d"}, depth: 2, executable: true, read: (*Changes).wholeScript},
-	{dirs: []string{"/etc/systemd/system-generators", "/etc/systemd/system-shutdown", "/etc/systemd/system-sleep"}, depth: 1, executable: true, read: (*Changes).wholeScript},
+	{
+		dirs: []string{
+			"/etc/systemd/system-generators", "/etc/systemd/system-shutdown", "/etc/systemd/system-sleep", "/usr/local/lib/systemd/system-generators",
+			"/usr/lib/systemd/system-shutdown", "/usr/lib/systemd/system-sleep", "/lib/systemd/system-shutdown", "/lib/systemd/system-sleep",
+		},
+		depth: 1, executable: true, read: (*Changes).wholeScript,
+	},
 	{dirs: []string{"/var/lib/cloud/scripts"}, depth: 2, executable: true, read: (*Changes).wholeScript},
 	{dirs: []string{"/etc/network/interfaces"}, read: eachCommand(ifupdownCommand)},
 	{dirs: []string{"/etc/network/interfaces.d"}, depth: 1, read: eachCommand(ifupdownCommand)},
@@ -47,8 +53,10 @@ var sources = []source{
 	{dirs: []string{"/etc/crontabs"}, depth: 1, read: eachCommand(userCrontabCommand)},
 	{
 		dirs: service.UnitDirectories(), depth: 2,
-		suffix: []string{".service", ".conf"}, starts: true, read: (*Changes).unit,
+		suffix: []string{".service", ".socket", ".conf"}, starts: true, read: (*Changes).unit,
 	},
+	// Root has a manager of its own too, at a login or at boot where it lingers.
+	{dirs: []string{"/etc/systemd/user", "/root/.config/systemd/user"}, depth: 2, suffix: []string{".service", ".socket", ".conf"}, read: (*Changes).unit},
 	{dirs: []string{"/etc/udev/rules.d", "/usr/local/lib/udev/rules.d", "/usr/lib/udev/rules.d", "/lib/udev/rules.d"}, depth: 1, suffix: []string{".rules"}, read: (*Changes).udev},
 	{dirs: []string{"/etc/modprobe.d", "/usr/local/lib/modprobe.d", "/usr/lib/modprobe.d", "/lib/modprobe.d"}, depth: 1, suffix: []string{".conf"}, read: eachCommand(modprobeCommand)},
 	{dirs: []string{"/etc/cloud/cloud.cfg"}, read: (*Changes).cloudConfig},
@@ -56,8 +64,12 @@ var sources = []source{
 	{dirs: []string{"/var/lib/cloud/seed"}, depth: 2, suffix: []string{"/user-data", "/vendor-data"}, read: (*Changes).userData},
 	{dirs: []string{"/boot/firmware/user-data", "/boot/user-data"}, read: (*Changes).userData},
 	{dirs: []string{"/etc/logrotate.d"}, depth: 1, read: (*Changes).logrotate},
-	{dirs: []string{"/etc/dhcp/dhclient-enter-hooks.d", "/etc/dhcp/dhclient-exit-hooks.d"}, depth: 1, read: (*Changes).wholeScript},
-	{dirs: []string{"/etc/tuned"}, depth: 2, suffix: []string{"tuned.conf"}, read: (*Changes).tuned},
+	{dirs: []string{"/etc/dhcp/dhclient-enter-hooks.d", "/etc/dhcp/dhclient-exit-hooks.d", "/lib/dhcpcd/dhcpcd-hooks", "/usr/lib/dhcpcd/dhcpcd-hooks", "/usr/libexec/dhcpcd-hooks"}, depth: 1, read: (*Changes).wholeScript},
+	{dirs: []string{"/etc/dhcpcd.enter-hook", "/etc/dhcpcd.exit-hook", "/etc/dhcp/dhclient-enter-hooks", "/etc/dhcp/dhclient-exit-hooks"}, read: (*Changes).wholeScript},
+	{dirs: []string{"/etc/udhcpc"}, depth: 2, executable: true, read: (*Changes).wholeScript},
+	{dirs: []string{"/etc/tuned"}, depth: 3, suffix: []string{"tuned.conf"}, read: (*Changes).tuned},
+	{dirs: []string{"/etc/ufw/sysctl.conf"}, read: func(c *Changes, e node.Entry, text string) { c.settings(e.Path, 1, text) }},
+	{dirs: []string{"/etc/ufw/before.init", "/etc/ufw/after.init"}, executable: true, read: (*Changes).wholeScript},
 
 	// What package managers run, at each of the upgrades that a timer starts.
 	{dirs: []string{"/etc/apt/apt.conf"}, read: (*Changes).apt},
@@ -82,11 +94,33 @@ var sources = []source{
 	{dirs: []string{"/etc/ppp/ip-up.d", "/etc/ppp/ip-down.d"}, depth: 1, executable: true, read: (*Changes).wholeScript},
 	{dirs: []string{"/etc/keepalived/keepalived.conf"}, read: eachCommand(keepalivedScript)},
 	{dirs: []string{"/sbin/ifup-local", "/sbin/ifup-pre-local", "/sbin/ifdown-local"}, executable: true, read: (*Changes).wholeScript},
+	{dirs: []string{"/etc/tinc"}, depth: 3, executable: true, read: (*Changes).wholeScript},
+
+	// What daemons that watch the machine run.
+	{dirs: []string{"/etc/monitrc", "/etc/monit/monitrc"}, read: eachCommand(monitProgram)},
+	{dirs: []string{"/etc/monit.d", "/etc/monit/conf.d", "/etc/monit/conf-enabled"}, depth: 1, read: eachCommand(monitProgram)},
+	{dirs: []string{"/etc/acpi/events"}, depth: 1, read: eachCommand(acpiAction)},
+	{dirs: []string{"/etc/incron.d", "/var/spool/incron"}, depth: 1, read: eachCommand(incronCommand)},
+	{dirs: []string{"/etc/mdadm.conf", "/etc/mdadm/mdadm.conf"}, read: eachCommand(mdadmProgram)},
+	{dirs: []string{"/etc/smartd.conf"}, read: eachCommand(smartdProgram)},
+	{dirs: []string{"/etc/nut/upsmon.conf"}, read: eachCommand(upsCommand)},
+	{dirs: []string{"/etc/rsyslog.conf"}, read: eachCommand(rsyslogProgram)},
+	{dirs: []string{"/etc/rsyslog.d"}, depth: 1, suffix: []string{".conf"}, read: eachCommand(rsyslogProgram)},
 
 	// What init runs where it is not systemd, and what OpenRC's services read first.
 	{dirs: []string{"/etc/inittab"}, starts: true, read: eachCommand(inittabProcess)},
 	{dirs: []string{"/etc/rc.conf"}, starts: true, read: (*Changes).wholeScript},
 	{dirs: []string{"/etc/conf.d"}, depth: 1, starts: true, read: (*Changes).wholeScript},
+
+	// What else starts programs: runit, supervisord, the cloud-init of Kairos.
+	{dirs: []string{"/etc/runit"}, depth: 2, read: (*Changes).wholeScript},
+	{dirs: []string{"/etc/sv", "/etc/service"}, depth: 2, executable: true, read: (*Changes).wholeScript},
+	{dirs: []string{"/etc/supervisord.conf"}, read: eachCommand(supervisedCommand)},
+	{dirs: []string{"/etc/supervisor", "/etc/supervisord.d"}, depth: 2, read: eachCommand(supervisedCommand)},
+	{dirs: []string{"/oem", "/system/oem", "/usr/local/cloud-config"}, depth: 1, suffix: []string{".yaml", ".yml"}, read: (*Changes).stages},
+
+	// What the first file system does to the one that it leaves for.
+	{dirs: []string{"/etc/initramfs-tools/scripts"}, depth: 2, executable: true, read: (*Changes).wholeScript},
 
 	// What Raspberry Pi's imager has the first boot run.
 	{dirs: []string{"/boot/firstrun.sh", "/boot/firmware/firstrun.sh"}, read: (*Changes).wholeScript},
@@ -119,6 +153,22 @@ const (
 	openvpnScript = `^\s*(?:up|down|route-up|route-pre-down|ipchange|tls-verify|client-connect|client-disconnect|learn-address)\s+["']?(.*?)["']?\s*$`
 	// A script that tells of a change, or looks for one.
 	keepalivedScript = `^\s*(?:script|notify(?:_\w+)?)\s+["']?(.*?)["']?\s*$`
+	// What monit runs for a service, or when something of one changes.
+	monitProgram = `\b(?:exec|start(?:\s+program)?|stop(?:\s+program)?|restart(?:\s+program)?|with\s+path)\s*=?\s*["']([^"']+)["']`
+	// What an event of ACPI does.
+	acpiAction = `^\s*action\s*=\s*(.*)$`
+	// A table of incron: path, events, command.
+	incronCommand = `^\S+\s+\S+\s+(.*)$`
+	// What mdadm tells of a failing disk.
+	mdadmProgram = `^\s*PROGRAM\s+(.*)$`
+	// What smartd tells of one.
+	smartdProgram = `\s-M\s+exec\s+(\S+)`
+	// What is run when the power goes.
+	upsCommand = `^\s*(?:NOTIFYCMD|SHUTDOWNCMD)\s+["']?(.*?)["']?\s*$`
+	// What is given lines of the log.
+	rsyslogProgram = `(?:\bbinary\s*=\s*["']|\s\^)([^"';]+)`
+	// A program that supervisord starts.
+	supervisedCommand = `^\s*command\s*=\s*(.*)$`
 	// A process of init: id, levels, action, command.
 	inittabProcess = `^[^:]*:[^:]*:(?:sysinit|boot|bootwait|wait|once|respawn|askfirst|shutdown|ctrlaltdel):-?(.*)$`
 )
@@ -133,6 +183,9 @@ func eachCommand(pattern string) func(*Changes, node.Entry, string) {
 // from elsewhere come on top (see Changes.Missing).
 func Query() node.Query {
 	q := node.Query{{Path: fstab, Content: true}}
+	for _, dir := range ownPrograms {
+		q = append(q, node.Pick{Path: dir, Depth: 1})
+	}
 	for _, dir := range tmpfilesDirs {
 		q = append(q, node.Pick{Path: dir, Depth: 1, Content: true})
 	}
@@ -186,7 +239,7 @@ func (c *Changes) source(s source, dir string, files map[string]node.Entry) {
 func (c *Changes) file(s source, e node.Entry) {
 	suffix := len(s.suffix) == 0 || slices.ContainsFunc(s.suffix, func(end string) bool { return strings.HasSuffix(e.Path, end) })
 	switch {
-	case e.Kind != node.KindFile || !suffix || s.executable && e.Mode&0o111 == 0:
+	case e.Kind != node.KindFile || !suffix || s.executable && e.Mode&0o111 == 0 || s.depth > 0 && leftOver.MatchString(e.Path):
 	case e.Data == nil:
 		if c.problem == nil {
 			c.problem = fmt.Errorf("what is done at boot is not known: %s could not be read: %s", e.Path, cmp.Or(e.Unread, "its content was not looked at"))
@@ -195,6 +248,10 @@ func (c *Changes) file(s source, e node.Entry) {
 		s.read(c, e, string(e.Data))
 	}
 }
+
+// leftOver are the names of what editors and package managers leave beside a file:
+// whatever reads the directory passes them over (cron(8), run-parts(8)).
+var leftOver = regexp.MustCompile(`(?:~|\.(?:rpmsave|rpmorig|rpmnew|dpkg-\w+|cfsaved|swp))$`)
 
 // shellLine is how a script begins that a shell reads.
 var shellLine = regexp.MustCompile(`^#! *\S*/(env +)?(openrc-run|runscript|(ba|da|a|k|z)?sh)\b`)
@@ -373,7 +430,7 @@ func (c *Changes) logrotate(e node.Entry, text string) {
 	}
 }
 
-// tuned reads the parameters of a profile of one's own.
+// tuned reads the parameters and the scripts of a profile of one's own.
 func (c *Changes) tuned(e node.Entry, text string) {
 	section := ""
 	for i, line := range strings.Split(text, "\n") {
@@ -383,7 +440,13 @@ func (c *Changes) tuned(e node.Entry, text string) {
 			continue
 		}
 		key, value, assigns := strings.Cut(line, "=")
-		if section == "sysctl" && assigns && !strings.HasPrefix(line, "#") {
+		switch {
+		case !assigns || strings.HasPrefix(line, "#"):
+		case section == "script" && strings.TrimSpace(key) == "script":
+			for _, name := range strings.Split(value, ",") {
+				c.script(path.Clean(strings.ReplaceAll(strings.TrimSpace(name), "${i:PROFILE_DIR}", path.Dir(e.Path))))
+			}
+		case section == "sysctl":
 			c.set(Place{e.Path, i + 1}, parameterPath(strings.TrimSpace(key)), strings.TrimSpace(strings.TrimLeft(value, "><")), !strings.ContainsAny(value, "$<>"), false)
 		}
 	}
