@@ -149,7 +149,7 @@ func (x *examination) findProblems() []k3s.Problem {
 			out = append(out, kube.CheckArguments(e.Release, c, args)...)
 		}
 	}
-	return slices.Concat(out, kube.CheckNode(e), x.missingFiles(), x.programProblems(), x.startedBeside(), x.kernelProblems())
+	return slices.Concat(out, kube.CheckNode(e), x.missingFiles(), x.programProblems(), x.startedBeside(), x.toldByLoader(), x.kernelProblems())
 }
 
 // programProblems tells of K3s's program where nobody may run it: what the

@@ -41,6 +41,7 @@ var (
 	syslinux    = bootSource{format: textLines, starts: []string{"append"}, script: true, loads: []string{"include", "config"}}
 	loaderEntry = bootSource{format: textLines, starts: []string{"options"}, suffix: ".conf"}
 	wholeLine   = bootSource{format: textLines}
+	limine      = bootSource{format: textLines, starts: []string{"cmdline:", "kernel_cmdline:", "cmdline=", "kernel_cmdline=", "CMDLINE=", "KERNEL_CMDLINE="}}
 	uBootScript = bootSource{format: textLines, script: true, input: true}
 	wanted      = bootSource{format: textLines, input: true}
 	firmware    = bootSource{format: raspberryConfig}
@@ -105,6 +106,12 @@ var bootSources = slices.Concat(
 		uBootScript.at("/boot/firmware/boot.scr"),
 		uBootScript.at("/boot/armbianEnv.txt"),
 		uBootScript.at("/boot/uEnv.txt"),
+		uBootScript.at("/boot/dietpiEnv.txt"),
+		uBootScript.at("/boot/orangepiEnv.txt"),
+		uBootScript.at("/boot/refind_linux.conf"),
+		uBootScript.at("/etc/zipl.conf"),
+		uBootScript.at("/etc/lilo.conf"),
+		limine.at("/boot/limine.conf"), limine.at("/boot/limine/limine.conf"), limine.at("/boot/limine.cfg"),
 		wanted.at("/etc/kernel/cmdline"),
 		wanted.at("/usr/lib/kernel/cmdline"),
 		{path: "/etc/cmdline.d", suffix: ".conf", format: textLines, input: true},

@@ -55,6 +55,12 @@ func TestEveryPlaceOfAKernelCommandLine(t *testing.T) {
 		"/boot/efi/EFI/BOOT/grub.cfg":                  "linux /vmlinuz " + bad + "\n",
 		"/.snapshots/grub-snapshot.cfg":                "linux /vmlinuz " + bad + "\n",
 		"/boot/firmware/boot.scr":                      "setenv bootargs " + bad + "\n",
+		"/boot/dietpiEnv.txt":                          "extraargs=" + bad + "\n",
+		"/boot/orangepiEnv.txt":                        "extraargs=" + bad + "\n",
+		"/boot/refind_linux.conf":                      "\"Boot\" \"ro " + bad + "\"\n",
+		"/etc/zipl.conf":                               "[linux]\nparameters=\"ro " + bad + "\"\n",
+		"/etc/lilo.conf":                               "append=\"" + bad + "\"\n",
+		"/boot/limine.conf":                            "/Linux\n  protocol: linux\n  cmdline: ro " + bad + "\n",
 	} {
 		t.Run(file, func(t *testing.T) {
 			for _, c := range []struct {

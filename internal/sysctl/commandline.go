@@ -240,3 +240,26 @@ func (p *Parameter) commandLine(key string, lines []commandLine, set bool) {
 	}
 	p.Conflicts = append(p.Conflicts, said...)
 }
+
+// Argument is one word of a kernel command line.
+type Argument struct {
+	// Name is what stands before "=", and Value what stands behind it.
+	Name, Value string
+	// Path and Line say where it is.
+	Path string
+	Line int
+}
+
+// Arguments yields the kernel arguments of all command lines that a boot may have.
+func (b *Parameters) Arguments() iter.Seq[Argument] {
+	return func(yield func(Argument) bool) {
+		for _, l := range b.lines {
+			for _, word := range l.words {
+				name, value, _ := strings.Cut(word, "=")
+				if !yield(Argument{name, value, l.path, l.line}) {
+					return
+				}
+			}
+		}
+	}
+}

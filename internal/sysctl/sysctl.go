@@ -2,6 +2,7 @@ package sysctl
 
 import (
 	"fmt"
+	"regexp"
 	"slices"
 	"strings"
 
@@ -64,7 +65,13 @@ const legacySysctl = "/etc/sysctl.conf"
 
 // sysctlUnits are where an administrator masks the service that applies the
 // files at boot.
-var sysctlUnits = []string{"/etc/systemd/system/systemd-sysctl.service"}
+var sysctlUnits = []string{"/etc/systemd/system/" + sysctlService}
+
+const sysctlService = "systemd-sysctl.service"
+
+// decides are the settings of a drop-in that keep the service from running, or have
+// it run something else.
+var decides = regexp.MustCompile(`(?m)^\s*(?:ExecStart|ExecCondition|Condition\w+|Assert\w+)\s*=`)
 
 // Query returns what Read wants to know of a node.
 func Query() node.Query {
@@ -74,7 +81,7 @@ func Query() node.Query {
 	}
 	q = append(q, node.Pick{Path: legacySysctl, Content: true})
 	for _, unit := range sysctlUnits {
-		q = append(q, node.Pick{Path: unit})
+		q = append(q, node.Pick{Path: unit}, node.Pick{Path: unit + ".d", Depth: 1, Content: true})
 	}
 	return append(q, commandLineQuery()...)
 }
@@ -88,6 +95,11 @@ func Read(n *node.Node) (*Parameters, error) {
 	for _, unit := range sysctlUnits {
 		if e, p := n.Lookup(unit); p == node.Present && service.Masked(e) {
 			return nil, fmt.Errorf("%s is masked: no sysctl file will be applied at boot; unmask it", unit)
+		}
+		for _, e := range n.Below(unit + ".d") {
+			if m := decides.FindString(string(e.Data)); m != "" && strings.HasSuffix(e.Path, ".conf") {
+				return nil, fmt.Errorf("%s has %s: whether the sysctl files are applied at boot is not known; take the drop-in out", e.Path, strings.TrimSpace(m))
+			}
 		}
 	}
 	b := &Parameters{}
@@ -110,8 +122,15 @@ func Read(n *node.Node) (*Parameters, error) {
 			return nil, err
 		}
 	}
-	b.lines, err = readCommandLines(n)
-	return b, err
+	if b.lines, err = readCommandLines(n); err != nil {
+		return b, err
+	}
+	for a := range b.Arguments() {
+		if a.Name == "systemd.mask" && a.Value == sysctlService {
+			return nil, fmt.Errorf("%s:%d masks %s: no sysctl file will be applied at boot; take systemd.mask out", a.Path, a.Line, sysctlService)
+		}
+	}
+	return b, nil
 }
 
 func volatileDir(path string) bool { return strings.HasPrefix(path, "/run/") }
