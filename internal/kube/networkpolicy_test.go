@@ -30,6 +30,18 @@ func TestOpensIngress(t *testing.T) {
 		"{podSelector: {}, ingress: [{from: [{ipBlock: {cidr: 'fd00:42::/56'}}]}]}":                                                               true,
 		"{podSelector: {}, ingress: [{ports: [{protocol: TCP}]}]}":                                                                                true,
 		"{podSelector: {}, ingress: [{ports: [{protocol: TCP, port: 1, endPort: 65535}]}]}":                                                       true,
+		"{podSelector: {}, ingress: [{ports: [{port: 1, endPort: 32767}, {port: 32768, endPort: 65535}]}]}":                                       true,
+		"{podSelector: {}, ingress: [{ports: [{port: 30000, endPort: 65535}]}, {ports: [{port: 1024, endPort: 40000}]}]}":                         true,
+		"{podSelector: {}, ingress: [{from: [{ipBlock: {cidr: 10.42.0.0/18}}]}, {from: [{ipBlock: {cidr: 10.42.64.0/18}}]}]}":                     true,
+		"{podSelector: {}, ingress: [{from: [{ipBlock: {cidr: 10.0.0.0/8, except: [10.42.0.0/24]}}]}]}":                                           true,
+		"{podSelector: {}, ingress: [{from: [{ipBlock: {cidr: 10.42.0.0/16, except: [10.42.0.0/17]}}, {ipBlock: {cidr: 10.42.0.0/24}}]}]}":        true,
+		"{podSelector: {matchExpressions: [{key: batch.kubernetes.io/job-name, operator: Exists}]}, ingress: [{}]}":                               true,
+		"{podSelector: {}, ingress: [{from: [{ipBlock: {cidr: 0.0.0.0/0, except: [10.0.0.0/8, 172.16.0.0/12]}}]}]}":                               true,
+
+		"{podSelector: {}, ingress: [{ports: [{port: 1024, endPort: 32767}, {port: 32769, endPort: 65535}]}]}":                                     false,
+		"{podSelector: {}, ingress: [{ports: [{port: 1, endPort: 32767}, {protocol: UDP, port: 32768, endPort: 65535}]}]}":                         false,
+		"{podSelector: {}, ingress: [{from: [{ipBlock: {cidr: 10.42.0.0/18}}], ports: [{port: 80}]}, {from: [{ipBlock: {cidr: 10.42.64.0/18}}]}]}": false,
+		"{podSelector: {}, ingress: [{from: [{ipBlock: {cidr: 10.42.0.0/16, except: [10.42.0.0/17, 10.42.128.0/18]}}]}]}":                          false,
 
 		"{podSelector: {}}": false,
 		"{podSelector: {}, policyTypes: [Egress], ingress: [{}]}":                                             false,
