@@ -75,6 +75,7 @@ func TestNeighboursOfServices(t *testing.T) {
 	base := hardened(t, "v1.36.3+k3s1", k3s.Server, "cis-2.1")
 	unit := files(serverUnit, starts)
 	vendor := "/usr/lib/systemd/system/k3s.service"
+	own := func(settings string) func(*tree) { return files(serverUnit, starts+settings) }
 	openrc := "#!/sbin/openrc-run\ncommand=/usr/local/bin/k3s\ncommand_args=\"server\"\n"
 	list := []nodeChange{
 		{true, "a drop-in of type service", both(unit, files("/etc/systemd/system/service.d/10.conf", "[Service]\nEnvironment=K3S_KUBE=1\nEnvironment=K3S_CONFIG_FILE=/opt/o.yaml\n"))},
@@ -123,6 +124,29 @@ func TestNeighboursOfServices(t *testing.T) {
 		{true, "rc.conf of OpenRC with a variable", files("/etc/init.d/k3s", openrc, "/etc/rc.conf", "export K3S_CONFIG_FILE=/opt/o.yaml\n")},
 		{true, "rc.conf of OpenRC for the service", files("/etc/init.d/k3s", openrc, "/etc/rc.conf", "k3s_command_args=\"server --kube-apiserver-arg=profiling=true\"\nK3S_KUBECONFIG_MODE=644\nexport K3S_KUBECONFIG_MODE\n")},
 		{false, "OpenRC as it comes", files("/etc/init.d/k3s", openrc, "/etc/rc.conf", "rc_parallel=\"NO\"\nunicode=\"YES\"\n", "/etc/conf.d/k3s", "")},
+
+		{true, "a program that prints variables", both(own(""), files("/etc/systemd/system-environment-generators/50-x", "#!/bin/sh\necho K3S_CONFIG_FILE=/opt/o.yaml\n"))},
+		{true, "a program of the node's own that prints variables", both(own(""), files("/usr/local/lib/systemd/system-environment-generators/50-x", "#!/bin/sh\necho A=b\n"))},
+		{false, "a distribution's program that prints variables", both(own(""), files("/usr/lib/systemd/system-environment-generators/snapd-env-generator", "\x7fELF\x00"))},
+		{true, "PAMName", both(own("PAMName=login\n"), files("/etc/environment", "K3S_CONFIG_FILE=/opt/o.yaml\n"))},
+		{true, "SetCredential", own("SetCredential=token:K10abc\n")},
+		{false, "SetCredentialEncrypted", own("SetCredentialEncrypted=token: k6iUCUh0RJCQyvL8k8q1UyAAAAABAAAADAAAABAAAAC1lFmbWAqWZ8dCCQkAAAAAgAAAAAAAAAALACMA0AAAACAAAAAA\n")},
+		{false, "LoadCredential at first boot", own("LoadCredential=token:/run/token\n")},
+		{false, "LoadCredential of nothing", own("LoadCredential=token:/etc/k3s-token\n")},
+		{true, "LoadCredential of a file", both(own("LoadCredential=token:/etc/k3s-token\n"), files("/etc/k3s-token", "K10abc\n"))},
+		{true, "LoadCredential of the store", both(own("LoadCredential=k3s-token\n"), files("/etc/credstore/k3s-token", "K10abc\n"))},
+		{true, "another name of the program", files(serverUnit, "[Service]\nExecStart=@/usr/local/bin/k3s kubectl server\n")},
+		{false, "the program's own name", files(serverUnit, "[Service]\nExecStart=@/usr/local/bin/k3s k3s server\n")},
+		{true, "fewer capabilities", own("CapabilityBoundingSet=CAP_NET_BIND_SERVICE\n")},
+		{true, "a capability less", own("CapabilityBoundingSet=~CAP_SYS_MODULE\n")},
+		{false, "all capabilities", own("CapabilityBoundingSet=~\n")},
+		{true, "no namespaces", own("RestrictNamespaces=yes\n")},
+		{false, "namespaces", own("RestrictNamespaces=no\nProtectKernelTunables=false\nProtectKernelModules=yes\nProtectClock=yes\n")},
+		{true, "fewer calls", own("SystemCallFilter=@system-service\n")},
+		{true, "a variable of the manager's own", both(files("/etc/systemd/system.conf.d/x.conf", "[Manager]\nManagerEnvironment=K3S_CONFIG_FILE=/opt/o.yaml\n"), own("PassEnvironment=K3S_CONFIG_FILE\n"))},
+		{false, "variables for the manager itself", both(files("/etc/systemd/system.conf.d/x.conf", "[Manager]\nManagerEnvironment=K3S_CONFIG_FILE=/opt/o.yaml\n"), own(""))},
+		{false, "a variable that is taken back", own("Environment=K3S_CONFIG_FILE=/opt/o.yaml\nUnsetEnvironment=K3S_CONFIG_FILE\n")},
+		{true, "another value that is taken back", own("Environment=K3S_KUBECONFIG_MODE=644\nUnsetEnvironment=K3S_KUBECONFIG_MODE=600\n")},
 
 		{true, "a vendor's unit writes a parameter", files("/usr/lib/systemd/system/tune.service", "[Service]\nExecStart=/bin/sh -c '"+zero+"'\n")},
 		{true, "a vendor's unit in /lib opens the configuration", files("/lib/systemd/system/fix.service", "[Service]\nExecStart=/bin/chmod 644 /etc/rancher/k3s/config.yaml\n")},

@@ -10,6 +10,7 @@ import (
 
 	"github.com/k3s-cis/packer-plugin-k3s/internal/k3s"
 	"github.com/k3s-cis/packer-plugin-k3s/internal/kube"
+	"github.com/k3s-cis/packer-plugin-k3s/internal/service"
 )
 
 // namedSecret is a file that K3s's configuration names because of the secret in
@@ -57,8 +58,39 @@ func (x *examination) namedSecrets() []namedSecret {
 	for _, file := range x.registryKeyFiles() {
 		out = append(out, namedSecret{file, "key_file of a registry", true})
 	}
+	for _, c := range x.serviceCredentials() {
+		if c.File != "" && !madeAtBoot(c.File) {
+			out = append(out, namedSecret{c.File, "LoadCredential", true})
+		}
+	}
 	if file := x.registries(); file != k3s.RegistriesFile {
 		out = append(out, namedSecret{file, k3s.PrivateRegistryKey, false})
+	}
+	return out
+}
+
+// serviceCredential is a credential that a file of K3s's service gives it.
+type serviceCredential struct {
+	service.Credential
+	in string
+}
+
+func (x *examination) serviceCredentials() []serviceCredential {
+	s := x.in.Effective.Service
+	if s == nil {
+		return nil
+	}
+	var out []serviceCredential
+	for _, p := range append([]string{s.Path}, s.Files...) {
+		e, _ := x.node().Lookup(p)
+		if ext := path.Ext(p); ext != ".service" && ext != ".conf" {
+			continue
+		}
+		for _, c := range service.Credentials(string(e.Data)) {
+			if found := (serviceCredential{c, p}); !slices.Contains(out, found) {
+				out = append(out, found)
+			}
+		}
 	}
 	return out
 }

@@ -349,6 +349,11 @@ func (x *examination) secretsInService() ([]Evidence, string) {
 		return x.secretsOfManager()
 	}
 	out := secretVariables(service.Environment)
+	for _, c := range x.serviceCredentials() {
+		if c.File == "" {
+			out = append(out, Evidence{Source: c.in, Line: c.Line, Detail: "SetCredential has a value (not shown)"})
+		}
+	}
 	for i, w := range service.Start {
 		option, value, joined := strings.Cut(w.Text, "=")
 		bare := strings.TrimLeft(option, "-")

@@ -20,7 +20,7 @@ var secretNames = append([]string{"secret", "client-key-data", "passwd", "k3s_to
 
 // Texts that are secrets wherever they stand.
 var (
-	privateKey = regexp.MustCompile(`-----BEGIN [A-Z ]*PRIVATE KEY-----`)
+	privateKey = regexp.MustCompile(`-----BEGIN [A-Z0-9 ]*PRIVATE KEY-----`)
 	joinToken  = regexp.MustCompile(`\bK10[0-9a-f]{64}::[^\s"']`)
 )
 

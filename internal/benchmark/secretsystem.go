@@ -34,6 +34,11 @@ var (
 	imagerAccount  = regexp.MustCompile(`^[^#\s:]+:\S`)
 	cephKey        = regexp.MustCompile(`(?m)^[ \t]*key[ \t]*=[ \t]*\S`)
 	anything       = regexp.MustCompile(`\S`)
+	agentToken     = regexp.MustCompile(`(?mi)^[ \t]*["']?(?:\w+[_-])?(?:token|auth_token|api_?key|license_key|password|secret(?:_?(?:id|key))?|encrypt|private_?key)["']?[ \t]*[:=][ \t]*["']?[^\s"'$#{/,]`)
+	bindKey        = regexp.MustCompile(`(?m)^[^#/\n]*\bsecret[ \t]+"?[A-Za-z0-9+/]{16}`)
+	iscsiPassword  = regexp.MustCompile(`(?m)^[ \t]*[\w.]*password(?:_in)?[ \t]*=[ \t]*\S`)
+	snmpUser       = regexp.MustCompile(`(?m)^[ \t]*(?:createUser|usmUser)[ \t]+\S+[ \t]+\S+[ \t]+\S`)
+	azurePassword  = regexp.MustCompile(`<(?:\w+:)?UserPassword>[^<*]`)
 )
 
 // networkFiles are where keys and passwords of networks are. Files of cloud-init and
@@ -105,6 +110,46 @@ var systemFiles = []secretFile{
 	{"/etc/chef/*.pem", privateKey, "the machine's identity at its management"},
 	{"/etc/kubernetes/*.conf", clusterKey, "a key of a cluster"},
 	{"/etc/pve/priv/*", privateKey, "a private key"},
+	{"/etc/credstore/*", anything, "a credential for services"},
+	{"/etc/cryptsetup-keys.d/*", anything, "the key of a disk"},
+	{"/etc/krb5.keytab", anything, "the machine's identity in a directory"},
+	{"/etc/munge/munge.key", anything, "the key of a cluster"},
+	{"/.docker/config.json", registryPassword, "a registry's password"},
+	{"/etc/containers/auth.json", registryPassword, "a registry's password"},
+	{"/var/lib/rancher/agent/*.json", anything, "the machine's identity at Rancher"},
+	{"/etc/gitlab-runner/config.toml", agentToken, "a token of a runner"},
+	{"/opt/actions-runner/.credentials*", anything, "a token of a runner"},
+	{"/etc/teleport.yaml", agentToken, "a token of an access proxy"},
+	{"/var/lib/zerotier-one/*.secret", anything, "the machine's identity in a VPN"},
+	{"/etc/netbird/config.json", agentToken, "the machine's identity in a VPN"},
+	{"/var/lib/netbird/*.json", agentToken, "the machine's identity in a VPN"},
+	{"/etc/nebula/*.key", privateKey, "the machine's identity in a VPN"},
+	{"/etc/datadog-agent/datadog.yaml", agentToken, "a key of a monitoring service"},
+	{"/etc/newrelic-infra.yml", agentToken, "a key of a monitoring service"},
+	{"/etc/telegraf/telegraf.conf", agentToken, "a password of a monitoring service"},
+	{"/etc/telegraf/telegraf.d/*.conf", agentToken, "a password of a monitoring service"},
+	{"/etc/filebeat/filebeat.yml", agentToken, "a password of a monitoring service"},
+	{"/etc/zabbix/*.psk", anything, "a key of a monitoring service"},
+	{"/var/ossec/etc/client.keys", anything, "the machine's identity at its monitoring"},
+	{"/etc/crowdsec/*credentials.yaml", agentToken, "a password of a monitoring service"},
+	{"/etc/osquery/osquery.secret", anything, "a secret of a monitoring service"},
+	{"/opt/orbit/secret.txt", anything, "a secret of a monitoring service"},
+	{"/opt/CrowdStrike/falconstore", anything, "the machine's identity at its monitoring"},
+	{"/etc/consul.d/*", agentToken, "a key of the fleet's management"},
+	{"/etc/nomad.d/*", agentToken, "a token of the fleet's management"},
+	{"/etc/vault.d/*", agentToken, "a token of the fleet's management"},
+	{"/var/lib/amazon/ssm/Vault/Store/*", anything, "the machine's identity at its management"},
+	{"/var/lib/waagent/*.prv", anything, "the machine's identity at its management"},
+	{"/var/lib/waagent/ovf-env.xml", azurePassword, "a password of an account"},
+	{"/etc/letsencrypt/archive/*/privkey*.pem", privateKey, "the key of a certificate"},
+	{"/etc/cloudflared/*.json", anything, "the machine's identity at a tunnel"},
+	{"/etc/ddclient.conf", agentToken, "a password of a DNS service"},
+	{"/etc/exim4/passwd.client", mailPassword, "a password of a mail server"},
+	{"/etc/iscsi/iscsid.conf", iscsiPassword, "a password of a file server"},
+	{"/etc/nut/upsd.users", agentToken, "a password of an account"},
+	{"/etc/bind/*.key", bindKey, "a key of a DNS server"},
+	{"/etc/snmp/snmpd.conf", snmpUser, "a password of an account"},
+	{"/var/lib/snmp/snmpd.conf", snmpUser, "a password of an account"},
 	{"/root/.ceph/*", cephKey, "a key of a storage cluster"},
 	{"/etc/ceph/*.keyring", cephKey, "a key of a storage cluster"},
 }

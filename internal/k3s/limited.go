@@ -3,6 +3,7 @@ package k3s
 import (
 	"path"
 	"slices"
+	"strings"
 
 	"github.com/k3s-cis/packer-plugin-k3s/internal/node"
 	"github.com/k3s-cis/packer-plugin-k3s/internal/service"
@@ -21,6 +22,12 @@ var stoppers = map[string]struct {
 	"ProtectControlGroups": {"the kubelet cannot make control groups", true},
 }
 
+// unclear are the settings of a unit that take from K3s what it may need, or give it
+// variables that no file of the unit tells, by the value at which they do not.
+var unclear = map[string]string{
+	"CapabilityBoundingSet": "~", "SystemCallFilter": "~", "RestrictAddressFamilies": "~", "RestrictNamespaces": "no", "ProtectKernelTunables": "no", "PAMName": "",
+}
+
 // limited reports what the service's unit keeps from K3s that it cannot do without.
 func (r *resolver) limited() {
 	s := r.effective.Service
@@ -36,6 +43,11 @@ func (r *resolver) limited() {
 			r.problem(Fatal, Origin{Source: l.Path, Line: l.Line}, "%s=%s keeps K3s from starting, since %s: leave it out", l.Setting, l.Value, stops.lacks)
 		}
 	}
+	for _, l := range s.Limits {
+		if plain, is := unclear[l.Setting]; is && l.Value != plain && (plain != "no" || !off(l.Value)) {
+			r.problem(Unreadable, Origin{Source: l.Path, Line: l.Line}, "%s=%s changes what K3s is given when it starts, which is not judged: leave it out", l.Setting, l.Value)
+		}
+	}
 	for _, p := range r.written(agentless) {
 		if l, bound := boundBy(s.Limits, p); bound {
 			r.problem(Fatal, Origin{Source: l.Path, Line: l.Line}, "%s=%s keeps K3s from writing to %s, and it does not start: leave it out, or add ReadWritePaths=%s", l.Setting, l.Value, p, p)
@@ -48,6 +60,11 @@ func (r *resolver) limited() {
 			r.problem(Unreadable, Origin{Source: l.Path, Line: l.Line}, "%s=%s keeps K3s from files that the node has, so what it reads is not judged: leave it out", l.Setting, l.Value)
 		}
 	}
+}
+
+// off says whether a value is one of systemd's words for false.
+func off(value string) bool {
+	return slices.Contains([]string{"0", "no", "n", "false", "f", "off"}, strings.ToLower(value))
 }
 
 // written are directories that K3s writes to whenever it starts.

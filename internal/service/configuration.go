@@ -157,3 +157,32 @@ func Commands(text string) []Command {
 	})
 	return out
 }
+
+// Credential is one that a unit gives its service (systemd.exec(5)).
+type Credential struct {
+	Line int
+	// File is where it is read from, "" where the unit itself has it.
+	File string
+}
+
+// credentialStore is where a credential of a bare name is looked for.
+const credentialStore = "/etc/credstore" //nolint:gosec // a path, no password
+
+// Credentials lists those that a unit file, or a drop-in, has in plain text or in a
+// file. What is encrypted is none of them.
+func Credentials(text string) []Credential {
+	var out []Credential
+	_ = readINI(text, []string{"Service"}, func(s iniSetting) error {
+		id, value, given := strings.Cut(s.value, ":")
+		switch {
+		case s.key == "SetCredential" && value != "":
+			out = append(out, Credential{Line: s.where(0)})
+		case s.key == "LoadCredential" && !given && id != "":
+			out = append(out, Credential{s.where(0), path.Join(credentialStore, id)})
+		case s.key == "LoadCredential" && path.IsAbs(value):
+			out = append(out, Credential{s.where(0), path.Clean(value)})
+		}
+		return nil
+	})
+	return out
+}

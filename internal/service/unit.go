@@ -166,6 +166,9 @@ func (d *Systemd) Service(name string) (*Service, error) {
 		return nil, err
 	}
 	s.Files = append(s.Files, d.managerFiles...)
+	if err := s.generated(d.finder.node); err != nil {
+		return nil, err
+	}
 	if err := p.environment(manager); err != nil {
 		return nil, err
 	}

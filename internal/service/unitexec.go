@@ -10,6 +10,8 @@ import (
 // command is one command line of a service.
 type command struct {
 	words []Word
+	// called is the name that the program is given by the prefix @; "" for its own.
+	called string
 	// literal: variables are not replaced.
 	literal bool
 	// shell: the prefix | was given, for which older releases of systemd refuse
@@ -139,7 +141,7 @@ func (r *execReader) command(first rawWord) (c command, more bool, err error) {
 			w.text, unknown = expanded.Text, expanded.Open
 		}
 		if argv0 {
-			argv0 = false
+			argv0, c.called = false, w.text
 			continue
 		}
 		c.words = append(c.words, Word{w.text, r.file, r.where(w.offset), unknown})

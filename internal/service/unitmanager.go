@@ -16,6 +16,25 @@ var managerDropIns = []string{
 	"/etc/systemd/system.conf.d", "/usr/local/lib/systemd/system.conf.d", "/usr/lib/systemd/system.conf.d", "/lib/systemd/system.conf.d",
 }
 
+// environmentGenerators are where an administrator has programs that print variables
+// for every service (systemd.environment-generator(7)).
+var environmentGenerators = []string{"/etc/systemd/system-environment-generators", "/usr/local/lib/systemd/system-environment-generators"}
+
+// generated notes what programs give the service that no file tells.
+func (s *Service) generated(n *node.Node) error {
+	for _, dir := range environmentGenerators {
+		if _, presence := n.Lookup(dir); presence == node.Unknown {
+			return &node.UnknownPathError{Path: dir}
+		}
+		for _, e := range n.Below(dir) {
+			if e.Kind == node.KindFile && e.Mode&0o111 != 0 && !Masked(e) {
+				s.fault(e.Path, 0, "prints variables for every service when the machine boots, so the environment is not known: set them with DefaultEnvironment=")
+			}
+		}
+	}
+	return nil
+}
+
 // MachineFiles are what every machine has and SystemdQuery asks for: the
 // manager's own file, and what specifiers stand for. A plan for a node of which
 // nothing is known may take it that they leave K3s's unit as it is; the check
@@ -35,6 +54,9 @@ func managerQuery() node.Query {
 	}
 	for _, p := range managerDropIns {
 		q = append(q, node.Pick{Path: p, Depth: 1, Content: true})
+	}
+	for _, p := range environmentGenerators {
+		q = append(q, node.Pick{Path: p, Depth: 1})
 	}
 	return q
 }

@@ -131,6 +131,8 @@ var unitSettings = map[string]func(p *unitParser, file string, s iniSetting) err
 	"ProtectSystem": (*unitParser).setLimit, "ProtectControlGroups": (*unitParser).setLimit,
 	"DynamicUser": (*unitParser).setLimit, "PrivateUsers": (*unitParser).setLimit,
 	"PrivateNetwork": (*unitParser).setLimit, "PrivateDevices": (*unitParser).setLimit,
+	"CapabilityBoundingSet": (*unitParser).setLimit, "RestrictNamespaces": (*unitParser).setLimit, "SystemCallFilter": (*unitParser).setLimit,
+	"RestrictAddressFamilies": (*unitParser).setLimit, "ProtectKernelTunables": (*unitParser).setLimit, "PAMName": (*unitParser).setLimit,
 	"RootDirectory":        (*unitParser).setView,
 	"RootImage":            (*unitParser).setView,
 	"BindPaths":            (*unitParser).setView,
@@ -185,6 +187,11 @@ func (p *unitParser) commands(file string, s iniSetting) ([]command, error) {
 	commands, err := r.commands()
 	if slices.ContainsFunc(commands, func(c command) bool { return c.shell }) {
 		p.service.fault(file, s.where(0), "the prefix | in %s is refused by older releases of systemd and runs the command through a shell in newer ones, so what starts is not judged: leave it out", s.key)
+	}
+	for _, c := range commands {
+		if c.called != "" && len(c.words) > 0 && path.Base(c.called) != path.Base(c.words[0].Text) {
+			p.service.fault(file, s.where(0), "the prefix @ in %s starts %s under the name %s, and what it does under another name is not judged: leave it out", s.key, c.words[0].Text, c.called)
+		}
 	}
 	return commands, err
 }
