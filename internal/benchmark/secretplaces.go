@@ -377,13 +377,15 @@ const (
 	doasFile    = "/etc/doas.conf"
 	doasDir     = "/etc/doas.d"
 	shadowFile  = "/etc/shadow"
+	shadowCopy  = "/etc/shadow-"
 	accountFile = "/etc/passwd"
 )
 
 // passwords finds accounts that whoever knows the password of the build, or
-// nothing at all, can log in to: /etc/passwd may have it instead of x.
+// nothing at all, can log in to: /etc/passwd may have it instead of x. The copy that
+// useradd and passwd leave lets nobody in, and has passwords to be guessed.
 func (x *examination) passwords() ([]Evidence, string) {
-	files, problem := x.files(shadowFile, accountFile)
+	files, problem := x.files(shadowFile, shadowCopy, accountFile)
 	var out []Evidence
 	for _, f := range files {
 		line := 0
@@ -392,6 +394,7 @@ func (x *examination) passwords() ([]Evidence, string) {
 			fields := strings.Split(strings.TrimSpace(string(text)), ":")
 			switch {
 			case len(fields) < 2 || strings.HasPrefix(fields[0], "#"):
+			case fields[1] == "" && f.Path == shadowCopy:
 			case fields[1] == "":
 				out = append(out, Evidence{Source: f.Path, Line: line, Detail: safetext.Name(fields[0]) + " has no password and is not locked"})
 			case strings.HasPrefix(fields[1], "$") || len(fields[1]) == 13 && !strings.ContainsAny(fields[1], "!*"):

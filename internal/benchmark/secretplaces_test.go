@@ -62,6 +62,8 @@ func TestPlacesOfSecrets(t *testing.T) {
 		{"/var/lib/rancher/k3s/agent/etc/containerd/config.toml.tmpl", "{{ range $k, $v := .PrivateRegistryConfig.Configs }}\n  password = {{ printf \"%q\" .Auth.Password }}\n{{ end }}\n  password = \"{{ .Auth.Password }}\"\n", "registry-secrets", false},
 		{"/etc/shadow", "root:" + hash + ":19000:0:99999:7:::\n", "access", true},
 		{"/etc/shadow", "packer::19000:0:99999:7:::\n", "access", true},
+		{"/etc/shadow-", "root:*:19000::::::\npacker:" + hash + ":19000:0:99999:7:::\n", "access", true},
+		{"/etc/shadow-", "root::19000:0:99999:7:::\ndaemon:*:1::::::\n", "access", false},
 		{"/etc/shadow", "root:*:19000:0:99999:7:::\ndaemon:!:1::::::\npacker:!" + hash + ":19000:0:99999:7:::\nsshd:!*:1::::::\nx:!!:1::::::\n", "access", false},
 		{"/etc/sudoers.d/packer", "packer ALL=(ALL) NOPASSWD: ALL\n", "access", true},
 		{"/etc/sudoers.d/90", "%wheel ALL=(ALL:ALL) NOPASSWD:SETENV:ALL\n", "access", true},

@@ -93,6 +93,7 @@ func (s secrets) picks(p paths) node.Query {
 	case "accounts":
 		return slices.Concat(sshdConfigurations, placesMatching(keyFiles), node.Query{
 			{Path: shadowFile, Content: true},
+			{Path: shadowCopy, Content: true},
 			{Path: accountFile, Content: true},
 			{Path: cloudConfigFile, Content: true},
 			{Path: sudoers, Content: true},
