@@ -3,6 +3,7 @@ package benchmark
 import (
 	"fmt"
 	"path"
+	"regexp"
 	"slices"
 	"strings"
 
@@ -231,6 +232,13 @@ func (x *examination) serviceToCome() []k3s.Problem {
 			out = append(out, problem(u.Place, "writes settings of %s at boot, which are not judged: bake a drop-in", name))
 		}
 	}
+	for _, f := range x.boot().Texts() {
+		for i, line := range strings.Split(string(f.Data), "\n") {
+			if installs.MatchString(line) && !strings.HasPrefix(strings.TrimSpace(line), "#") {
+				out = append(out, problem(boot.Place{Path: f.Path, Line: i + 1}, "has K3s installed at boot with options of its own, which are not judged: install K3s into the image, and give options by config.yaml"))
+			}
+		}
+	}
 	for _, call := range x.boot().Calls("systemctl") {
 		if slices.Contains(call.Args, "set-environment") && slices.ContainsFunc(call.Args, ofK3s) {
 			out = append(out, problem(call.Place, "gives variables to every service at boot, which are not judged: set them with Environment= in the service"))
@@ -238,6 +246,11 @@ func (x *examination) serviceToCome() []k3s.Problem {
 	}
 	return out
 }
+
+// installs matches a line that gives K3s's installer options for the service that it
+// writes (install.sh).
+var installs = regexp.MustCompile(`(?:\bINSTALL_K3S_EXEC=|get\.k3s\.io|install(?:-k3s)?\.sh|k3s-install(?:\.sh)?).*[\s"']--(?:kube|disable|data-dir|write-kubeconfig|secrets|protect|etcd-arg|flannel-backend|config|rootless)` +
+	`|\bK3S_KUBECONFIG_MODE=.*\bsh\b`)
 
 // serviceName is that of the unit that starts K3s.
 func (x *examination) serviceName() string {

@@ -76,7 +76,7 @@ func (n networkPolicies) judge(x *examination) verdict {
 	if x.in.Effective != nil {
 		pods = x.in.Effective.PodNetworks()
 	}
-	v := x.perNamespace(n.namespaces, "a NetworkPolicy for every pod that admits only named traffic, and none that opens it again",
+	v := x.perNamespace("NetworkPolicy", n.namespaces, "a NetworkPolicy for every pod that admits only named traffic, and none that opens it again",
 		func(o kube.Object, m *manifests) {
 			p, ok := o.Typed.(*networkingv1.NetworkPolicy)
 			switch ns := namespaceOf(o); {
@@ -114,7 +114,7 @@ func (serviceAccounts) component() k3s.Component { return k3s.APIServer }
 
 func (s serviceAccounts) judge(x *examination) verdict {
 	objects, mounts := map[string]kube.Object{}, map[string]bool{}
-	v := x.perNamespace(s.namespaces, "the ServiceAccount default with automountServiceAccountToken: false",
+	v := x.perNamespace("ServiceAccount", s.namespaces, "the ServiceAccount default with automountServiceAccountToken: false",
 		func(o kube.Object, _ *manifests) {
 			if a, ok := o.Typed.(*corev1.ServiceAccount); ok && a.Name == "default" {
 				// Of several, any may be what holds.
@@ -140,7 +140,7 @@ func (s serviceAccounts) judge(x *examination) verdict {
 
 // perNamespace shows every object that K3s deploys to see, then asks verdict
 // of each namespace: the object that decides, and what is wrong or "".
-func (x *examination) perNamespace(namespaces []string, what string, see func(kube.Object, *manifests), verdictOf func(string) (kube.Object, string)) verdict {
+func (x *examination) perNamespace(kind string, namespaces []string, what string, see func(kube.Object, *manifests), verdictOf func(string) (kube.Object, string)) verdict {
 	v := verdict{expected: fmt.Sprintf("%s in %s, in K3s's manifests", what, strings.Join(namespaces, ", "))}
 	if blocked := x.configuration(); blocked != nil {
 		blocked.expected = v.expected
@@ -156,6 +156,10 @@ func (x *examination) perNamespace(namespaces []string, what string, see func(ku
 	var wrong []string
 	for _, ns := range namespaces {
 		o, problem := verdictOf(ns)
+		if c, undone := x.takenBack(kind, ns); problem == "" && undone {
+			problem = fmt.Sprintf("%s has kubectl %s the %s in the cluster", c.Place, c.verb, kind)
+			v.evidence = append(v.evidence, Evidence{Source: c.Path, Line: c.Line, Detail: "kubectl " + c.verb + " " + kind})
+		}
 		if problem != "" {
 			wrong = append(wrong, ns+": "+problem)
 		}

@@ -2,6 +2,7 @@ package benchmark
 
 import (
 	"fmt"
+	"path"
 	"slices"
 	"strings"
 	"sync"
@@ -31,7 +32,7 @@ func (d *decoder) podSecurity(n *yaml.Node) expectation {
 }
 
 func (podSecurity) picks(p paths) node.Query {
-	return node.Query{{Path: k3s.LayoutOf(p.data).PodSecurityFile(), Content: true}, {Path: k3s.PodSecurityFile, Content: true}}
+	return node.Query{{Path: k3s.LayoutOf(p.data).StaticPods(), Depth: 1, Content: true}, {Path: k3s.LayoutOf(p.data).PodSecurityFile(), Content: true}, {Path: k3s.PodSecurityFile, Content: true}}
 }
 
 func (podSecurity) component() k3s.Component { return k3s.APIServer }
@@ -207,8 +208,14 @@ func (p podSecurity) judgeAdmission(x *examination, v verdict) verdict {
 	if exempt := exemptions(psa.Exempt); exempt != "" {
 		says += "; exempt: " + exempt
 	}
-	if admitted := refused.admitted[p.rule]; len(admitted) > 0 {
-		v.status, v.found = Fail, fmt.Sprintf("admitted in namespace default as %s; %s", strings.Join(admitted, ", "), says)
+	for _, ns := range refused.namespaces {
+		if admitted := refused.admitted[admission{p.rule, ns}]; len(admitted) > 0 {
+			v.status, v.found = Fail, fmt.Sprintf("admitted in namespace %s as %s; %s", ns, strings.Join(admitted, ", "), says)
+			return v
+		}
+	}
+	if started := refused.started[p.rule]; len(started) > 0 {
+		v.status, v.found = Fail, fmt.Sprintf("%s: the kubelet starts it whatever Pod Security makes of it; %s", few(started), says)
 		return v
 	}
 	v.status, v.found = Pass, says
@@ -219,15 +226,23 @@ func (p podSecurity) judgeAdmission(x *examination, v verdict) verdict {
 	return v
 }
 
-// refusals is what the Pod Security library makes of the rules' pods in
-// namespace default.
+// refusals is what the Pod Security library makes of the rules' pods in the
+// namespaces that every cluster has.
 type refusals struct {
-	// admitted are the kinds of workloads that it lets run, by rule, sorted.
-	admitted map[string][]string
-	// labels are what manifests say of the namespace.
+	// admitted are the kinds of workloads that it lets run, sorted.
+	admitted map[admission][]string
+	// namespaces are default, and those others that manifests have labels for.
+	namespaces []string
+	// started are the files of pods that it would refuse and the kubelet starts by
+	// itself, by rule.
+	started map[string][]string
+	// labels are what manifests say of the namespaces.
 	labels  []Evidence
 	problem *complaint
 }
+
+// admission is of pods that break a rule in a namespace.
+type admission struct{ rule, namespace string }
 
 // rulePods are the pods of every rule.
 var rulePods = sync.OnceValue(func() []kube.Object {
@@ -251,22 +266,110 @@ func (x *examination) refusePods() refusals {
 	if m.problem != nil {
 		return refusals{problem: m.problem}
 	}
-	objects := rulePods()
-	out := refusals{admitted: map[string][]string{}}
-	for _, o := range objects {
-		out.admitted[o.Name] = append(out.admitted[o.Name], o.Kind)
+	static, problem := x.staticPods()
+	if problem != nil {
+		return refusals{problem: problem}
 	}
-	for _, o := range m.Objects {
-		if o.Kind == "Namespace" && o.Name == metav1.NamespaceDefault {
-			objects = append(objects, o)
-			out.labels = append(out.labels, Evidence{Source: o.File, Line: o.Line, Detail: "labels of namespace default"})
+	out := refusals{admitted: map[admission][]string{}, started: map[string][]string{}, namespaces: []string{metav1.NamespaceDefault}}
+	objects := slices.Concat(rulePods(), static)
+	for _, o := range slices.Concat(m.Objects, x.labelled()) {
+		if o.Kind != "Namespace" || !slices.Contains(clusterNamespaces, o.Name) {
+			continue
+		}
+		objects = append(objects, o)
+		out.labels = append(out.labels, Evidence{Source: o.File, Line: o.Line, Detail: "labels of namespace " + o.Name})
+		if !slices.Contains(out.namespaces, o.Name) && !slices.Contains(a.PodSecurity.Exempt.Namespaces, o.Name) {
+			out.namespaces = append(out.namespaces, o.Name)
+			for _, pod := range rulePods() {
+				pod.Namespace = o.Name
+				objects = append(objects, pod)
+			}
 		}
 	}
-	for _, r := range kube.Workloads(x.release(), objects, *a.PodSecurity) {
-		admitted := out.admitted[r.Object.Name]
-		out.admitted[r.Object.Name] = slices.DeleteFunc(admitted, func(kind string) bool { return kind == r.Object.Kind })
+	for _, o := range objects {
+		if key := (admission{o.Name, o.Namespace}); o.File == "" {
+			out.admitted[key] = append(out.admitted[key], o.Kind)
+		}
 	}
+	out.refuse(kube.Workloads(x.release(), objects, *a.PodSecurity))
 	return out
+}
+
+// clusterNamespaces are those of every cluster in which people may run pods.
+var clusterNamespaces = []string{metav1.NamespaceDefault, metav1.NamespacePublic, corev1.NamespaceNodeLease}
+
+// refuse takes what the library refuses out of what is admitted, and tells of pods
+// from files by what it refuses a rule's pod for.
+func (r *refusals) refuse(rejections []kube.Rejection) {
+	rules := map[string][]string{} // by what is said of one
+	reason := func(text string) string { text, _, _ = strings.Cut(text, " ("); return text }
+	for _, j := range rejections {
+		if j.Object.File != "" {
+			continue
+		}
+		key := admission{j.Object.Name, j.Object.Namespace}
+		r.admitted[key] = slices.DeleteFunc(r.admitted[key], func(kind string) bool { return kind == j.Object.Kind })
+		for _, text := range j.Reasons {
+			if says := reason(text); !slices.Contains(rules[says], key.rule) {
+				rules[says] = append(rules[says], key.rule)
+			}
+		}
+	}
+	for _, j := range rejections {
+		if j.Object.File == "" {
+			continue
+		}
+		for _, text := range j.Reasons {
+			for _, rule := range rules[reason(text)] {
+				r.started[rule] = append(r.started[rule], j.Object.File)
+			}
+		}
+	}
+	for rule, files := range r.started {
+		slices.Sort(files)
+		r.started[rule] = slices.Compact(files)
+	}
+}
+
+// staticPodPath is the directory of pods that the kubelet starts by itself; "" where
+// the node has no agent.
+func (x *examination) staticPodPath() string {
+	if x.in.Effective == nil {
+		return ""
+	}
+	dir, _, _ := x.in.Effective.Flag(k3s.Kubelet, "pod-manifest-path")
+	if !path.IsAbs(dir) {
+		return ""
+	}
+	return path.Clean(dir)
+}
+
+// staticPods are the pods that the kubelet starts by itself.
+func (x *examination) staticPods() ([]kube.Object, *complaint) {
+	dir := x.staticPodPath()
+	if dir == "" || madeAtBoot(dir) {
+		return nil, nil
+	}
+	entries, problem := x.children(dir)
+	if problem != "" {
+		return nil, &complaint{status: Error, text: problem, evidence: []Evidence{{Source: dir, Detail: problem}}}
+	}
+	var out []kube.Object
+	for _, e := range entries {
+		if e.Kind != node.KindFile || strings.HasPrefix(path.Base(e.Path), ".") {
+			continue // which the kubelet passes over
+		}
+		data, c := x.file(e.Path)
+		if c != nil {
+			return nil, c
+		}
+		objects, err := kube.LoadManifest(e.Path, data)
+		if err != nil {
+			continue // nor does the kubelet start what it cannot read
+		}
+		out = append(out, objects...)
+	}
+	return out, nil
 }
 
 func exemptions(e kube.Exemptions) string {

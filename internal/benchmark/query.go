@@ -79,6 +79,9 @@ func FollowUp(in Input) node.Query {
 	if dir, named := x.credentialPrograms(); named {
 		q = append(q, node.Pick{Path: dir, Depth: 1})
 	}
+	if dir := x.staticPodPath(); dir != "" && !madeAtBoot(dir) && e.Role == k3s.Server {
+		q = append(q, node.Pick{Path: dir, Depth: 1, Content: true})
+	}
 	for _, named := range namedFiles {
 		value, from, set := e.Flag(named.component, named.flag)
 		if set && value != "" && slices.ContainsFunc(from, func(a k3s.Argument) bool { return !a.Origin.Default }) {

@@ -138,7 +138,8 @@ func init() { //nolint:gochecknoinits // the table's functions use it
 		"python": command.interpret, "python3": command.interpret, "ruby": command.interpret,
 		"curl": command.fetch, "wget": command.fetch, "find": command.find,
 		"tar": command.unpack, "bsdtar": command.unpack, "unzip": command.unpack, "cpio": command.unpack, "git": command.checkOut,
-		"sponge": command.tee, "sort": command.fetch, "touch": command.touch, "su": command.asUser, "runuser": command.asUser, "trap": command.trap,
+		"sponge": command.tee, "sort": command.fetch, "touch": command.touch, "checkpath": command.checkPath,
+		"su": command.asUser, "runuser": command.asUser, "trap": command.trap,
 		"sh": command.interpret, "bash": command.interpret, "dash": command.interpret, "ash": command.interpret,
 		"ksh": command.interpret, "zsh": command.interpret, ".": command.source, "source": command.source, "eval": command.eval,
 	}
@@ -348,6 +349,35 @@ func (c command) chmod() {
 		f.mode = func(e node.Entry) fs.FileMode { return e.Mode | change(e) }
 	} else {
 		f.action = covers
+	}
+	c.each(operands, f)
+}
+
+// checkPath is OpenRC's way to make files and directories with a mode and an owner,
+// or to give these to what is there (openrc-run(8)).
+func (c command) checkPath() {
+	operands, options := c.operands("-m", "--mode", "-o", "--owner")
+	f := asItIs
+	for _, o := range options {
+		name, value, _ := strings.Cut(o, "=")
+		switch name {
+		case "-m", "--mode":
+			change, known := modeChange(value)
+			if f.mode = func(e node.Entry) fs.FileMode { return e.Mode | change(e) }; !known {
+				f.mode, f.action = nil, covers
+			}
+		case "-o", "--owner":
+			user, group, _ := strings.Cut(value, ":")
+			f.uid, f.gid = toOthers(user), toOthers(group)
+		case "-D", "--directory-truncate":
+			emptied := asItIs
+			emptied.action, emptied.deep, emptied.inside = removes, true, true
+			c.each(operands, emptied)
+		case "-F", "--file-truncate":
+			emptied := asItIs
+			emptied.action = writes
+			c.each(operands, emptied)
+		}
 	}
 	c.each(operands, f)
 }

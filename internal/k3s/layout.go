@@ -88,6 +88,9 @@ func (l Layout) Agent() string { return l.dataDir + "/agent" }
 // Images is where air-gap archives are imported from.
 func (l Layout) Images() string { return l.Agent() + "/images" }
 
+// StaticPods is where the kubelet starts pods from by itself.
+func (l Layout) StaticPods() string { return l.Agent() + "/pod-manifests" }
+
 // KubeletConfigDir holds the kubelet's configuration files (from v1.32).
 func (l Layout) KubeletConfigDir() string { return l.Agent() + "/etc/kubelet.conf.d" }
 

@@ -55,12 +55,14 @@ func FromOpenRC(n *node.Node, name string) (*Service, error) {
 	}
 	s := &Service{Name: name, Path: script, Files: []string{script}}
 	values := shellValues(s, script, string(data))
+	s.openRCOptions(script, string(data))
 	if c, p := n.Lookup(conf); p == node.Present {
 		s.Files = append(s.Files, conf)
 		data, err := c.Content()
 		if err != nil {
 			return nil, err
 		}
+		s.openRCOptions(conf, string(data))
 		for _, v := range shellValues(s, conf, string(data)) {
 			s.fault(conf, v.line, "sets %s, which the script may override", v.name)
 		}
@@ -91,6 +93,32 @@ func FromOpenRC(n *node.Node, name string) (*Service, error) {
 	all = append(all, sourced...)
 	s.Environment = append(s.Environment, lastOfEach(all, nil)...)
 	return s, nil
+}
+
+var (
+	openRCOption   = regexp.MustCompile(`^\s*(?:export\s+)?(command_user|chroot|start_stop_daemon_args|supervise_daemon_args)=["']?([^"'#]*)`)
+	openRCFunction = regexp.MustCompile(`^\s*(?:function\s+)?start\s*\(\s*\)`)
+	// daemonOptions give what is started other variables, files or rights, or are
+	// another program (start-stop-daemon(8), supervise-daemon(8)).
+	daemonOptions = regexp.MustCompile(`(?:^|\s)(?:--(?:env|user|chroot|exec|startas|capabilities|no-new-privs)\b|-[eurxa](?:\s|$))`)
+)
+
+// openRCOptions notes what a script says of how its program is started, besides the
+// command.
+func (s *Service) openRCOptions(file, text string) {
+	for i, line := range strings.Split(text, "\n") {
+		if openRCFunction.MatchString(line) {
+			s.fault(file, i+1, "starts the program by a function start of its own, which is not judged: set command and command_args")
+		}
+		m := openRCOption.FindStringSubmatch(line)
+		switch {
+		case m == nil || strings.TrimSpace(m[2]) == "":
+		case m[1] == "command_user":
+			s.User, _, _ = strings.Cut(strings.TrimSpace(m[2]), ":")
+		case m[1] == "chroot", daemonOptions.MatchString(m[2]):
+			s.fault(file, i+1, "%s gives the program other files, variables or rights than the node has, which is not judged: leave it out", m[1])
+		}
+	}
 }
 
 var (
