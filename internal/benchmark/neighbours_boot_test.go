@@ -4,6 +4,7 @@ import (
 	"testing"
 
 	"github.com/k3s-cis/packer-plugin-k3s/internal/k3s"
+	"github.com/k3s-cis/packer-plugin-k3s/internal/node"
 )
 
 // TestNeighboursOfBoot: what runs at boot from places and through programs that are
@@ -154,5 +155,21 @@ func TestNeighboursOfBoot(t *testing.T) {
 		{false, "the installer without options", rc("INSTALL_K3S_SKIP_DOWNLOAD=true INSTALL_K3S_EXEC=server sh /opt/install.sh")},
 		{false, "the installer joins", rc("INSTALL_K3S_SKIP_DOWNLOAD=true K3S_URL=https://s:6443 sh /opt/install.sh --node-name x")},
 		{false, "the installer itself", both(rc("INSTALL_K3S_SKIP_DOWNLOAD=true /opt/install.sh"), files("/opt/install.sh", "#!/bin/sh\nset -e\n# Example:\n#   curl ... | INSTALL_K3S_EXEC=\"--disable=traefik\" sh -\n#   - INSTALL_K3S_EXEC or script arguments\nverify_system() { :; }\nsetup_env() {\n    case \"$1\" in\n        (-*|\"\") CMD_K3S=server ;;\n    esac\n}\neval set -- $(escape \"${INSTALL_K3S_EXEC}\") $(quote \"$@\")\n"))},
+
+		{true, "cron file 0666", func(tr *tree) { tr.file("/etc/cron.d/x", 0o666, "") }},
+		{true, "unit of others 0666", both(un(""), func(tr *tree) { tr.file("/etc/systemd/system/x.service", 0o666, "[Service]\nExecStart=/bin/true\n") })},
+		{true, "udev 0666", func(tr *tree) { tr.file("/etc/udev/rules.d/x.rules", 0o666, "") }},
+		{true, "rc.local user", func(tr *tree) {
+			tr.put(node.Entry{Path: "/etc/rc.local", Kind: node.KindFile, Mode: 0o755, UID: 1000, Data: []byte("#!/bin/sh\n")})
+		}},
+		{true, "a directory of tables for everybody", both(files("/etc/cron.d/x", "@daily root true\n"), func(tr *tree) { tr.dir("/etc/cron.d", 0o777) })},
+		{false, "a user's own table", func(tr *tree) {
+			tr.put(node.Entry{Path: "/var/spool/cron/crontabs/app", Kind: node.KindFile, Mode: 0o600, UID: 1000, GID: 104, Data: []byte("@daily true\n")})
+		}},
+		{false, "a user's own program of a unit", func(tr *tree) {
+			tr.file("/etc/systemd/system/app.service", 0o644, "[Service]\nUser=app\nExecStart=/opt/app/run.sh\n")
+			tr.put(node.Entry{Path: "/opt/app/run.sh", Kind: node.KindFile, Mode: 0o755, UID: 1000, Data: []byte("#!/bin/sh\ntrue\n")})
+		}},
+		{false, "a unit for root's group to write", func(tr *tree) { tr.file("/etc/systemd/system/app.service", 0o664, "[Service]\nExecStart=/bin/true\n") }},
 	})
 }

@@ -161,10 +161,31 @@ func madeAtBoot(p string) bool {
 }
 
 func (x *examination) serviceFiles() []string {
+	var out []string
 	if e := x.in.Effective; e != nil && e.Service != nil {
-		return x.withTargets(e.Service.Files)
+		out = x.withTargets(e.Service.Files)
 	}
-	return nil
+	return append(out, x.hooks(node.KindFile)...)
+}
+
+// hookPlaces are where a system has what it runs as root by itself. What is elsewhere may
+// be a program of a user's own, and users have cron tables of their own.
+var hookPlaces = []string{"/etc", "/usr/lib", "/lib", "/usr/local/lib"}
+
+// hooks are those files from which the system runs commands as root, or the directories
+// that they are in, which others than root can change, and the service by them.
+func (x *examination) hooks(kind node.Kind) []string {
+	var out []string
+	for _, f := range x.boot().Texts() {
+		for p := f.Path; len(p) > 1 && !slices.Contains(hookPlaces, p); p = path.Dir(p) {
+			e, presence := x.node().Lookup(p)
+			within := slices.ContainsFunc(hookPlaces, func(dir string) bool { return node.Within(dir, p) })
+			if within && presence == node.Present && e.Kind == kind && changeable(e) && !slices.Contains(out, p) {
+				out = append(out, p)
+			}
+		}
+	}
+	return out
 }
 
 // programs are K3s's binary in its usual places, and what the service starts up
@@ -312,7 +333,7 @@ func (x *examination) directoriesAbove() []string {
 		all := x.withTargets(above(list))
 		more := above(all)
 		if missing := slices.DeleteFunc(more, func(p string) bool { return slices.Contains(all, p) }); len(missing) == 0 || len(all) > maxFollowed {
-			return all
+			return slices.Compact(append(all, x.hooks(node.KindDirectory)...))
 		}
 		list = append(list, all...)
 	}
