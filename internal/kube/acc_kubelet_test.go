@@ -24,7 +24,9 @@ const noRuntime = "validate service connection"
 // it says.
 func startKubelet(t *testing.T, binary string, args ...string) string {
 	t.Helper()
-	root := t.TempDir()
+	root, err := os.MkdirTemp("", "kubelet") //nolint:usetesting // whose name may have a %, which is decoded in a socket's path
+	require.NoError(t, err)
+	t.Cleanup(func() { assert.NoError(t, os.RemoveAll(root)) })
 	lay(t, root, "kubeconfig", "{apiVersion: v1, kind: Config, current-context: a, contexts: [{name: a, context: {cluster: a, user: a}}], "+
 		"clusters: [{name: a, cluster: {server: 'https://127.0.0.1:1'}}], users: [{name: a, user: {token: a}}]}")
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
