@@ -13,6 +13,7 @@ func TestNeighboursOfBoot(t *testing.T) {
 	rc := func(text string) func(*tree) { return files("/etc/rc.local", "#!/bin/sh\n"+text+"\n") }
 	un := func(settings string) func(*tree) { return files(serverUnit, starts+settings) }
 	const cfg = k3s.ConfigFile
+	killall := "#!/bin/sh\n[ $(id -u) -eq 0 ] || exec sudo --preserve-env=K3S_DATA_DIR $0 $@\n\nK3S_DATA_DIR=${K3S_DATA_DIR:-/var/lib/rancher/k3s}\n\nfor bin in ${K3S_DATA_DIR}/data/**/bin/; do\n    [ -d $bin ] && export PATH=$PATH:$bin:$bin/aux\ndone\n\nset -x\n\nfor service in /etc/systemd/system/k3s*.service; do\n    [ -s $service ] && systemctl stop $(basename $service)\ndone\n\nfor service in /etc/init.d/k3s*; do\n    [ -x $service ] && $service stop\ndone\n\npschildren() {\n    ps -e -o ppid= -o pid= | sed -e 's/^\\s*//g; s/\\s\\s*/\\t/g;' | grep -w \"^$1\" | cut -f2\n}\n\ndo_unmount_and_remove() {\n    set +x\n    while read -r _ path _; do\n        case \"$path\" in $1*) echo \"$path\" ;; esac\n    done < /proc/self/mounts | sort -r | xargs -r -t -n 1 sh -c 'umount -f \"$0\" && rm -rf \"$0\"'\n    set -x\n}\n\ndo_unmount_and_remove '/run/k3s'\ndo_unmount_and_remove '/var/lib/kubelet/pods'\ndo_unmount_and_remove '/run/netns/cni-'\n\nip link show 2>/dev/null | grep 'master cni0' | while read ignore iface ignore; do\n    iface=${iface%%@*}\n    [ -z \"$iface\" ] || ip link delete $iface\ndone\nip link delete cni0\nrm -rf /var/lib/cni/\niptables-save | grep -v KUBE- | grep -v CNI- | grep -iv flannel | iptables-restore\n"
 	tryNeighbours(t, hardened(t, "v1.36.3+k3s1", k3s.Server, "cis-2.1"), []nodeChange{
 		{true, "ufw sysctl", files("/etc/ufw/sysctl.conf", "vm/overcommit_memory=0\n")},
 		{false, "ufw stock", files("/etc/ufw/sysctl.conf", "#net/ipv4/ip_forward=1\nnet/ipv4/conf/all/accept_redirects=0\nnet/ipv6/conf/default/accept_redirects=0\n")},
@@ -171,5 +172,22 @@ func TestNeighboursOfBoot(t *testing.T) {
 			tr.put(node.Entry{Path: "/opt/app/run.sh", Kind: node.KindFile, Mode: 0o755, UID: 1000, Data: []byte("#!/bin/sh\ntrue\n")})
 		}},
 		{false, "a unit for root's group to write", func(tr *tree) { tr.file("/etc/systemd/system/app.service", 0o664, "[Service]\nExecStart=/bin/true\n") }},
+
+		{false, "killall at shutdown", files("/etc/systemd/system/stop.service", "[Service]\nType=oneshot\nExecStart=/bin/true\nExecStop=/usr/local/bin/k3s-killall.sh\n", "/usr/local/bin/k3s-killall.sh", killall)},
+		{false, "killall by name", files("/etc/cron.d/x", "@reboot root k3s-killall.sh\n", "/usr/local/bin/k3s-killall.sh", killall)},
+		{false, "backup by tar", files("/etc/cron.daily/backup", "#!/bin/sh\nset -e\nD=$(date +%F)\ntar -C /var/lib/rancher/k3s/server -cf - db | gzip > /backup/$D.tgz\nfind /backup -mtime +7 -delete\n")},
+		{false, "restore a tool", files("/etc/rc.local", "#!/bin/sh\nif [ ! -x /opt/bin/x ]; then curl -fsSL https://h/x.tgz | tar -xz -C /opt/bin; fi\n")},
+		{false, "sysstat", files("/etc/cron.d/sysstat", "PATH=/usr/lib/sysstat:/usr/sbin:/usr/bin:/sbin:/bin\n5-55/10 * * * * root command -v debian-sa1 > /dev/null && debian-sa1 1 1\n59 23 * * * root command -v debian-sa1 > /dev/null && debian-sa1 60 2\n")},
+		{false, "e2scrub", files("/etc/cron.d/e2scrub_all", "30 3 * * 0 root test -e /run/systemd/system || SERVICE_MODE=1 /usr/lib/x86_64-linux-gnu/e2fsprogs/e2scrub_all_cron\n")},
+		{false, "grub-common", files("/usr/lib/systemd/system-sleep/grub2", "#!/bin/sh\ncase $1/$2 in pre/*) ;; post/*) grub-editenv - unset menu_auto_hide ;; esac\n")},
+		{false, "unattended", files("/usr/lib/systemd/system-sleep/unattended-upgrades", "#!/bin/sh\nif [ \"$1\" = pre ]; then systemctl stop unattended-upgrades; fi\n")},
+		{false, "ufw before.init stock", files("/etc/ufw/before.init", "#!/bin/sh\nset -e\ncase \"$1\" in\nstart) ;;\nstop) ;;\n*) echo \"'$1' not supported\" ;;\nesac\n")},
+		{false, "initramfs resume", files("/etc/initramfs-tools/scripts/local-top/x", "#!/bin/sh\nPREREQ=\nprereqs() { echo \"$PREREQ\"; }\ncase $1 in prereqs) prereqs; exit 0 ;; esac\nmodprobe dm_mod\nchmod 0600 /run/x\n")},
+		{false, "supervisor app", files("/etc/supervisor/conf.d/app.conf", "[program:app]\ncommand=/opt/app/bin/app --config /opt/app/c.yaml\nuser=app\nstdout_logfile=/var/log/app.log\n")},
+		{false, "k3s env install drop-in", both(un("EnvironmentFile=-/etc/systemd/system/k3s.service.env\n"), func(tr *tree) { tr.file("/etc/systemd/system/k3s.service.env", 0o600, "K3S_NODE_NAME=a\n") })},
+		{false, "cloud-init installer", files("/etc/cloud/cloud.cfg.d/99.cfg", "#cloud-config\nruncmd:\n- INSTALL_K3S_SKIP_DOWNLOAD=true INSTALL_K3S_EXEC='agent --node-label a=b' K3S_URL=https://s:6443 K3S_TOKEN_FILE=/run/t /opt/install.sh\n")},
+		{false, "flannel fix", files("/etc/rc.local", "#!/bin/sh\nethtool -K flannel.1 tx-checksum-ip-generic off\nip link set dev eth0 mtu 1450\n")},
+		{false, "grub recovery entry", files("/boot/grub/grub.cfg", "menuentry 'a' {\n linux /vmlinuz root=UUID=1 ro console=ttyS0\n}\nmenuentry 'a (recovery mode)' {\n linux /vmlinuz root=UUID=1 ro recovery nomodeset dis_ucode_ldr single\n}\n")},
+		{false, "systemd show status", files("/etc/default/grub", "GRUB_CMDLINE_LINUX_DEFAULT=\"quiet systemd.show_status=1 systemd.log_level=info\"\n")},
 	})
 }

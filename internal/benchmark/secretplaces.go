@@ -275,7 +275,7 @@ func (a *allowance) take(file string, size int, of string) (problem string) {
 // escapes.
 func mayHoldSecret(data []byte) bool {
 	return bytes.Contains(data, []byte("Secret")) || bytes.IndexByte(data, '\\') >= 0 || bytes.Contains(data, []byte("env")) ||
-		bytes.Contains(bytes.ToLower(data), []byte("passw")) && passwordKey.Match(data)
+		bytes.Contains(bytes.ToLower(data), []byte("passw")) && passwordKey.Match(data) || bytes.Contains(data, []byte("--")) && optionInText.Match(data)
 }
 
 // passwordKey is how keys and variables of passwords end.
@@ -287,8 +287,14 @@ var secretVariable = regexp.MustCompile(`(?i)(passw(or)?d|(^|[^e]_)token|(client
 // sealedKey is the key of values that are encrypted; those that sops encrypts say so.
 const sealedKey, sealedValue = "encryptedData", "ENC["
 
+// passwordOption is an option of a container's program whose value is a password.
+var passwordOption = regexp.MustCompile(`^--?(?:[a-z0-9]+[.-])*(?:password|passwd|token|api-?key)$`)
+
+// optionInText is such an option anywhere in a manifest.
+var optionInText = regexp.MustCompile(`--[a-z0-9.-]*(?:password|passwd|token|api-?key)["'=,\]\s]`)
+
 // passwordsIn finds passwords that are written out in a manifest: under keys that
-// end so, in variables of containers, and in the values of charts, which are YAML
+// end so, in variables and arguments of containers, and in the values of charts, which are YAML
 // in a text.
 func passwordsIn(file string, n *yaml.Node, line int) []Evidence {
 	var out []Evidence
@@ -311,6 +317,15 @@ func passwordsIn(file string, n *yaml.Node, line int) []Evidence {
 				out = append(out, passwordsIn(file, &values, line+c.Line)...)
 			}
 			continue
+		case n.Kind == yaml.MappingNode && c.Kind == yaml.SequenceNode && slices.Contains([]string{"args", "command"}, n.Content[i-1].Value):
+			for j, w := range c.Content {
+				option, value, joined := strings.Cut(w.Value, "=")
+				if !joined && j+1 < len(c.Content) {
+					value = c.Content[j+1].Value
+				}
+				key := &yaml.Node{Value: option, Line: w.Line}
+				found(key, &yaml.Node{Kind: yaml.ScalarNode, Tag: "!!str", Value: value}, passwordOption.MatchString(option) && !strings.HasPrefix(option, "--no-") && !strings.HasPrefix(value, "-"))
+			}
 		case n.Kind == yaml.MappingNode:
 			found(n.Content[i-1], c, passwordKey.MatchString(n.Content[i-1].Value+":"))
 		}
