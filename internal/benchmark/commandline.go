@@ -2,11 +2,11 @@ package benchmark
 
 import (
 	"fmt"
-	"slices"
 	"strings"
 
 	"github.com/k3s-cis/packer-plugin-k3s/internal/k3s"
 	"github.com/k3s-cis/packer-plugin-k3s/internal/node"
+	"github.com/k3s-cis/packer-plugin-k3s/internal/service"
 	"github.com/k3s-cis/packer-plugin-k3s/internal/sysctl"
 )
 
@@ -61,9 +61,10 @@ var kernelArguments = map[string]func(x *examination, value string) (k3s.Consequ
 	},
 }
 
-// truth says whether systemd takes a kernel argument's value for true.
+// truth says whether systemd takes a kernel argument for true, with a value or without one.
 func truth(value string) bool {
-	return slices.Contains([]string{"", "1", "yes", "y", "true", "t", "on"}, strings.ToLower(value))
+	on, _ := service.Boolean(value)
+	return on || value == ""
 }
 
 // toldByLoader tells of kernel arguments that take back what is judged.

@@ -3,7 +3,6 @@ package k3s
 import (
 	"path"
 	"slices"
-	"strings"
 
 	"github.com/k3s-cis/packer-plugin-k3s/internal/node"
 	"github.com/k3s-cis/packer-plugin-k3s/internal/service"
@@ -44,7 +43,8 @@ func (r *resolver) limited() {
 		}
 	}
 	for _, l := range s.Limits {
-		if plain, is := unclear[l.Setting]; is && l.Value != plain && (plain != "no" || !off(l.Value)) {
+		plain, is := unclear[l.Setting]
+		if on, said := service.Boolean(l.Value); is && l.Value != plain && (plain != "no" || on || !said) {
 			r.problem(Unreadable, Origin{Source: l.Path, Line: l.Line}, "%s=%s changes what K3s is given when it starts, which is not judged: leave it out", l.Setting, l.Value)
 		}
 	}
@@ -60,11 +60,6 @@ func (r *resolver) limited() {
 			r.problem(Unreadable, Origin{Source: l.Path, Line: l.Line}, "%s=%s keeps K3s from files that the node has, so what it reads is not judged: leave it out", l.Setting, l.Value)
 		}
 	}
-}
-
-// off says whether a value is one of systemd's words for false.
-func off(value string) bool {
-	return slices.Contains([]string{"0", "no", "n", "false", "f", "off"}, strings.ToLower(value))
 }
 
 // written are directories that K3s writes to whenever it starts.

@@ -51,5 +51,18 @@ func (p *unitParser) dropLimits(setting string) {
 
 // On says whether the limit's value is one of systemd's words for true.
 func (l Limit) On() bool {
-	return slices.Contains([]string{"1", "yes", "y", "true", "t", "on"}, strings.ToLower(l.Value))
+	on, _ := Boolean(l.Value)
+	return on
+}
+
+// Boolean reads one of systemd's words for true and false (systemd.syntax(7)), and says
+// whether it is one.
+func Boolean(word string) (value, is bool) {
+	switch strings.ToLower(word) {
+	case "1", "yes", "y", "true", "t", "on":
+		return true, true
+	case "0", "no", "n", "false", "f", "off":
+		return false, true
+	}
+	return false, false
 }
