@@ -95,6 +95,13 @@ func (k kernel) judge(x *examination) verdict {
 		return v
 	}
 	var wrong, unknown []string
+	places := map[string]bool{}
+	for _, e := range sysctl.Places(x.node()) {
+		if places[e.Path] = true; changeable(e) {
+			wrong = append(wrong, fmt.Sprintf("%s %s, which may set any parameter, is not root's alone to change", e.Path, describe(e)))
+			v.evidence = append(v.evidence, Evidence{Source: e.Path, Detail: describe(e)})
+		}
+	}
 	for _, p := range k.parameters {
 		got, set := parameters.Lookup(p.name)
 		w := x.writes(p)
@@ -110,7 +117,7 @@ func (k kernel) judge(x *examination) verdict {
 		case got.Setting.Value != p.value:
 			wrong = append(wrong, fmt.Sprintf("%s=%s from %s", p.name, kernelValue(got.Setting.Value), got.Setting))
 		}
-		if e, presence := x.node().Lookup(got.Setting.Path); presence == node.Present && changeable(e) {
+		if e, presence := x.node().Lookup(got.Setting.Path); presence == node.Present && !places[e.Path] && changeable(e) {
 			wrong = append(wrong, fmt.Sprintf("%s %s, which sets %s, is not root's alone to change", e.Path, describe(e), p.name))
 		}
 		if got.Setting.Path != "" {

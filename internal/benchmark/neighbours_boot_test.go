@@ -157,6 +157,9 @@ func TestNeighboursOfBoot(t *testing.T) {
 		{false, "the installer joins", rc("INSTALL_K3S_SKIP_DOWNLOAD=true K3S_URL=https://s:6443 sh /opt/install.sh --node-name x")},
 		{false, "the installer itself", both(rc("INSTALL_K3S_SKIP_DOWNLOAD=true /opt/install.sh"), files("/opt/install.sh", "#!/bin/sh\nset -e\n# Example:\n#   curl ... | INSTALL_K3S_EXEC=\"--disable=traefik\" sh -\n#   - INSTALL_K3S_EXEC or script arguments\nverify_system() { :; }\nsetup_env() {\n    case \"$1\" in\n        (-*|\"\") CMD_K3S=server ;;\n    esac\n}\neval set -- $(escape \"${INSTALL_K3S_EXEC}\") $(quote \"$@\")\n"))},
 
+		{true, "sysctl file 0666", func(tr *tree) { tr.file("/etc/sysctl.d/10-x.conf", 0o666, "") }},
+		{true, "sysctl directory 0777", func(tr *tree) { tr.dir("/etc/sysctl.d", 0o777) }},
+		{false, "sysctl file that is not read", func(tr *tree) { tr.file("/etc/sysctl.d/10-x.conf.bak", 0o666, "") }},
 		{true, "cron file 0666", func(tr *tree) { tr.file("/etc/cron.d/x", 0o666, "") }},
 		{true, "unit of others 0666", both(un(""), func(tr *tree) { tr.file("/etc/systemd/system/x.service", 0o666, "[Service]\nExecStart=/bin/true\n") })},
 		{true, "udev 0666", func(tr *tree) { tr.file("/etc/udev/rules.d/x.rules", 0o666, "") }},

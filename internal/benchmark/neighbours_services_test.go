@@ -228,6 +228,7 @@ func TestNeighboursOfManifests(t *testing.T) {
 		{true, "args password", files(manifests+"own.yaml", "apiVersion: v1\nkind: Pod\nmetadata: {name: h, namespace: default}\nspec:\n  containers:\n  - {name: a, image: b, args: [\"--password=hunter2\"]}\n")},
 		{true, "command password", files(manifests+"own.yaml", "apiVersion: apps/v1\nkind: Deployment\nmetadata: {name: h, namespace: default}\nspec: {selector: {matchLabels: {a: b}}, template: {metadata: {labels: {a: b}}, spec: {containers: [{name: a, image: b, command: [app, --db-password, hunter2]}]}}}\n")},
 		{false, "args password of a variable", files(manifests+"own.yaml", "apiVersion: v1\nkind: Pod\nmetadata: {name: h, namespace: default}\nspec:\n  containers:\n  - {name: a, image: b, args: [\"--password=$(PASSWORD)\", \"--password-file=/run/p\", --token-ttl=24h, --password, $(PASSWORD), --no-password]}\n")},
+		{true, "static pods from elsewhere", func(tr *tree) { tr.arg(t, k3s.Kubelet, "manifest-url=http://x/pods") }},
 		{true, "psa label json", files(manifests+"own.yaml", `{"apiVersion":"v1","kind":"Namespace","metadata":{"name":"kube-public","labels":{"pod-security.kubernetes.io/enforce":"privileged"}}}`)},
 		{true, "psa label with version", files(manifests+"own.yaml", "apiVersion: v1\nkind: Namespace\nmetadata: {name: default, labels: {pod-security.kubernetes.io/enforce: baseline}}\n")},
 		{false, "psa label restricted", files(manifests+"own.yaml", "apiVersion: v1\nkind: Namespace\nmetadata: {name: default, labels: {pod-security.kubernetes.io/enforce: restricted}}\n")},

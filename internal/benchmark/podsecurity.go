@@ -218,6 +218,11 @@ func (p podSecurity) judgeAdmission(x *examination, v verdict) verdict {
 		v.status, v.found = Fail, fmt.Sprintf("%s: the kubelet starts it whatever Pod Security makes of it; %s", few(started), says)
 		return v
 	}
+	if url, from, _ := x.in.Effective.Flag(k3s.Kubelet, "manifest-url"); url != "" {
+		v.status, v.found, v.reason = Error, "the kubelet starts pods from --manifest-url whatever Pod Security makes of them, and no file tells what they do", "the evidence is missing"
+		v.evidence = append(v.evidence, evidenceOf(k3s.Kubelet, from)...)
+		return v
+	}
 	v.status, v.found = Pass, says
 	if len(psa.Exempt.RuntimeClasses)+len(psa.Exempt.Usernames) > 0 {
 		// Who is such a user, or may name such a class, only the cluster knows.

@@ -133,6 +133,23 @@ func Read(n *node.Node) (*Parameters, error) {
 	return b, nil
 }
 
+// Places lists what can set a parameter at boot: the directories of settings that are
+// there, and the files in them that are read.
+func Places(n *node.Node) []node.Entry {
+	var out []node.Entry
+	for _, dir := range sysctlDirs {
+		if e, p := n.Lookup(dir); p == node.Present && !volatileDir(dir) {
+			out = append(out, e)
+			for _, f := range n.Below(dir) {
+				if f.Kind == node.KindFile && strings.HasSuffix(f.Path, ".conf") {
+					out = append(out, f)
+				}
+			}
+		}
+	}
+	return out
+}
+
 func volatileDir(path string) bool { return strings.HasPrefix(path, "/run/") }
 
 // Lookup returns what parameter name (with dots) will be after boot, and
