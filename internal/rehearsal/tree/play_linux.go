@@ -205,6 +205,9 @@ func awaited(a rehearsal.Ask, text string) bool {
 	return len(a.Until) > 0
 }
 
+// notStarted is the status of a program that cannot be started, as a shell has it.
+const notStarted = 127
+
 // once puts an ask. Its answer is whole unless the time was over before it came.
 func (p *performance) once(ctx context.Context, a rehearsal.Ask) (status int, text string, whole bool) {
 	var out bytes.Buffer
@@ -215,8 +218,11 @@ func (p *performance) once(ctx context.Context, a rehearsal.Ask) (status int, te
 	cmd.Stdout, cmd.Stderr = limit, limit
 	cmd.WaitDelay = time.Second
 	err := cmd.Run()
-	if cmd.ProcessState == nil || ctx.Err() != nil && err != nil {
+	switch {
+	case err != nil && ctx.Err() != nil:
 		return 0, "", false
+	case cmd.ProcessState == nil:
+		return notStarted, err.Error(), true
 	}
 	return cmd.ProcessState.ExitCode(), out.String(), true
 }

@@ -51,3 +51,17 @@ func TestAvailableMemory(t *testing.T) {
 	_, known = availableMemory(at)
 	assert.False(t, known)
 }
+
+// TestProgramThatIsMissing: that a program is not there is an answer, which no waiting
+// changes.
+func TestProgramThatIsMissing(t *testing.T) {
+	var out bytes.Buffer
+	p := &performance{
+		request: &rehearsal.Request{Settle: time.Minute},
+		w:       newWriter(&out),
+		ended:   make(chan struct{}),
+	}
+	p.ask(t.Context(), rehearsal.Ask{Name: "after-start-0", Words: []string{"/nonexistent/find"}})
+	p.w.flush()
+	assert.Contains(t, out.String(), "answer after-start-0 127 found\nsaid after-start-0 fork/exec /nonexistent/find: no such file or directory\n")
+}
