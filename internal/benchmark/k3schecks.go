@@ -1,6 +1,7 @@
 package benchmark
 
 import (
+	"bytes"
 	"fmt"
 	"path"
 	"regexp"
@@ -233,9 +234,11 @@ func (x *examination) serviceToCome() []k3s.Problem {
 		}
 	}
 	for _, f := range x.boot().Texts() {
-		for i, line := range strings.Split(string(f.Data), "\n") {
-			if installs.MatchString(line) && !strings.HasPrefix(strings.TrimSpace(line), "#") {
-				out = append(out, problem(boot.Place{Path: f.Path, Line: i + 1}, "has K3s installed at boot with options of its own, which are not judged: install K3s into the image, and give options by config.yaml"))
+		line := 0
+		for text := range bytes.Lines(namesInstaller(f.Data)) {
+			line++
+			if installs.Match(namesInstaller(text)) && !bytes.HasPrefix(bytes.TrimSpace(text), []byte("#")) {
+				out = append(out, problem(boot.Place{Path: f.Path, Line: line}, "has K3s installed at boot with options of its own, which are not judged: install K3s into the image, and give options by config.yaml"))
 			}
 		}
 	}
@@ -251,6 +254,17 @@ func (x *examination) serviceToCome() []k3s.Problem {
 // writes (install.sh).
 var installs = regexp.MustCompile(`(?:\bINSTALL_K3S_EXEC=|get\.k3s\.io|install(?:-k3s)?\.sh|k3s-install(?:\.sh)?).*[\s"']--(?:kube|disable|data-dir|write-kubeconfig|secrets|protect|etcd-arg|flannel-backend|config|rootless)` +
 	`|\bK3S_KUBECONFIG_MODE=.*\bsh\b`)
+
+// namesInstaller is a text that has a word of installs; nothing of one that has none,
+// as nearly all do, so that the pattern is not looked for in megabytes.
+func namesInstaller(text []byte) []byte {
+	for _, word := range []string{"install", "INSTALL_K3S_EXEC", "get.k3s.io", "K3S_KUBECONFIG_MODE"} {
+		if bytes.Contains(text, []byte(word)) {
+			return text
+		}
+	}
+	return nil
+}
 
 // serviceName is that of the unit that starts K3s.
 func (x *examination) serviceName() string {
