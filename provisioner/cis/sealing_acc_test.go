@@ -15,6 +15,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/k3s-cis/packer-plugin-k3s/internal/k3s"
 	"github.com/k3s-cis/packer-plugin-k3s/internal/testing/packertest"
 )
 
@@ -240,7 +241,7 @@ func noResidue(t *testing.T, base, after []string) {
 	var residue []string
 	for _, p := range after {
 		baked := []string{
-			"/etc/rancher/k3s/", "/etc/sysctl.d/", "/var/lib/rancher/k3s/server/", "/var/lib/rancher/k3s/agent/images/", "/var/lib/rancher/k3s/data/",
+			"/etc/rancher/k3s/", "/etc/sysctl.d/", k3s.TightenDropIn("k3s"), "/var/lib/rancher/k3s/server/", "/var/lib/rancher/k3s/agent/images/", "/var/lib/rancher/k3s/data/",
 			"/etc/tell", "/etc/systemd/system/tell.service", "/etc/k3s-cis-seal/", "/etc/systemd/system/k3s-cis-seal.service", "/etc/systemd/system/sysinit.target.d/k3s-cis-seal.conf",
 		}
 		if !known[p] && !madeByBoot.MatchString(p) && !slices.ContainsFunc(baked, func(dir string) bool { return strings.HasPrefix(p, dir) }) {
