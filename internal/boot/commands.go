@@ -55,62 +55,6 @@ func (s *shell) lookUp(at Place, words []word) {
 	}
 }
 
-// wrappers are programs that run what follows, with how many words of their own
-// come before it, options aside.
-var wrappers = map[string]int{
-	"sudo": 0, "doas": 0, "env": 0, "nice": 0, "ionice": 0, "nohup": 0, "exec": 0, "command": 0, "builtin": 0, "busybox": 0, "toybox": 0,
-	"timeout": 1, "flock": 1, "chronic": 0, "time": 0, "setsid": 0, "systemd-run": 0, "chroot": 1, "unshare": 0, "nsenter": 0, "stdbuf": 0,
-	"systemd-cat": 0, "start-stop-daemon": 0, "setpriv": 0, "chrt": 1, "taskset": 1, "systemd-inhibit": 0, "watch": 0, "cgexec": 0, "capsh": 0,
-	"unbuffer": 0, "parallel": 0,
-}
-
-// bare takes wrappers, and the variables they set, off a command.
-func (s *shell) bare(words []word) []word {
-	for len(words) > 1 {
-		own, wraps := wrappers[path.Base(words[0].text)]
-		if !wraps || !words[0].known {
-			break
-		}
-		words = s.behind(words[1:], own)
-	}
-	return words
-}
-
-// behind takes a wrapper's options, with their values, and its own words off what
-// it runs.
-func (s *shell) behind(words []word, own int) []word {
-	after := false // an option, whose value a word may be
-	for ; len(words) > 1; words = words[1:] {
-		w := words[0].text
-		option := strings.HasPrefix(w, "-")
-		switch {
-		case option, assignment.MatchString(w), amount.MatchString(w) && own == 0:
-		case s.runs(w), own == 0 && (path.IsAbs(w) || !after):
-			return words
-		default:
-			own = max(own-1, 0)
-		}
-		after = option && w != "--" && !strings.Contains(w, "=")
-	}
-	return words
-}
-
-// amount is a number, or a time, as only a wrapper is given.
-var amount = regexp.MustCompile(`^-?\d+[smhd]?$`)
-
-// runs says whether a word is a program that matters, and not the value of a
-// wrapper's option.
-func (s *shell) runs(text string) bool {
-	name := path.Base(text)
-	_, wraps := wrappers[name]
-	return commands[name] != nil || wraps || s.functions[name] != nil || slices.Contains(watched, name)
-}
-
-// watched are the programs that others than this room ask for by name.
-var watched = []string{"k3s", "kubectl", "systemctl"}
-
-var assignment = regexp.MustCompile(`^[A-Za-z_]\w*=`)
-
 // command is a command whose program is known.
 type command struct {
 	*shell
@@ -185,61 +129,6 @@ func (c command) each(all []word, f fileChange) {
 			f.name, f.inside = c.only, !itself
 		}
 		c.changes.change(f)
-	}
-}
-
-// unpack puts what is in an archive into a directory.
-func (c command) unpack() {
-	operands, options := c.operands("-C", "--directory", "-d", "-D", "-f", "--file")
-	name := path.Base(c.name)
-	extracts := name == "unzip" || name == "cpio" && short(options, "i") || short(options, "x") ||
-		slices.ContainsFunc(options, func(o string) bool { return o == "--extract" || o == "--get" }) ||
-		strings.HasSuffix(name, "tar") && len(c.args) > 0 && bundle.MatchString(c.args[0].text)
-	if !extracts || len(operands) == 0 && len(options) == 0 {
-		return
-	}
-	into := []word{{c.dir, c.dir != ""}}
-	for i, w := range c.args {
-		if slices.Contains([]string{"-C", "--directory", "-d", "-D"}, w.text) && i+1 < len(c.args) && (name != "unzip" || w.text == "-d") {
-			into[0] = c.args[i+1]
-		}
-		if dir, ok := strings.CutPrefix(w.text, "--directory="); ok {
-			into[0] = word{dir, w.known}
-		}
-	}
-	c.into(into)
-}
-
-// bundle is how tar's options are written without a dash.
-var bundle = regexp.MustCompile(`^[a-zA-Z]*x[a-zA-Z]*$`)
-
-// into says that anything below a directory may be changed.
-func (c command) into(dirs []word) {
-	f := asItIs
-	f.action, f.deep, f.inside = covers, true, true
-	c.each(slices.DeleteFunc(dirs, func(w word) bool { return w.text == "" }), f)
-}
-
-// checkOut is a command of git that changes files of a directory.
-func (c command) checkOut() {
-	into, rest := word{c.dir, c.dir != ""}, c.args
-	for len(rest) > 1 && strings.HasPrefix(rest[0].text, "-") {
-		if rest[0].text == "-C" {
-			into = rest[1]
-		}
-		if rest[0].text == "-C" || rest[0].text == "-c" {
-			rest = rest[1:]
-		}
-		rest = rest[1:]
-	}
-	if len(rest) == 0 {
-		return
-	}
-	switch rest[0].text {
-	case "pull", "checkout", "reset", "switch", "restore", "merge", "rebase", "clean", "stash", "apply", "am":
-		c.into([]word{into})
-	case "clone":
-		c.into(rest[len(rest)-1:])
 	}
 }
 
