@@ -128,6 +128,7 @@ func TestNeighboursOfBoot(t *testing.T) {
 		{true, "boot manifest ns", rc("cat > /var/lib/rancher/k3s/server/manifests/ns.yaml <<E\napiVersion: v1\nkind: Namespace\nmetadata: {name: default, labels: {pod-security.kubernetes.io/enforce: privileged}}\nE")},
 		{true, "boot manifest sa", rc("cat > /var/lib/rancher/k3s/server/manifests/sa.yaml <<E\napiVersion: v1\nkind: ServiceAccount\nmetadata: {name: default, namespace: default}\nE")},
 		{false, "boot manifest cm", rc("cat > /var/lib/rancher/k3s/server/manifests/cm.yaml <<E\napiVersion: v1\nkind: ConfigMap\nmetadata: {name: a, namespace: default}\nE")},
+		{true, "incron backup", files("/etc/incron.d/x~", "/tmp IN_CREATE chmod 644 /etc/rancher/k3s/config.yaml\n")},
 		{false, "cron rpmsave", files("/etc/cron.d/x.rpmsave", "@reboot root chmod 644 /etc/rancher/k3s/config.yaml\n")},
 		{false, "cron dpkg", files("/etc/cron.daily/x.dpkg-old", "#!/bin/sh\nchmod 644 /etc/rancher/k3s/config.yaml\n")},
 		{true, "generator.early", both(un(""), files("/usr/local/lib/systemd/system-generators/x", "#!/bin/sh\ncp /opt/k3s.service \"$2/k3s.service\"\n"))},

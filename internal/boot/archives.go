@@ -1,7 +1,6 @@
 package boot
 
 import (
-	"path"
 	"regexp"
 	"slices"
 	"strings"
@@ -10,16 +9,15 @@ import (
 // unpack puts what is in an archive into a directory.
 func (c command) unpack() {
 	operands, options := c.operands("-C", "--directory", "-d", "-D", "-f", "--file")
-	name := path.Base(c.name)
-	extracts := name == "unzip" || name == "cpio" && short(options, "i") || short(options, "x") ||
+	extracts := c.name == "unzip" || c.name == "cpio" && short(options, "i") || short(options, "x") ||
 		slices.ContainsFunc(options, func(o string) bool { return o == "--extract" || o == "--get" }) ||
-		strings.HasSuffix(name, "tar") && len(c.args) > 0 && bundle.MatchString(c.args[0].text)
+		strings.HasSuffix(c.name, "tar") && len(c.args) > 0 && bundle.MatchString(c.args[0].text)
 	if !extracts || len(operands) == 0 && len(options) == 0 {
 		return
 	}
 	into := []word{{c.dir, c.dir != ""}}
 	for i, w := range c.args {
-		if slices.Contains([]string{"-C", "--directory", "-d", "-D"}, w.text) && i+1 < len(c.args) && (name != "unzip" || w.text == "-d") {
+		if slices.Contains([]string{"-C", "--directory", "-d", "-D"}, w.text) && i+1 < len(c.args) && (c.name != "unzip" || w.text == "-d") {
 			into[0] = c.args[i+1]
 		}
 		if dir, ok := strings.CutPrefix(w.text, "--directory="); ok {

@@ -26,14 +26,17 @@ type source struct {
 	executable bool
 	// starts means that services are read from here, so that a change matters.
 	starts bool
-	read   func(*Changes, node.Entry, string)
+	// runParts means that files are read as run-parts(8) and cron(8) do, which pass
+	// over what editors and package managers leave beside a file.
+	runParts bool
+	read     func(*Changes, node.Entry, string)
 }
 
 var sources = []source{
 	{dirs: []string{"/etc/rc.local", "/etc/rc.d/rc.local"}, executable: true, read: (*Changes).wholeScript},
 	{dirs: []string{"/etc/init.d", "/etc/rc.d/init.d"}, depth: 1, executable: true, starts: true, read: (*Changes).wholeScript},
 	{dirs: []string{"/etc/local.d"}, depth: 1, executable: true, read: (*Changes).wholeScript},
-	{dirs: []string{"/etc/cron.hourly", "/etc/cron.daily", "/etc/cron.weekly", "/etc/cron.monthly"}, depth: 1, executable: true, read: (*Changes).wholeScript},
+	{dirs: []string{"/etc/cron.hourly", "/etc/cron.daily", "/etc/cron.weekly", "/etc/cron.monthly"}, depth: 1, executable: true, runParts: true, read: (*Changes).wholeScript},
 	{dirs: []string{"/etc/periodic"}, depth: 2, executable: true, read: (*Changes).wholeScript},
 	{dirs: []string{"/etc/network", "/etc/networkd-dispatcher", "/etc/NetworkManager/dispatcher.d", "/usr/lib/networkd-dispatcher", "/usr/lib/NetworkManager/dispatcher.d"}, depth: 2, executable: true, read: (*Changes).wholeScript},
 	{
@@ -47,7 +50,7 @@ var sources = []source{
 	{dirs: []string{"/etc/network/interfaces"}, read: eachCommand(ifupdownCommand)},
 	{dirs: []string{"/etc/network/interfaces.d"}, depth: 1, read: eachCommand(ifupdownCommand)},
 	{dirs: []string{"/etc/crontab", "/etc/anacrontab"}, read: eachCommand(crontabCommand)},
-	{dirs: []string{"/etc/cron.d"}, depth: 1, read: eachCommand(crontabCommand)},
+	{dirs: []string{"/etc/cron.d"}, depth: 1, runParts: true, read: eachCommand(crontabCommand)},
 	{dirs: []string{"/var/spool/cron"}, depth: 2, read: eachCommand(userCrontabCommand)},
 	{dirs: []string{"/var/spool/cron/atjobs", "/var/spool/at"}, depth: 1, executable: true, read: (*Changes).wholeScript},
 	{dirs: []string{"/etc/crontabs"}, depth: 1, read: eachCommand(userCrontabCommand)},
@@ -239,7 +242,7 @@ func (c *Changes) source(s source, dir string, files map[string]node.Entry) {
 func (c *Changes) file(s source, e node.Entry) {
 	suffix := len(s.suffix) == 0 || slices.ContainsFunc(s.suffix, func(end string) bool { return strings.HasSuffix(e.Path, end) })
 	switch {
-	case e.Kind != node.KindFile || !suffix || s.executable && e.Mode&0o111 == 0 || s.depth > 0 && leftOver.MatchString(e.Path):
+	case e.Kind != node.KindFile || !suffix || s.executable && e.Mode&0o111 == 0 || s.runParts && leftOver.MatchString(e.Path):
 	case e.Data == nil:
 		if c.problem == nil {
 			c.problem = fmt.Errorf("what is done at boot is not known: %s could not be read: %s", e.Path, cmp.Or(e.Unread, "its content was not looked at"))
@@ -249,8 +252,7 @@ func (c *Changes) file(s source, e node.Entry) {
 	}
 }
 
-// leftOver are the names of what editors and package managers leave beside a file:
-// whatever reads the directory passes them over (cron(8), run-parts(8)).
+// leftOver are the names of what editors and package managers leave beside a file.
 var leftOver = regexp.MustCompile(`(?:~|\.(?:rpmsave|rpmorig|rpmnew|dpkg-\w+|cfsaved|swp))$`)
 
 // shellLine is how a script begins that a shell reads.
